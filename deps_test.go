@@ -1,0 +1,82 @@
+package b4
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// allowed is the architecture: each package and everything of ours, or of
+// third parties, that it may import. The standard library is always allowed
+// except os/exec, which is allowed nowhere.
+var allowed = map[string][]string{
+	"mark":     nil,
+	"packet":   nil,
+	"tlshello": nil,
+	"match":    nil,
+	"engine":   nil,
+	"censor":   {"packet", "tlshello", "quic"},
+	"netif":    {"golang.org/x/sys/unix"},
+	"control":  nil,
+	"uci":      nil,
+	"quic":     {"tlshello", "golang.org/x/crypto/hkdf"},
+	"flow":     {"packet"},
+	"desync":   {"engine", "packet", "tlshello", "quic"},
+	"pipeline": {"engine", "packet", "flow", "match", "tlshello", "quic", "desync"},
+	"tun":      {"engine", "golang.org/x/sys/unix"},
+	"nfq":      {"engine", "golang.org/x/sys/unix"},
+	"inject":   {"engine", "mark", "golang.org/x/sys/unix"},
+	"fw":       {"mark", "github.com/google/nftables", "github.com/mdlayher/netlink", "golang.org/x/sys/unix"},
+	"route":    {"mark", "github.com/vishvananda/netlink"},
+	"daemon":   {"uci", "engine", "pipeline", "tun", "nfq", "inject", "fw", "route", "control", "match", "desync", "flow", "mark", "netif"},
+	"cmd/b4d":  {"daemon", "control", "uci"},
+	"lab":      nil, // a nested module, see below
+}
+
+func TestImports(t *testing.T) {
+	const module = "b4"
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
+			return err
+		}
+		pkg := filepath.ToSlash(filepath.Dir(path))
+		if pkg == "." || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		want, known := allowed[pkg]
+		if !known {
+			t.Errorf("%s: package %s is not in the architecture table", path, pkg)
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			imp, _ := strconv.Unquote(spec.Path.Value)
+			if !permitted(want, imp, strings.TrimPrefix(imp, module+"/")) {
+				t.Errorf("%s: %s may not import %s", path, pkg, imp)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func permitted(want []string, imp, short string) bool {
+	if imp == "os/exec" || imp == "syscall" {
+		return false
+	}
+	if first, _, _ := strings.Cut(imp, "/"); !strings.Contains(first, ".") {
+		return true // standard library
+	}
+	return slices.ContainsFunc(want, func(w string) bool {
+		return short == w || strings.HasPrefix(short, w+"/")
+	})
+}

@@ -1,0 +1,56 @@
+package engine
+
+import "time"
+
+// An Out is one whole IP packet to send.
+type Out struct {
+	Bytes []byte
+	Meta
+	After time.Duration // wait this long first; zero is at once
+}
+
+// A Batch collects packets to send in place of, or ahead of, the one read.
+// It is reused: Reset keeps the memory.
+type Batch struct {
+	arena []byte
+	outs  []out
+}
+
+type out struct {
+	end   int
+	meta  Meta
+	after time.Duration
+}
+
+// Reset empties the batch.
+func (b *Batch) Reset() { b.arena, b.outs = b.arena[:0], b.outs[:0] }
+
+// Len reports how many packets the batch holds.
+func (b *Batch) Len() int { return len(b.outs) }
+
+// Grow adds a packet of n bytes and returns them to be written. Their contents
+// are undefined, and the slice is valid until the next Grow or Reset.
+func (b *Batch) Grow(n int, m Meta, after time.Duration) []byte {
+	start := len(b.arena)
+	if start+n > cap(b.arena) {
+		grown := make([]byte, start, 2*cap(b.arena)+n)
+		copy(grown, b.arena)
+		b.arena = grown
+	}
+	b.arena = b.arena[:start+n]
+	b.outs = append(b.outs, out{start + n, m, after})
+	return b.arena[start : start+n : start+n]
+}
+
+// Add copies p into the batch.
+func (b *Batch) Add(p []byte, m Meta) { copy(b.Grow(len(p), m, 0), p) }
+
+// At returns packet i. Its bytes are valid until the next Grow or Reset.
+func (b *Batch) At(i int) Out {
+	start := 0
+	if i > 0 {
+		start = b.outs[i-1].end
+	}
+	o := b.outs[i]
+	return Out{b.arena[start:o.end], o.meta, o.after}
+}

@@ -1,0 +1,30 @@
+// Package mark holds the numbers b4 shares with the rest of the router:
+// fwmark bits, and why those.
+package mark
+
+import "fmt"
+
+// Base is the lowest bit of the four that b4 uses by default. Taken by others:
+// mwan3 0x00003f00, pbr and tailscale 0x00ff0000, zapret 0x60000000, qos
+// scripts the low byte. Bits 24-27 are free of all of them.
+const Base = 0x01000000
+
+// A Set is the bits b4 uses in packet marks and conntrack marks. All rules
+// test and set them under their own mask, so other programs' bits survive.
+type Set struct {
+	Injected uint32 // packet: sent by b4, leave it alone and untracked
+	Done     uint32 // packet and conntrack: the connection needs b4 no more
+	Kill     uint32 // packet: accepted for its conntrack entry's sake, drop it at 102
+	Steer    uint32 // packet: goes to the TUN
+}
+
+// New returns the set whose four bits begin at base.
+func New(base uint32) (Set, error) {
+	if base == 0 || base&(base-1) != 0 || base > 1<<28 {
+		return Set{}, fmt.Errorf("mark base %#x: want one bit, at most 0x10000000", base)
+	}
+	return Set{Steer: base, Kill: base << 1, Done: base << 2, Injected: base << 3}, nil
+}
+
+// Mask covers every bit of the set.
+func (s Set) Mask() uint32 { return s.Injected | s.Done | s.Kill | s.Steer }
