@@ -1,0 +1,176 @@
+// Package netif turns the user's list of WAN names into the devices that are
+// watched: netifd's interfaces (asked over ubus), plain devices, or, where no
+// name is given, the devices that hold a default route.
+package netif
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ErrUnknown is wrapped once for each name that means nothing here.
+var ErrUnknown = errors.New("neither a netifd interface nor a device")
+
+// A WAN is the devices that lead to the internet, by family. A device stands in
+// a list once.
+type WAN struct {
+	V4, V6 []string // device names
+
+	// Down are the names that netifd knows and that have no device now: the
+	// interface is down, is being set up, or lives in another namespace. To be
+	// resolved again when the Watcher tells, and every Retry.
+	Down []string
+}
+
+// Devices are those of either family, IPv4's first.
+func (w WAN) Devices() []string {
+	all := slices.Clone(w.V4)
+	for _, d := range w.V6 {
+		all = add(all, d)
+	}
+	return all
+}
+
+// String is for logs and status: "eth1 (v4, v6), 6in4-wan6 (v6), lte (down)".
+func (w WAN) String() string {
+	var parts []string
+	for _, d := range w.Devices() {
+		how := "v4"
+		switch v4, v6 := slices.Contains(w.V4, d), slices.Contains(w.V6, d); {
+		case v4 && v6:
+			how = "v4, v6"
+		case v6:
+			how = "v6"
+		}
+		parts = append(parts, d+" ("+how+")")
+	}
+	for _, n := range w.Down {
+		parts = append(parts, n+" (down)")
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Default returns the devices that hold a default route of the main table, best
+// metric first, then lowest index; each next hop of a multipath route counts.
+// None is no error: the uplink may not be there yet.
+func Default() (WAN, error) {
+	k, err := readKernel()
+	if err != nil {
+		return WAN{}, err
+	}
+	return k.defaults(), nil
+}
+
+// Resolve returns the devices that names stand for, in that order. A name is
+// netifd's where netifd knows it, else a device of this network namespace; no
+// names at all is Default.
+//
+// A named device is watched in the families in which it holds a default route
+// of any table (policy routing keeps them elsewhere than in main), and in both
+// where it holds none: what no route leads to carries nothing, so one too many
+// costs nothing. Which of netifd's interfaces named it does not matter: "wan"
+// and "wan6" commonly share a device.
+//
+// The error joins one line for each name that nothing here knows, wrapping
+// ErrUnknown; the other names are resolved all the same. Any other error comes
+// with an empty WAN: an interface and a device may bear the same name, so
+// nothing is guessed while netifd does not answer.
+func Resolve(names []string) (WAN, error) {
+	if len(names) == 0 {
+		return Default()
+	}
+	ifaces, err := askNetifd()
+	if err != nil {
+		return WAN{}, fmt.Errorf("ask netifd for its interfaces: %w", err)
+	}
+	k, err := readKernel()
+	if err != nil {
+		return WAN{}, err
+	}
+	return resolve(names, ifaces, k)
+}
+
+// resolve is Resolve without its questions. ifaces is nil without netifd.
+func resolve(names []string, ifaces map[string]iface, k kernel) (w WAN, err error) {
+	var errs []error
+	for _, name := range names {
+		device := name
+		i, known := ifaces[name]
+		if known {
+			device = i.device()
+		}
+		l, found := k.byName(device)
+		switch {
+		case found:
+			w.watch(l, k)
+		case known:
+			w.Down = add(w.Down, name)
+		default:
+			errs = append(errs, fmt.Errorf("%s: %w", name, ErrUnknown))
+		}
+	}
+	return w, errors.Join(errs...)
+}
+
+// watch adds l in the families that it serves.
+func (w *WAN) watch(l link, k kernel) {
+	var v4, v6 bool
+	for _, r := range k.routes {
+		if r.index == l.index {
+			v4, v6 = v4 || !r.v6, v6 || r.v6
+		}
+	}
+	if v4 || !v6 {
+		w.V4 = add(w.V4, l.name)
+	}
+	if v6 || !v4 {
+		w.V6 = add(w.V6, l.name)
+	}
+}
+
+// kernel is what the kernel knows of links and default routes.
+type kernel struct {
+	links  []link
+	routes []route
+}
+
+func (k kernel) byName(name string) (link, bool) {
+	i := slices.IndexFunc(k.links, func(l link) bool { return l.name == name })
+	if i < 0 {
+		return link{}, false
+	}
+	return k.links[i], true
+}
+
+func (k kernel) defaults() (w WAN) {
+	routes := slices.Clone(k.routes)
+	slices.SortStableFunc(routes, func(a, b route) int {
+		return cmp.Or(cmp.Compare(a.metric, b.metric), cmp.Compare(a.index, b.index))
+	})
+	for _, r := range routes {
+		i := slices.IndexFunc(k.links, func(l link) bool { return l.index == r.index })
+		if i < 0 || k.links[i].loopback || r.table != mainTable {
+			continue // a device that came or went between the two questions sends an event
+		}
+		if name := k.links[i].name; r.v6 {
+			w.V6 = add(w.V6, name)
+		} else {
+			w.V4 = add(w.V4, name)
+		}
+	}
+	return w
+}
+
+// add appends s where it is not yet in list.
+func add(list []string, s string) []string {
+	if slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
+}
