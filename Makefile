@@ -1,0 +1,98 @@
+# b4: build, prove, measure. "make" alone lists what there is.
+
+GO      ?= go
+BUILD   := $(CURDIR)/build
+# A release's tarball carries VERSION; a checkout asks git.
+VERSION := $(shell cat VERSION 2>/dev/null || git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+# How long each fuzz target runs.
+FUZZTIME ?= 20s
+# What a router with 8 MiB of flash can spare for b4d, in bytes.
+MAXSIZE  := 4200000
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# No C compiler is needed, nor wanted in what is measured; the version comes
+# from LDFLAGS, so that a checkout owned by somebody else builds too.
+export CGO_ENABLED := 0
+export GOFLAGS     := $(GOFLAGS) -buildvcs=false
+
+# The routers b4 is made for: OpenWrt's targets.
+TARGETS := mips mipsle armv5 armv7 arm64 riscv64 amd64 386
+env-mips    := GOARCH=mips GOMIPS=softfloat
+env-mipsle  := GOARCH=mipsle GOMIPS=softfloat
+env-armv5   := GOARCH=arm GOARM=5
+env-armv7   := GOARCH=arm GOARM=7
+env-arm64   := GOARCH=arm64
+env-riscv64 := GOARCH=riscv64
+env-amd64   := GOARCH=amd64
+env-386     := GOARCH=386
+
+SCRIPTS = $(shell grep -rlE '^\#!.*/(env )?(ba)?sh\b' --exclude-dir=.git --exclude-dir=build --exclude=*.go .)
+
+# The packages that make no system calls of their own.
+PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -v golang.org/x/sys | cut -d' ' -f1)
+
+.PHONY: help build demo test lint bench guest fuzz 386 bigendian cross clean go shellcheck
+
+help: ## list these targets
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: go ## b4d for this machine, into build/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/b4d ./cmd/b4d
+
+demo: build ## b4d against censors, in network namespaces (root, or user namespaces)
+	$(GO) -C lab build -trimpath -o $(BUILD)/demo ./cmd/demo
+	$(BUILD)/demo -b4d $(BUILD)/b4d
+
+test: go ## every test; those of the kernel need root and are skipped without
+	$(GO) test ./...
+	$(GO) -C lab test ./...
+
+lint: go shellcheck ## gofmt, vet, staticcheck, shellcheck
+	@files=$$($$($(GO) env GOROOT)/bin/gofmt -l .); [ -z "$$files" ] || { echo "not gofmt-ed:" $$files; exit 1; }
+	$(GO) vet ./...
+	$(GO) -C lab vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	cd lab && $(GO) run $(STATICCHECK) ./...
+	shellcheck $(SCRIPTS)
+
+bench: go ## the benchmarks of the packet path, briefly
+	$(GO) test -short -run '^$$' -bench . -benchtime 200ms -benchmem ./...
+
+guest: cross-mipsle ## a small demo in an emulated MIPS router (QEMU)
+	$(env-mipsle) $(GO) -C lab build -trimpath -ldflags '-s -w' -o $(BUILD)/mipsle/demo ./cmd/demo
+	$(GO) -C lab run ./guest -dir $(BUILD)/guest \
+		-add $(BUILD)/mipsle/b4d:/b4d -add $(BUILD)/mipsle/demo:/demo \
+		-run '/demo -small -b4d /b4d'
+
+fuzz: go ## each fuzz target for FUZZTIME (20s)
+	@set -e; found=$$(grep -rEo --include='*_test.go' '^func Fuzz\w+' .); \
+	for f in $$(echo "$$found" | sort | tr ' ' :); do \
+		dir=$$(dirname $${f%%:*}); name=$${f##*:}; echo "fuzz $$dir $$name"; \
+		(cd $$dir && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .); \
+	done
+
+386: go ## the tests that need no kernel, on 32 bits
+	GOARCH=386 $(GO) test -short ./...
+
+bigendian: go ## the tests of the pure packages, on emulated big-endian MIPS
+	@command -v qemu-mips-static >/dev/null || { echo "qemu-mips-static is missing: apt-get install qemu-user-static"; exit 1; }
+	$(env-mips) $(GO) test -short -exec qemu-mips-static $(PURE)
+
+cross: $(TARGETS:%=cross-%) ## vet and build for every router; bound b4d's size
+	@size=$$(stat -c %s $(BUILD)/mipsle/b4d); echo "b4d for mipsle: $$size bytes of $(MAXSIZE)"; \
+	[ $$size -le $(MAXSIZE) ] || { echo "b4d for mipsle is too large"; exit 1; }
+
+cross-%: go
+	GOOS=linux $(env-$*) $(GO) vet ./...
+	GOOS=linux $(env-$*) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/$*/b4d ./cmd/b4d
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+go:
+	@$(GO) version 2>/dev/null | grep -qE 'go1\.(2[1-9]|[3-9][0-9])|devel' || \
+		{ echo "Go 1.23 or newer is missing: https://go.dev/dl"; exit 1; }
+
+shellcheck:
+	@command -v shellcheck >/dev/null || { echo "shellcheck is missing: apt-get install shellcheck"; exit 1; }
