@@ -1,0 +1,74 @@
+package uci
+
+// Version is the version of the configuration that this package reads. Older
+// ones are migrated while they are read; newer ones are refused.
+const Version = 1
+
+// DefaultTLS is what the built-in strategy does to a ClientHello: two segments
+// cut inside the name, the later one first. No decoys, so that nothing breaks
+// behind middleboxes that let decoys through to the server.
+const DefaultTLS = "split(midsld) disorder"
+
+// A Config is a checked configuration. It is complete: what the file leaves out
+// has its default, and every name a rule uses is there.
+type Config struct {
+	Version    int // always Version, whatever version the file has
+	Main       Main
+	Rules      []Rule     // in file order; the first that matches decides
+	Strategies []Strategy // in file order, then the built-in one, then those written into rules
+
+	places map[string]Place
+}
+
+// Main is the section of type b4 with the name main.
+type Main struct {
+	Enabled  bool     // whether the service runs at all
+	Engine   string   // auto, nfqueue or tun
+	WAN      []string // netifd interfaces or devices; none are the holders of a default route
+	IPv6     bool     // treat IPv6 too
+	Router   bool     // treat connections that the router itself opens too
+	Ports    []uint16 // TCP destination ports, none twice
+	QueueNum uint16   // number of the first NFQUEUE
+	QueueLen int      // packets that the kernel holds for us at most
+	MaxFlows int      // connections remembered at most
+	Mark     uint32   // lowest of the four fwmark bits; one bit
+	LogLevel string   // debug, info, warn or error
+	Socket   string   // path of the control socket
+}
+
+// A Rule says what is done about some names. The lists are normalised: lower
+// case, without a leading "*." and a trailing dot. Rules match whole labels
+// from the right.
+type Rule struct {
+	Name       string   // the section's; "all" for the implicit rule of a file without rules
+	Domain     []string // none here and in DomainFile: all names
+	Not        []string // names excluded
+	DomainFile []string // absolute paths of files with names
+	Strategy   string   // the name of one of Config.Strategies
+	Action     string   // desync, pass or drop
+	At         Place
+}
+
+// A Strategy is the text of what is done per protocol; package desync parses
+// it. An empty text leaves the protocol untouched.
+type Strategy struct {
+	Name string // the section's, or RULE.strategy for a text written into a rule
+	TLS  string
+	QUIC string
+	HTTP string
+	At   Place
+}
+
+// A Warning is something in a file that does not keep b4 from using it.
+type Warning struct {
+	At   Place
+	Text string
+}
+
+func (w Warning) String() string { return w.At.String() + ": " + w.Text }
+
+// Place returns where an option was set, for the errors of later checks: the
+// option of main as "main.wan", others as "rule.video.domain" and
+// "strategy.default.tls", whole sections as "rule.video". It is the first line
+// of a list, and the zero Place for what was not set.
+func (c *Config) Place(option string) Place { return c.places[option] }

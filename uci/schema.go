@@ -1,0 +1,180 @@
+package uci
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Kind is what the value of an option must look like.
+type Kind string
+
+const (
+	Bool      Kind = "bool"
+	Uint      Kind = "uint"      // decimal, Min to Max
+	Mark      Kind = "mark"      // hex with 0x, one bit, Min to Max
+	Enum      Kind = "enum"      // one of Values
+	Interface Kind = "interface" // a netifd interface or a device, at most Max bytes
+	Path      Kind = "path"      // absolute, at most Max bytes
+	Domain    Kind = "domain"    // a name and all names below it; "*" is all names
+	Text      Kind = "text"      // printable, at most Max bytes
+)
+
+// A Field is one row of the schema: all there is to know about one option.
+type Field struct {
+	Section string // type of the sections that have it
+	Option  string
+	Kind    Kind
+	List    bool   // a list: several values, each on a line of its own
+	Default string // as in the file; "" is none
+	Min     uint64
+	Max     uint64 // the largest number, or the most bytes
+	Values  []string
+	Unit    string
+	Help    string // one line
+
+	into func(*target) any // a pointer to where the value goes
+}
+
+// A target is where the sections of each type go.
+type target struct {
+	version  int
+	main     *Main
+	rule     *Rule
+	strategy *Strategy
+}
+
+const (
+	maxPath      = 4095    // PATH_MAX without its NUL
+	maxSocket    = 107     // sun_path without its NUL, unix(7)
+	maxInterface = 63      // a device has 15 bytes at most, netifd's names may be longer
+	maxStrategy  = 1024    // far above any useful one
+	maxMark      = 1 << 28 // the fourth bit is 1 << 31
+	maxFlows     = 1 << 16 // more than a router's conntrack table holds
+	maxUint16    = 1<<16 - 1
+)
+
+// Defaults that code needs, too.
+const (
+	defaultStrategy = "default"
+	defaultRule     = "all"
+	allNames        = "*"
+)
+
+// schema is every option of every section type, in the order of the manual.
+var schema = []Field{
+	{Section: "b4", Option: "version", Kind: Uint, Default: "1", Min: 1, Max: Version,
+		Help: "Version of this file's format; b4 reads older files and refuses newer ones.",
+		into: func(t *target) any { return &t.version }},
+	{Section: "b4", Option: "enabled", Kind: Bool, Default: "0",
+		Help: "Whether the service runs.",
+		into: func(t *target) any { return &t.main.Enabled }},
+	{Section: "b4", Option: "engine", Kind: Enum, Default: "auto", Values: []string{"auto", "nfqueue", "tun"},
+		Help: "How packets come to b4; auto takes the best this kernel has.",
+		into: func(t *target) any { return &t.main.Engine }},
+	{Section: "b4", Option: "wan", Kind: Interface, List: true, Max: maxInterface,
+		Help: "Interfaces or devices to the internet; none: those that hold a default route.",
+		into: func(t *target) any { return &t.main.WAN }},
+	{Section: "b4", Option: "ipv6", Kind: Bool, Default: "1",
+		Help: "Treat IPv6 too.",
+		into: func(t *target) any { return &t.main.IPv6 }},
+	{Section: "b4", Option: "router", Kind: Bool, Default: "1",
+		Help: "Treat connections that the router itself opens too.",
+		into: func(t *target) any { return &t.main.Router }},
+	{Section: "b4", Option: "tcp_port", Kind: Uint, List: true, Default: "443", Min: 1, Max: maxUint16,
+		Help: "TCP destination ports to watch.",
+		into: func(t *target) any { return &t.main.Ports }},
+	{Section: "b4", Option: "queue_num", Kind: Uint, Default: "537", Max: maxUint16,
+		Help: "Number of the first netfilter queue; change it where another program has it.",
+		into: func(t *target) any { return &t.main.QueueNum }},
+	{Section: "b4", Option: "queue_len", Kind: Uint, Default: "1024", Min: 16, Max: maxUint16, Unit: "packets",
+		Help: "Packets that the kernel holds for b4 at most; further ones pass untouched.",
+		into: func(t *target) any { return &t.main.QueueLen }},
+	{Section: "b4", Option: "max_flows", Kind: Uint, Default: "4096", Min: 64, Max: maxFlows, Unit: "connections",
+		Help: "Connections that b4 remembers at once at most.",
+		into: func(t *target) any { return &t.main.MaxFlows }},
+	{Section: "b4", Option: "mark", Kind: Mark, Default: "0x01000000", Min: 1, Max: maxMark,
+		Help: "Lowest of the four adjoining fwmark bits that b4 uses.",
+		into: func(t *target) any { return &t.main.Mark }},
+	{Section: "b4", Option: "log_level", Kind: Enum, Default: "info", Values: []string{"debug", "info", "warn", "error"},
+		Help: "The least weighty messages that are logged.",
+		into: func(t *target) any { return &t.main.LogLevel }},
+	{Section: "b4", Option: "socket", Kind: Path, Default: "/var/run/b4.sock", Max: maxSocket,
+		Help: "The control socket, which status and LuCI ask.",
+		into: func(t *target) any { return &t.main.Socket }},
+
+	{Section: "rule", Option: "domain", Kind: Domain, List: true,
+		Help: "A name and all names below it; '*', or neither domain nor domain_file: all names.",
+		into: func(t *target) any { return &t.rule.Domain }},
+	{Section: "rule", Option: "not", Kind: Domain, List: true,
+		Help: "A name, with all names below it, that this rule leaves to the next ones.",
+		into: func(t *target) any { return &t.rule.Not }},
+	{Section: "rule", Option: "domain_file", Kind: Path, List: true, Max: maxPath,
+		Help: "A file with a name a line.",
+		into: func(t *target) any { return &t.rule.DomainFile }},
+	{Section: "rule", Option: "strategy", Kind: Text, Default: defaultStrategy, Max: maxStrategy,
+		Help: "What is done to the hello: a strategy's name, auto, or a text as for its option tls.",
+		into: func(t *target) any { return &t.rule.Strategy }},
+	{Section: "rule", Option: "action", Kind: Enum, Default: "desync", Values: []string{"desync", "pass", "drop"},
+		Help: "Apply the strategy, leave the connection alone, or block it.",
+		into: func(t *target) any { return &t.rule.Action }},
+
+	{Section: "strategy", Option: "tls", Kind: Text, Max: maxStrategy,
+		Help: "Steps for the TLS ClientHello over TCP; none: untouched.",
+		into: func(t *target) any { return &t.strategy.TLS }},
+	{Section: "strategy", Option: "quic", Kind: Text, Max: maxStrategy,
+		Help: "Steps for QUIC Initial packets; none: untouched.",
+		into: func(t *target) any { return &t.strategy.QUIC }},
+	{Section: "strategy", Option: "http", Kind: Text, Max: maxStrategy,
+		Help: "Steps for the plain HTTP request; none: untouched.",
+		into: func(t *target) any { return &t.strategy.HTTP }},
+}
+
+// Schema returns the table of all options, for manuals and forms.
+func Schema() []Field { return slices.Clone(schema) }
+
+// field returns the row of one option, or nil.
+func field(section, option string) *Field {
+	for i := range schema {
+		if schema[i].Section == section && schema[i].Option == option {
+			return &schema[i]
+		}
+	}
+	return nil
+}
+
+func knownType(section string) bool {
+	return slices.ContainsFunc(schema, func(f Field) bool { return f.Section == section })
+}
+
+// Want says in a few words which values the field takes.
+func (f *Field) Want() string {
+	if f.List {
+		return f.wantOne() + ", each on a list line of its own"
+	}
+	return f.wantOne()
+}
+
+func (f *Field) wantOne() string {
+	switch f.Kind {
+	case Bool:
+		return "1 or 0"
+	case Uint:
+		want := "a number from " + strconv.FormatUint(f.Min, 10) + " to " + strconv.FormatUint(f.Max, 10)
+		if f.Unit != "" {
+			want += " (" + f.Unit + ")"
+		}
+		return want
+	case Mark:
+		return "one bit in hex, 0x" + strconv.FormatUint(f.Min, 16) + " to 0x" + strconv.FormatUint(f.Max, 16)
+	case Enum:
+		return "one of " + strings.Join(f.Values, ", ")
+	case Interface:
+		return "an interface of the network configuration, or a device"
+	case Path:
+		return "an absolute path of at most " + strconv.FormatUint(f.Max, 10) + " bytes"
+	case Domain:
+		return "a name such as example.org"
+	}
+	return "printable text of at most " + strconv.FormatUint(f.Max, 10) + " bytes"
+}
