@@ -1,0 +1,193 @@
+package censor
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"b4/packet"
+)
+
+// A Censor stands on the path of packets and judges each. It is for one
+// goroutine.
+type Censor struct {
+	p         Profile
+	names     []string
+	rng       *rand.Rand
+	flows     table[tuple, flow]
+	penalties table[tuple, penalty]
+	buffered  int // bytes held by streams
+	stats     Stats
+
+	view    packet.View // of the packet being judged
+	scratch []byte      // records joined
+}
+
+// A Verdict says what becomes of a packet. Its bytes are the caller's to keep.
+type Verdict struct {
+	Forward   bool
+	Rewritten []byte // forwarded in the packet's place; nil is the packet as it is
+	Inject    []Injected
+}
+
+// An Injected is a whole packet of the censor's own.
+type Injected struct {
+	Bytes    []byte
+	ToClient bool          // it goes to the client's side
+	After    time.Duration // wait this long first; zero is at once, after the judged packet
+}
+
+// Stats count since New.
+type Stats struct {
+	Packets   uint64 // judged
+	Hellos    uint64 // read, in connections that were not being acted on
+	Blocked   uint64 // times it began to act on a connection
+	Injected  uint64 // packets forged
+	Rewritten uint64
+	Dropped   uint64
+	Flows     int // connections remembered now
+	Buffered  int // bytes of unfinished hellos now
+}
+
+// New returns a censor that acts on the listed names and all below them, or,
+// with p.AllowList, on all others. Chance follows from seed alone.
+func New(p Profile, names []string, seed uint64) *Censor {
+	c := &Censor{
+		p:         p.withDefaults(),
+		rng:       rand.New(rand.NewPCG(seed, 0)),
+		flows:     newTable[tuple, flow](maxFlows),
+		penalties: newTable[tuple, penalty](maxPenalties),
+	}
+	for _, n := range names {
+		if n = strings.Trim(n, "."); n != "" {
+			c.names = append(c.names, n)
+		}
+	}
+	return c
+}
+
+// Stats returns the counters.
+func (c *Censor) Stats() Stats {
+	s := c.stats
+	s.Flows, s.Buffered = c.flows.len(), c.buffered
+	return s
+}
+
+// Judge gives the verdict on an IP packet at time now; fromClient tells that it
+// comes from the client's side. Anything may be given, and what the censor does
+// not understand it forwards. pkt is only read, and not kept.
+func (c *Censor) Judge(now time.Time, pkt []byte, fromClient bool) Verdict {
+	c.stats.Packets++
+	v := &c.view
+	if !v.Decode(pkt) || v.Proto != packet.TCP {
+		return Verdict{Forward: true}
+	}
+	pen, toServer := c.penalty(now)
+	// What a penalty hits it hits by address, readable or not.
+	var h *half
+	if c.valid(pkt) {
+		f := c.flow(now, fromClient)
+		h = &f.half[sideOf(fromClient)]
+		c.track(h, v)
+		listed := (pen == nil || c.p.AllowList) && c.reads(f, h, fromClient) && c.find(h)
+		switch {
+		case c.p.AllowList:
+			pen, toServer = c.admit(now, f, pen, toServer, listed, fromClient)
+		case listed && c.chance():
+			return c.punish(now, c.condemn(now), pkt, hit{first: true, toServer: true, fromClient: fromClient, half: h})
+		}
+	}
+	if pen == nil {
+		return Verdict{Forward: true}
+	}
+	return c.punish(now, pen, pkt, hit{toServer: toServer, fromClient: fromClient, half: h})
+}
+
+// admit is the way of an allow-list: a connection is acted on from its first
+// packet, and let go for good once it has shown a listed name.
+func (c *Censor) admit(now time.Time, f *flow, pen *penalty, toServer, listed, fromClient bool) (*penalty, bool) {
+	f.allowed = f.allowed || listed
+	switch {
+	case f.allowed && pen != nil:
+		c.pardon(toServer)
+		return nil, false
+	case !f.allowed && pen == nil && (fromClient || c.p.Inbound) && c.watches(c.view.Dst.Port()):
+		return c.condemn(now), true
+	}
+	return pen, toServer
+}
+
+// valid reports whether the packet in c.view is one a server would take, as far
+// as this censor checks that.
+func (c *Censor) valid(pkt []byte) bool {
+	if c.p.Checksum && !packet.ChecksumOK(pkt) {
+		return false
+	}
+	if c.p.MD5 {
+		if _, signed := c.view.TCPOption(pkt, 19); signed {
+			return false
+		}
+	}
+	return true
+}
+
+// reads reports whether the payload of the packet in c.view is looked at, and
+// counts it.
+func (c *Censor) reads(f *flow, h *half, fromClient bool) bool {
+	v := &c.view
+	if len(v.Payload) == 0 || h.done || f.exempt || v.Flags&c.p.Flags != c.p.Flags ||
+		!fromClient && !c.p.Inbound || !c.watches(v.Dst.Port()) {
+		return false
+	}
+	if peer := &f.half[sideOf(!fromClient)]; c.p.AckRange && peer.known {
+		if ahead := int32(v.Ack - peer.next); v.Flags&packet.ACK == 0 || ahead > 0 || ahead < -maxWindow {
+			return false
+		}
+	}
+	h.packets++
+	if c.p.MaxPackets > 0 && h.packets > c.p.MaxPackets {
+		c.finish(h)
+		return false
+	}
+	return true
+}
+
+// watches reports whether hellos to port are read.
+func (c *Censor) watches(port uint16) bool {
+	return len(c.p.Ports) == 0 || slices.Contains(c.p.Ports, port)
+}
+
+// find looks for a listed name in what h has sent.
+func (c *Censor) find(h *half) bool {
+	text, joins := c.view.Payload, c.p.TCP.Mode != None
+	if joins {
+		if text = c.join(h, &c.view); len(text) == 0 {
+			return false
+		}
+	}
+	name, st := c.p.readHello(text, &c.scratch)
+	listed := false
+	if st == whole {
+		c.stats.Hellos++
+		listed = c.listed(name)
+	}
+	if joins && (st != partial || h.stream.exhausted(&c.p.TCP, c.limit())) {
+		c.finish(h)
+	}
+	if st != whole && c.p.Garbage > 0 && len(c.view.Payload) >= c.p.Garbage {
+		c.finish(h)
+	}
+	return listed
+}
+
+// finish reads no more of h.
+func (c *Censor) finish(h *half) {
+	h.done = true
+	c.release(h)
+}
+
+// chance reports whether it acts this time.
+func (c *Censor) chance() bool {
+	return c.p.Action.PerMille == 0 || c.rng.IntN(1000) < c.p.Action.PerMille
+}

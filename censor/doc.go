@@ -1,0 +1,12 @@
+// Package censor judges packets as known censors do, so that strategies can be
+// tried without one. A censor is a Profile of knobs that are independent of
+// each other; the numbers in the built-in profiles are published measurements,
+// and where one is a guess its comment says so.
+//
+// The package is pure: no sockets, no goroutines, time is passed in and chance
+// is seeded. It reads TLS over TCP in both families; everything else passes.
+//
+// Its readers of TCP streams and TLS hellos are its own and faulty on purpose:
+// what a censor fails to understand is the model. Sharing the parsers that b4
+// runs on would also give both sides of a test the same bugs.
+package censor
