@@ -1,0 +1,288 @@
+package nfq
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"b4/engine"
+
+	"golang.org/x/sys/unix"
+)
+
+// burst is how many messages one system call reads at most. More brings
+// nothing, as the kernel's share per message outweighs the call's.
+const burst = 64
+
+// overhead is what a message holds besides the payload: its headers and every
+// attribute nfqnl_build_packet_message can add, with room for new ones.
+const overhead = 512
+
+// A mmsghdr is the kernel's struct mmsghdr. Go pads it as C does: to 64 bytes
+// on 64-bit systems, to none on 32-bit ones.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+}
+
+// A queue is one bound NFQUEUE: Source and Sink. All but Close is for the one
+// goroutine that reads; release is for whoever knows that it reads no more.
+type queue struct {
+	*socket
+	c      Config
+	n      *counters
+	caps   engine.Capabilities
+	event  int // eventfd, readable from Close on
+	closed atomic.Bool
+
+	slot int // bytes of bufs per message
+	bufs []byte
+	msgs []mmsghdr
+	pkts []engine.Packet
+	fds  [2]unix.PollFd
+
+	last uint32 // the newest packet's id; the kernel counts from 1
+	out  []byte // the message being built
+
+	// A run of packets that go on untouched and of which the kernel has not
+	// been told. One batch verdict covers all ids up to run, whose packets
+	// are all in the run or already settled, as packets are settled in order.
+	run     uint32
+	running bool
+}
+
+// open binds c.Num. It is all or nothing.
+func open(c Config, n *counters) (*queue, error) {
+	s, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	q, err := bind(s, c, n)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	if q.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		s.close()
+		return nil, fmt.Errorf("make eventfd: %w", err)
+	}
+	q.prepare()
+	return q, nil
+}
+
+// bind configures the queue and lets go what came meanwhile.
+func bind(s *socket, c Config, n *counters) (*queue, error) {
+	size, err := s.buffer()
+	if err != nil {
+		return nil, err
+	}
+	length := copyRange
+	if size < wantBuffer {
+		length = smallCopyRange
+	}
+	caps, err := s.configure(c, uint32(length))
+	if err != nil {
+		return nil, err
+	}
+	caps.Buffer = size
+	q := &queue{socket: s, c: c, n: n, caps: caps, slot: length + overhead, last: s.stray, run: s.stray, running: s.stray != 0}
+	return q, q.Flush()
+}
+
+// prepare makes the buffers and points the message headers at them.
+func (q *queue) prepare() {
+	q.bufs = make([]byte, burst*q.slot)
+	q.msgs = make([]mmsghdr, burst)
+	q.pkts = make([]engine.Packet, burst)
+	iovs := make([]unix.Iovec, burst)
+	for i := range q.msgs {
+		iovs[i].Base = &q.bufs[i*q.slot]
+		iovs[i].SetLen(q.slot)
+		q.msgs[i].hdr.Iov = &iovs[i]
+		q.msgs[i].hdr.SetIovlen(1)
+	}
+	q.fds = [2]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}, {Fd: int32(q.event), Events: unix.POLLIN}}
+}
+
+// Read implements engine.Source. A signal can end the wait early.
+func (q *queue) Read(wait time.Duration) ([]engine.Packet, error) {
+	for {
+		if q.closed.Load() {
+			return nil, os.ErrClosed
+		}
+		pkts, err := q.receive()
+		if err != unix.EAGAIN {
+			return pkts, err
+		}
+		if wait <= 0 {
+			return nil, nil
+		}
+		ts := unix.NsecToTimespec(int64(wait))
+		if _, err := unix.Ppoll(q.fds[:], &ts, nil); err != nil && err != unix.EINTR {
+			return nil, fmt.Errorf("poll: %w", err)
+		}
+		wait = 0
+	}
+}
+
+// receive takes what is there. EAGAIN means nothing is.
+func (q *queue) receive() ([]engine.Packet, error) {
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.msgs[0])),
+		uintptr(len(q.msgs)), unix.MSG_DONTWAIT, 0, 0)
+	switch errno {
+	case 0:
+	case unix.EAGAIN, unix.EINTR:
+		return nil, unix.EAGAIN
+	case unix.ENOBUFS: // the gap in the ids tells how many were lost
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("receive: %w", errno)
+	}
+	got := 0
+	for i := range q.msgs[:n] {
+		size := min(int(q.msgs[i].n), q.slot)
+		switch k, errno := parse(q.bufs[i*q.slot:][:size], &q.pkts[got]); {
+		case k == kindPacket:
+			q.number(q.pkts[got].ID)
+			got++
+		case k == kindError && errno != 0:
+			q.c.Report(explainVerdict(errno))
+		}
+	}
+	q.n.read.Add(uint64(got))
+	return q.pkts[:got], nil
+}
+
+// number takes note of a packet's id, and of those the kernel had no room for:
+// it counts up before it finds the receive buffer full.
+func (q *queue) number(id uint32) {
+	if gap := int32(id - q.last - 1); gap > 0 {
+		q.n.lost.Add(uint64(gap))
+	}
+	q.last = id
+}
+
+// explainVerdict is for a verdict that came too late. The kernel drops waiting
+// packets when their device goes down or any base chain is deleted.
+func explainVerdict(errno unix.Errno) error {
+	if errno == unix.ENOENT {
+		return fmt.Errorf("verdict: the kernel has already dropped the packet: %w", errno)
+	}
+	return fmt.Errorf("verdict: %w", errno)
+}
+
+// Settle implements engine.Sink. Packets must be settled in the order in which
+// Read returned them. A packet whose verdict could not be given goes on
+// untouched with the next that is. With Drop, Done has no effect: its mark is
+// the packet's, which is gone.
+func (q *queue) Settle(p *engine.Packet, v engine.Verdict, payload []byte) error {
+	mark := p.Mark
+	if v&engine.Done != 0 {
+		mark |= q.c.Done
+	}
+	if v.Act() == engine.Accept && mark == p.Mark {
+		q.gather(p.ID)
+		return nil
+	}
+	err := q.Flush()
+	if e := q.verdict(p, v.Act(), mark, payload); e != nil {
+		q.gather(p.ID)
+		return errors.Join(err, e)
+	}
+	return err
+}
+
+// gather adds a packet to the run that goes on untouched.
+func (q *queue) gather(id uint32) {
+	q.run, q.running = id, true
+	q.n.accepted.Add(1)
+}
+
+var errTooLong = errors.New("payload is longer than a netlink attribute")
+
+// verdict settles one packet at once.
+func (q *queue) verdict(p *engine.Packet, act engine.Verdict, mark uint32, payload []byte) error {
+	if len(payload) > maxPayload {
+		return errTooLong
+	}
+	what, count := uint32(verdictAccept), &q.n.accepted
+	switch act {
+	case engine.Drop:
+		what, count = verdictDrop, &q.n.dropped
+	case engine.Replace:
+		count = &q.n.replaced
+	}
+	m := appendVerdict(begin(q.out, msgVerdict, 0, q.c.Num), what, p.ID)
+	if mark != p.Mark {
+		m = appendNumber(m, attrMark, mark)
+	}
+	if act == engine.Replace {
+		m = appendPayload(m, payload)
+	}
+	if err := q.send(m); err != nil {
+		return fmt.Errorf("give verdict: %w", err)
+	}
+	count.Add(1)
+	return nil
+}
+
+// Flush implements engine.Sink. A run that could not be told is kept for the
+// next Flush.
+func (q *queue) Flush() error {
+	if !q.running {
+		return nil
+	}
+	if err := q.accept(q.run); err != nil {
+		return fmt.Errorf("give verdicts: %w", err)
+	}
+	q.running = false
+	return nil
+}
+
+// accept lets every waiting packet go whose id is not after id.
+func (q *queue) accept(id uint32) error {
+	return q.send(appendVerdict(begin(q.out, msgVerdictBatch, 0, q.c.Num), verdictAccept, id))
+}
+
+// send writes m, which was begun in q.out, and keeps its memory. Nothing
+// answers but errors, and these come to receive.
+func (q *queue) send(m []byte) error {
+	q.out = m
+	_, err := unix.Write(q.fd, finish(m))
+	return err
+}
+
+// Send implements engine.Sink.
+func (q *queue) Send(o engine.Out) error {
+	if err := q.c.Send.Send(o); err != nil {
+		q.n.sendFailed.Add(1)
+		return err
+	}
+	q.n.sent.Add(1)
+	return nil
+}
+
+// Close makes Read return os.ErrClosed, now or when it is next called.
+func (q *queue) Close() error {
+	if q.closed.Swap(true) {
+		return nil
+	}
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	if _, err := unix.Write(q.event, one[:]); err != nil {
+		return fmt.Errorf("wake reader: %w", err)
+	}
+	return nil
+}
+
+// release lets go all that waits, read or not, and closes the descriptors.
+// Closing alone would drop it. Half the ids, seen from the newest, are "not
+// after" (nfq_id_after compares modulo 2^32), which is more than can wait.
+func (q *queue) release() error {
+	err := q.accept(q.last + 1<<31 - 1)
+	return errors.Join(err, unix.Close(q.event), q.socket.close())
+}

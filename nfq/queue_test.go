@@ -1,0 +1,448 @@
+package nfq
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"b4/engine"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestMmsghdrSize(t *testing.T) {
+	want := uintptr(64)
+	if unsafe.Sizeof(uintptr(0)) == 4 {
+		want = 32
+	}
+	if got := unsafe.Sizeof(mmsghdr{}); got != want {
+		t.Errorf("struct mmsghdr has %d bytes, the kernel's %d", got, want)
+	}
+}
+
+// A fake stands at the kernel's end of a socket pair.
+type fake struct {
+	t       testing.TB
+	fd      int
+	waiting []uint32         // ids in the queue, in order
+	settled map[uint32]ruled // by id
+	buf     [1 << 17]byte
+}
+
+type ruled struct {
+	verdict uint32
+	mark    uint32
+	payload string
+}
+
+func (r ruled) String() string {
+	return fmt.Sprintf("verdict %d mark %#x payload %.20q", r.verdict, r.mark, r.payload)
+}
+
+type failing struct{ err error }
+
+func (f failing) Send(engine.Out) error { return f.err }
+
+// pair joins a queue to a fake kernel.
+func pair(t testing.TB) (*queue, *fake) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := &queue{
+		socket: &socket{fd: fds[0]}, event: event, n: new(counters), slot: copyRange + overhead,
+		c: Config{Num: 537, Done: 1 << 26, Send: failing{}, Report: func(err error) { t.Error(err) }},
+	}
+	q.prepare()
+	t.Cleanup(func() {
+		q.release()
+		unix.Close(fds[1])
+	})
+	return q, &fake{t: t, fd: fds[1], settled: map[uint32]ruled{}}
+}
+
+func (f *fake) put(m []byte) {
+	if _, err := unix.Write(f.fd, m); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// queue puts a packet into the kernel's queue and shows it to the reader.
+func (f *fake) queue(id, mark uint32) {
+	f.waiting = append(f.waiting, id)
+	f.put(message(id, unix.NF_INET_POST_ROUTING, number(attrMark, mark), payload([]byte("0123456789"))))
+}
+
+// rule does with the verdicts that have come what nfnetlink_queue.c does, and
+// returns how many there were.
+func (f *fake) rule() int {
+	for count := 0; ; count++ {
+		n, err := unix.Read(f.fd, f.buf[:])
+		if err == unix.EAGAIN {
+			return count
+		} else if err != nil {
+			f.t.Fatal(err)
+		}
+		m := f.buf[:n]
+		id, r := readVerdict(f.t, m)
+		keep := f.waiting[:0]
+		for _, w := range f.waiting {
+			batch := binary.NativeEndian.Uint16(m[4:]) == msgVerdictBatch
+			if w == id || batch && int32(w-id) <= 0 {
+				f.settled[w] = r
+			} else {
+				keep = append(keep, w)
+			}
+		}
+		f.waiting = keep
+	}
+}
+
+func readVerdict(t testing.TB, m []byte) (id uint32, r ruled) {
+	if int(binary.NativeEndian.Uint32(m)) != len(m) || binary.BigEndian.Uint16(m[18:]) != 537 {
+		t.Fatalf("message % x", m)
+	}
+	for b := m[headerLen:]; len(b) > 0; {
+		n := int(binary.NativeEndian.Uint16(b))
+		v := b[attrLen:n]
+		switch binary.NativeEndian.Uint16(b[2:]) {
+		case attrVerdictHdr:
+			r.verdict, id = binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:])
+		case attrMark:
+			r.mark = binary.BigEndian.Uint32(v)
+		case attrPayload:
+			r.payload = string(v)
+		}
+		b = b[align(n):]
+	}
+	return id, r
+}
+
+func read(t testing.TB, q *queue) []engine.Packet {
+	t.Helper()
+	pkts, err := q.Read(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pkts
+}
+
+func TestSettle(t *testing.T) {
+	const done = 1 << 26
+	q, f := pair(t)
+	type step struct {
+		mark    uint32
+		v       engine.Verdict
+		payload string
+	}
+	for _, c := range []struct {
+		name     string
+		steps    []step
+		want     []ruled
+		messages int
+	}{
+		{"a run in one message", []step{{}, {}, {mark: 1}}, []ruled{{verdict: 1}, {verdict: 1}, {verdict: 1}}, 1},
+		{"done changes the mark", []step{{mark: 5, v: engine.Done}}, []ruled{{1, done | 5, ""}}, 1},
+		{"already done", []step{{mark: done, v: engine.Done}, {}}, []ruled{{verdict: 1}, {verdict: 1}}, 1},
+		{"drop in a run", []step{{}, {v: engine.Drop}, {}}, []ruled{{verdict: 1}, {}, {verdict: 1}}, 3},
+		{"replace in a run", []step{{}, {v: engine.Replace, payload: "abc"}, {}}, []ruled{{verdict: 1}, {1, 0, "abc"}, {verdict: 1}}, 3},
+		{"replace and done", []step{{mark: 1, v: engine.Replace | engine.Done, payload: "abcd"}}, []ruled{{1, done | 1, "abcd"}}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			first := q.last + 1
+			for i, s := range c.steps {
+				f.queue(first+uint32(i), s.mark)
+			}
+			pkts := read(t, q)
+			for i, s := range c.steps {
+				if err := q.Settle(&pkts[i], s.v, []byte(s.payload)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(q.Flush(), q.Flush()); err != nil {
+				t.Fatal(err)
+			}
+			if n := f.rule(); n != c.messages {
+				t.Errorf("%d messages, want %d", n, c.messages)
+			}
+			for i, want := range c.want {
+				if got, ok := f.settled[first+uint32(i)]; !ok || got != want {
+					t.Errorf("packet %d: got %v (%v), want %v", i, got, ok, want)
+				}
+			}
+		})
+	}
+}
+
+// Whatever the verdicts, each packet gets its own: a batch verdict never takes
+// another packet along, also where the ids wrap and where some are missing.
+func TestSettleRandom(t *testing.T) {
+	q, f := pair(t)
+	next := uint32(1<<32 - 3000)
+	q.last = next - 1
+	want := map[uint32]ruled{}
+	for range 500 {
+		n := rand.N(20)
+		for range n {
+			next += 1 + uint32(rand.N(20)/19) // now and then one is lost
+			f.queue(next, 0)
+		}
+		for _, p := range read(t, q) {
+			v := []engine.Verdict{engine.Accept, engine.Accept, engine.Drop, engine.Replace}[rand.N(4)]
+			v |= engine.Done * engine.Verdict(rand.N(4)/3)
+			w := ruled{verdict: verdictAccept}
+			if v&engine.Done != 0 {
+				w.mark = 1 << 26
+			}
+			var b []byte
+			switch v.Act() {
+			case engine.Drop:
+				w.verdict = verdictDrop
+			case engine.Replace:
+				w.payload = fmt.Sprint("r", p.ID)
+				b = []byte(w.payload)
+			}
+			want[p.ID] = w
+			if err := q.Settle(&p, v, b); err != nil {
+				t.Fatal(err)
+			}
+			if rand.N(10) == 0 {
+				q.Flush() // as Run does before it sends
+			}
+		}
+		q.Flush()
+		f.rule()
+		if len(f.waiting) > 0 {
+			t.Fatalf("packets %v still wait", f.waiting)
+		}
+	}
+	for id, w := range want {
+		if f.settled[id] != w {
+			t.Errorf("packet %d: got %v, want %v", id, f.settled[id], w)
+		}
+	}
+	if lost, read := q.n.lost.Load(), q.n.read.Load(); uint64(next-(1<<32-3001)) != lost+read || lost == 0 {
+		t.Errorf("%d read and %d lost of %d", read, lost, next-(1<<32-3001))
+	}
+}
+
+// A verdict that cannot be given costs no packet.
+func TestSettleTooLong(t *testing.T) {
+	q, f := pair(t)
+	f.queue(1, 0)
+	f.queue(2, 0)
+	p := read(t, q)
+	if err := q.Settle(&p[0], engine.Replace, make([]byte, maxPayload+1)); !errors.Is(err, errTooLong) {
+		t.Errorf("settle: %v", err)
+	}
+	if err := q.Settle(&p[1], engine.Replace, make([]byte, maxPayload)); err != nil {
+		t.Error(err)
+	}
+	f.rule()
+	if f.settled[1] != (ruled{verdict: verdictAccept}) || len(f.settled[2].payload) != maxPayload {
+		t.Errorf("settled %v", f.settled)
+	}
+	if q.n.accepted.Load() != 1 || q.n.replaced.Load() != 1 {
+		t.Error("wrong counts")
+	}
+}
+
+func TestSettleAfterFailure(t *testing.T) {
+	q, f := pair(t)
+	for id := uint32(1); id <= 3; id++ {
+		f.queue(id, 0)
+	}
+	p, fd := slices.Clone(read(t, q)), q.fd
+	q.fd = -1
+	if q.Settle(&p[0], engine.Drop, nil) == nil || q.Settle(&p[1], engine.Drop, nil) == nil || q.Flush() == nil {
+		t.Error("no error from a bad descriptor")
+	}
+	q.fd = fd
+	if err := errors.Join(q.Settle(&p[2], engine.Drop, nil), q.Flush()); err != nil {
+		t.Error(err)
+	}
+	f.rule()
+	if f.settled[1].verdict != verdictAccept || f.settled[2].verdict != verdictAccept || f.settled[3].verdict != verdictDrop {
+		t.Errorf("settled %v", f.settled)
+	}
+}
+
+func TestSend(t *testing.T) {
+	q, _ := pair(t)
+	if err := q.Send(engine.Out{}); err != nil {
+		t.Error(err)
+	}
+	q.c.Send = failing{unix.EMSGSIZE}
+	if err := q.Send(engine.Out{}); !errors.Is(err, unix.EMSGSIZE) {
+		t.Error(err)
+	}
+	if q.n.sent.Load() != 1 || q.n.sendFailed.Load() != 1 {
+		t.Error("wrong counts")
+	}
+}
+
+// Messages that are no packets are not returned, and a late verdict's error is
+// reported in words.
+func TestReadOthers(t *testing.T) {
+	q, f := pair(t)
+	var reported []error
+	q.c.Report = func(err error) { reported = append(reported, err) }
+	f.put(answer(unix.ENOENT))
+	f.put(answer(0))
+	f.put([]byte("garbled"))
+	f.queue(1, 0)
+	f.put(answer(unix.EPERM))
+	if p := read(t, q); len(p) != 1 || p[0].ID != 1 {
+		t.Errorf("packets %v", p)
+	}
+	if len(reported) != 2 || !errors.Is(reported[0], unix.ENOENT) || !strings.Contains(reported[0].Error(), "already dropped") || !errors.Is(reported[1], unix.EPERM) {
+		t.Errorf("reported %v", reported)
+	}
+}
+
+func TestReadBurst(t *testing.T) {
+	q, f := pair(t)
+	for id := uint32(1); id <= burst+1; id++ {
+		f.queue(id, id)
+	}
+	a := slices.Clone(read(t, q))
+	if b := read(t, q); len(a) != burst || len(b) != 1 || b[0].ID != burst+1 {
+		t.Errorf("read %d packets, then %d", len(a), len(b))
+	}
+	for i, p := range a {
+		if p.ID != uint32(i+1) || p.Mark != p.ID {
+			t.Errorf("packet %d: %+v", i, p)
+		}
+	}
+}
+
+func TestReadWait(t *testing.T) {
+	q, f := pair(t)
+	const wait = 30 * time.Millisecond
+	start := time.Now()
+	if p, err := q.Read(wait); len(p) > 0 || err != nil {
+		t.Errorf("packets %v, %v", p, err)
+	}
+	if d := time.Since(start); d < wait || d > 10*time.Second {
+		t.Errorf("waited %v", d)
+	}
+	time.AfterFunc(wait, func() { f.queue(1, 0) })
+	start = time.Now()
+	if p, err := q.Read(time.Minute); len(p) != 1 || err != nil || time.Since(start) > 10*time.Second {
+		t.Errorf("packets %v, %v", p, err)
+	}
+}
+
+func TestReadClose(t *testing.T) {
+	q, f := pair(t)
+	time.AfterFunc(20*time.Millisecond, func() {
+		if err := errors.Join(q.Close(), q.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := q.Read(time.Minute); err != os.ErrClosed {
+		t.Errorf("blocked read: %v", err)
+	}
+	f.queue(1, 0)
+	if _, err := q.Read(time.Minute); err != os.ErrClosed {
+		t.Errorf("later read: %v", err)
+	}
+}
+
+func TestReadError(t *testing.T) {
+	q, _ := pair(t)
+	fd := q.fd
+	q.fd = -1
+	defer func() { q.fd = fd }()
+	if _, err := q.Read(0); !errors.Is(err, unix.EBADF) {
+		t.Error(err)
+	}
+}
+
+func TestQueueAllocs(t *testing.T) {
+	q, f := pair(t)
+	var next uint32
+	m := message(1, unix.NF_INET_POST_ROUTING, number(attrMark, 1), payload(make([]byte, 1400)))
+	piece := make([]byte, 700)
+	for _, c := range []struct {
+		name    string
+		verdict engine.Verdict
+		payload []byte
+	}{{"accept", engine.Accept, nil}, {"done", engine.Accept | engine.Done, nil}, {"drop", engine.Drop, nil}, {"replace", engine.Replace, piece}} {
+		n := testing.AllocsPerRun(200, func() {
+			for range 3 {
+				next++
+				binary.BigEndian.PutUint32(m[headerLen+attrLen:], next)
+				f.put(m)
+			}
+			pkts, err := q.Read(time.Second)
+			if err != nil || len(pkts) != 3 {
+				t.Fatal(len(pkts), err)
+			}
+			for i := range pkts {
+				if err := q.Settle(&pkts[i], c.verdict, c.payload); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(q.Flush(), q.Send(engine.Out{})); err != nil {
+				t.Fatal(err)
+			}
+			for {
+				if _, err := unix.Read(f.fd, f.buf[:]); err == unix.EAGAIN {
+					break
+				}
+			}
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations a burst", c.name, n)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	for _, c := range []struct {
+		err       error
+		words     string
+		supported bool
+	}{
+		{explainSubsystem(unix.EPERM), "CAP_NET_ADMIN", true},
+		{explainSubsystem(unix.EINVAL), "kmod-nft-queue", false},
+		{explainSubsystem(unix.EPROTONOSUPPORT), "kmod-nft-queue", false},
+		{explainSubsystem(unix.ENOMEM), "open NFQUEUE: cannot", true},
+		{explainBind(537, unix.EPERM), "bind queue 537: another program holds it", true},
+		{explainBind(537, unix.EBUSY), "bind queue 537: another program holds it", true},
+		{explainBind(537, unix.ENOMEM), "bind queue 537: cannot", true},
+	} {
+		if !strings.Contains(c.err.Error(), c.words) || errors.Is(c.err, engine.ErrNotSupported) == c.supported {
+			t.Errorf("%v", c.err)
+		}
+		t.Log(c.err)
+	}
+}
+
+func TestNotStarted(t *testing.T) {
+	e := New(Config{})
+	if err := e.Run(nil); err == nil {
+		t.Error("run without start")
+	}
+	if e.Name() != "nfqueue" || e.Capabilities() != (engine.Capabilities{}) || e.Counters() != (engine.Counters{}) {
+		t.Error("not zero")
+	}
+	if err := errors.Join(e.Close(), e.Close(), e.Run(nil)); err != nil {
+		t.Error(err)
+	}
+	if err := e.Start(); err != os.ErrClosed {
+		t.Errorf("start after close: %v", err)
+	}
+}
