@@ -1,0 +1,248 @@
+package fw
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A coder gathers the expressions of one rule.
+type coder struct {
+	list *netlink.AttributeEncoder
+	err  error
+}
+
+// code is the rule's expressions as the kernel reads them.
+func (r rule) code() ([]byte, error) {
+	c := coder{list: attributes()}
+	for _, t := range r {
+		t.code(&c)
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	return c.list.Encode()
+}
+
+func (c *coder) put(exprs ...expr.Any) {
+	for _, e := range exprs {
+		b, err := expr.Marshal(unix.NFPROTO_INET, e)
+		if err != nil && c.err == nil {
+			c.err = err
+		}
+		c.list.Bytes(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, b)
+	}
+}
+
+// tcp matches TCP, on which every look at its header depends.
+func (c *coder) tcp() {
+	c.put(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal(unix.IPPROTO_TCP))
+}
+
+// ctReply loads a number of the reply direction. The library's Ct expression
+// has no direction for counters.
+func (c *coder) ctReply(key expr.CtKey) {
+	c.list.Nested(unix.NFTA_LIST_ELEM, func(e *netlink.AttributeEncoder) error {
+		e.String(unix.NFTA_EXPR_NAME, "ct")
+		e.Nested(unix.NFTA_EXPR_DATA, func(d *netlink.AttributeEncoder) error {
+			d.Uint32(unix.NFTA_CT_KEY, uint32(key))
+			d.Uint32(unix.NFTA_CT_DREG, reg)
+			d.Uint8(unix.NFTA_CT_DIRECTION, 1) // IP_CT_DIR_REPLY
+			return nil
+		})
+		return nil
+	})
+}
+
+// attributes begins a list of attributes. nf_tables reads numbers in network
+// byte order.
+func attributes() *netlink.AttributeEncoder {
+	ae := netlink.NewAttributeEncoder()
+	ae.ByteOrder = binary.BigEndian
+	return ae
+}
+
+// A batch is one transaction in the making. The number of a message in it is
+// the message's sequence number, by which the kernel's errors name it.
+type batch struct {
+	table string
+	buf   []byte
+	what  []string // what each message does, for errors
+	last  int      // where the last message begins
+	err   error
+}
+
+func newBatch(table string) *batch {
+	b := &batch{table: table}
+	b.append(unix.NFNL_MSG_BATCH_BEGIN, 0, unix.NFPROTO_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
+	b.what = append(b.what, "begin a transaction")
+	return b
+}
+
+// add appends a message about the table. fill writes its attributes but the
+// first, which is the table's name in all of them.
+func (b *batch) add(typ, flags uint16, fill func(*netlink.AttributeEncoder), what string, args ...any) {
+	const tableAttr = 1 // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, ...
+	what = fmt.Sprintf(what, args...)
+	ae := attributes()
+	ae.String(tableAttr, b.table)
+	if fill != nil {
+		fill(ae)
+	}
+	attrs, err := ae.Encode()
+	if err != nil && b.err == nil {
+		b.err = fmt.Errorf("%s: %w", what, err)
+	}
+	b.append(unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, unix.NFPROTO_INET, 0, attrs)
+	b.what = append(b.what, what)
+}
+
+// append writes struct nlmsghdr (host's byte order), struct nfgenmsg and the
+// attributes, which are padded already.
+func (b *batch) append(typ, flags uint16, family uint8, res uint16, attrs []byte) {
+	b.last = len(b.buf)
+	b.buf = binary.NativeEndian.AppendUint32(b.buf, uint32(headerLen+len(attrs)))
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, typ)
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, unix.NLM_F_REQUEST|flags)
+	b.buf = binary.NativeEndian.AppendUint32(b.buf, uint32(len(b.what)))
+	b.buf = append(b.buf, 0, 0, 0, 0, family, unix.NFNETLINK_V0, byte(res>>8), byte(res))
+	b.buf = append(b.buf, attrs...)
+}
+
+// headerLen is the length of struct nlmsghdr and struct nfgenmsg.
+const headerLen = unix.NLMSG_HDRLEN + 4
+
+// bytes returns the batch as a transaction that the kernel confirms.
+func (b *batch) bytes() ([]byte, error) {
+	b.acknowledge()
+	b.append(unix.NFNL_MSG_BATCH_END, 0, unix.NFPROTO_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
+	return b.buf, b.err
+}
+
+// trial returns the batch without its end: the kernel checks all of it, answers
+// and rolls it back (nfnetlink_rcv_batch).
+func (b *batch) trial() ([]byte, error) {
+	b.acknowledge()
+	return b.buf, b.err
+}
+
+// acknowledge asks for one answer to the last message. Errors come unasked.
+func (b *batch) acknowledge() {
+	flags := b.buf[b.last+6:]
+	binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)
+}
+
+func (b *batch) addTable(flags uint32) {
+	b.add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_TABLE_FLAGS, flags)
+	}, "add table inet %s", b.table)
+}
+
+func (b *batch) delTable() {
+	b.add(unix.NFT_MSG_DELTABLE, 0, nil, "delete table inet %s", b.table)
+}
+
+func (b *batch) addCounter(name string) {
+	b.add(unix.NFT_MSG_NEWOBJ, unix.NLM_F_CREATE, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_OBJ_NAME, name)
+		ae.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
+		ae.Nested(unix.NFTA_OBJ_DATA, func(*netlink.AttributeEncoder) error { return nil })
+	}, "add counter %s", name)
+}
+
+// A setType is a number that nft, not the kernel, gives a meaning
+// (include/datatype.h of nftables).
+type setType uint32
+
+const (
+	inetService setType = 13
+	ifname      setType = 41
+)
+
+// hostOrderKeys has nft show device names as text: NFTNL_UDATA_SET_KEYBYTEORDER
+// (type 0) of 4 bytes, BYTEORDER_HOST_ENDIAN. The kernel only stores it.
+var hostOrderKeys = binary.NativeEndian.AppendUint32([]byte{0, 4}, 1)
+
+func (b *batch) addSet(name string, id uint32, t setType, keyLen uint32, timeout uint64) {
+	b.add(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_NAME, name)
+		ae.Uint32(unix.NFTA_SET_ID, id)
+		ae.Uint32(unix.NFTA_SET_KEY_TYPE, uint32(t))
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, keyLen)
+		if t == ifname {
+			ae.Bytes(unix.NFTA_SET_USERDATA, hostOrderKeys)
+		}
+		if timeout > 0 {
+			ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT)
+			ae.Uint64(unix.NFTA_SET_TIMEOUT, timeout)
+		}
+	}, "add set %s", name)
+}
+
+// fill replaces the elements of a set. Emptying it first is what renews their
+// timeouts: adding an element again does nothing, and deleting one that has
+// timed out is an error.
+func (b *batch) fill(set string, keys [][]byte) {
+	b.add(unix.NFT_MSG_DELSETELEM, 0, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_ELEM_LIST_SET, set)
+	}, "empty set %s", set)
+	if len(keys) == 0 {
+		return
+	}
+	b.add(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_ELEM_LIST_SET, set)
+		ae.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(list *netlink.AttributeEncoder) error {
+			for _, key := range keys {
+				list.Nested(unix.NFTA_LIST_ELEM, func(elem *netlink.AttributeEncoder) error {
+					elem.Nested(unix.NFTA_SET_ELEM_KEY, func(k *netlink.AttributeEncoder) error {
+						k.Bytes(unix.NFTA_DATA_VALUE, key)
+						return nil
+					})
+					return nil
+				})
+			}
+			return nil
+		})
+	}, "fill set %s", set)
+}
+
+func (b *batch) addChain(c chain) {
+	b.add(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_CHAIN_NAME, c.name)
+		if c.hook == nil {
+			return
+		}
+		const policyAccept = 1 // NF_ACCEPT
+		ae.Nested(unix.NFTA_CHAIN_HOOK, func(h *netlink.AttributeEncoder) error {
+			h.Uint32(unix.NFTA_HOOK_HOOKNUM, uint32(c.hook.point))
+			h.Int32(unix.NFTA_HOOK_PRIORITY, c.hook.priority)
+			return nil
+		})
+		ae.Uint32(unix.NFTA_CHAIN_POLICY, policyAccept)
+		ae.String(unix.NFTA_CHAIN_TYPE, "filter")
+	}, "add chain %s", c.name)
+}
+
+func (b *batch) delChain(name string) {
+	b.add(unix.NFT_MSG_DELCHAIN, 0, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_CHAIN_NAME, name)
+	}, "delete chain %s", name)
+}
+
+func (b *batch) addRule(chain string, r rule) {
+	b.add(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_RULE_CHAIN, chain)
+		ae.Do(unix.NLA_F_NESTED|unix.NFTA_RULE_EXPRESSIONS, r.code)
+		if s := r.comment(); s != "" {
+			// What nft calls NFTNL_UDATA_RULE_COMMENT: type 0, length, text.
+			ae.Bytes(unix.NFTA_RULE_USERDATA, append([]byte{0, byte(len(s) + 1)}, s+"\x00"...))
+		}
+	}, "add to chain %s the rule %q", chain, r)
+}
+
+// delRules empties every chain of the table. The chains stay: deleting a base
+// chain drops each packet that waits in a queue, of whatever program.
+func (b *batch) delRules() { b.add(unix.NFT_MSG_DELRULE, 0, nil, "delete the old rules") }

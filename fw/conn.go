@@ -1,0 +1,254 @@
+package fw
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrOwned is wrapped where a running b4d holds the table.
+var ErrOwned = errors.New("table inet b4 belongs to a b4d that is running: stop it first")
+
+// tableOwner is NFT_TABLE_F_OWNER of linux/netfilter/nf_tables.h.
+const tableOwner = 2
+
+// A Conn holds table inet b4. Its methods may be called from any goroutine.
+type Conn struct {
+	mu     sync.Mutex
+	s      *socket  // nil once closed
+	flags  uint32   // of the table
+	chains []string // in the table since the last Apply
+	beat   []byte   // what Refresh sends; nil while nothing is watched
+}
+
+// Open takes table inet b4 for this process and empties it: whatever an earlier
+// b4d left is removed. The error wraps [ErrOwned] if that b4d still runs, and
+// unix.EPERM without CAP_NET_ADMIN.
+func Open() (*Conn, error) { return open(tableOwner) }
+
+func open(flags uint32) (*Conn, error) {
+	s, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{s: s, flags: flags}
+	err = c.claim()
+	if c.flags != 0 && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)) {
+		c.flags = 0 // Linux 5.11 and older: a plain table, which Close removes
+		err = c.claim()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return c, nil
+}
+
+// claim replaces the table, whether there is one or not, by an empty one.
+func (c *Conn) claim() error {
+	b := newBatch(tableName)
+	b.addTable(0)
+	b.delTable()
+	b.addTable(c.flags)
+	return c.s.run(b)
+}
+
+// run commits b and says which part of it the kernel refused, and why.
+func (s *socket) run(b *batch) error {
+	buf, err := b.bytes()
+	if err != nil {
+		return err
+	}
+	return b.explain(s.commit(buf))
+}
+
+func (b *batch) explain(err error) error {
+	var no *refusal
+	if !errors.As(err, &no) || int(no.seq) >= len(b.what) {
+		return err
+	}
+	switch {
+	case no.errno == unix.EPERM && no.seq == 0: // nfnetlink refuses the sender
+		return fmt.Errorf("change nf_tables: %w: b4d needs CAP_NET_ADMIN, run it as root", err)
+	case no.errno == unix.EPERM: // nf_tables refuses the socket
+		return fmt.Errorf("%s: %w", b.what[no.seq], errors.Join(ErrOwned, err))
+	case no.errno == unix.EOPNOTSUPP && no.seq == 0:
+		return fmt.Errorf("this kernel has no nf_tables, install kmod-nft-core: %w", err)
+	}
+	return fmt.Errorf("%s: %w", b.what[no.seq], err)
+}
+
+// Apply makes r the contents of the table and watched the devices whose packets
+// are looked at, in one transaction: on an error the old rules stay in force.
+// It may be called again and again. Counts go on, and packets that wait in
+// a queue keep waiting unless a chain goes away.
+func (c *Conn) Apply(r *Ruleset, watched []string) error {
+	keys, err := deviceKeys(watched)
+	if err != nil {
+		return err
+	}
+	beat, err := heartbeat(keys)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.s == nil {
+		return os.ErrClosed
+	}
+	b := newBatch(tableName)
+	b.addTable(c.flags)
+	b.addRules(r)
+	b.fill(wanSet, keys)
+	var names []string
+	for _, ch := range r.chains {
+		names = append(names, ch.name)
+	}
+	for _, old := range c.chains {
+		if !slices.Contains(names, old) {
+			b.delChain(old)
+		}
+	}
+	if err := c.s.run(b); err != nil {
+		return fmt.Errorf("apply rules: %w", err)
+	}
+	c.chains, c.beat = names, beat
+	return nil
+}
+
+// addRules replaces the contents of the table, but for the watched devices.
+func (b *batch) addRules(r *Ruleset) {
+	b.delRules()
+	for _, name := range counterNames {
+		b.addCounter(name)
+	}
+	b.addSet(wanSet, 1, ifname, unix.IFNAMSIZ, uint64(Timeout.Milliseconds()))
+	if r.ports != nil {
+		b.addSet(portsSet, 2, inetService, 2, 0)
+		b.fill(portsSet, portKeys(r.ports))
+	}
+	for _, ch := range r.chains {
+		b.addChain(ch)
+	}
+	for _, ch := range r.chains {
+		for _, rule := range ch.rules {
+			b.addRule(ch.name, rule)
+		}
+	}
+}
+
+// Watch makes names the devices whose packets are looked at, from now on and
+// for [Timeout] after each refresh. None is a pause.
+func (c *Conn) Watch(names []string) error {
+	keys, err := deviceKeys(names)
+	if err != nil {
+		return err
+	}
+	beat, err := heartbeat(keys)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.s == nil {
+		return os.ErrClosed
+	}
+	b := newBatch(tableName)
+	b.fill(wanSet, keys)
+	if err := c.s.run(b); err != nil {
+		return fmt.Errorf("watch devices %q: %w", names, err)
+	}
+	c.beat = beat
+	return nil
+}
+
+// Refresh keeps the watched devices watched for another [Timeout]. The packet
+// loop calls it every [RefreshEvery], to show that it is alive. It never waits
+// for the kernel and allocates nothing. An error means that the table is gone
+// or out of reach: Close, Open and Apply heal it.
+func (c *Conn) Refresh() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.s == nil {
+		return os.ErrClosed
+	}
+	if c.beat == nil {
+		return nil
+	}
+	if err := c.s.commit(c.beat); err != nil {
+		return fmt.Errorf("refresh watched devices: %w", err)
+	}
+	return nil
+}
+
+// heartbeat is the transaction that renews keys, nil if there are none.
+func heartbeat(keys [][]byte) ([]byte, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	b := newBatch(tableName)
+	b.fill(wanSet, keys)
+	return b.bytes()
+}
+
+// deviceKeys returns the names, each once, as the kernel compares them: padded
+// to 16 bytes.
+func deviceKeys(names []string) ([][]byte, error) {
+	names = slices.Clone(names)
+	slices.Sort(names)
+	var keys [][]byte
+	for _, name := range slices.Compact(names) {
+		if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/\x00") {
+			return nil, fmt.Errorf("device name %q: want 1 to %d bytes", name, unix.IFNAMSIZ-1)
+		}
+		key := make([]byte, unix.IFNAMSIZ)
+		copy(key, name)
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func portKeys(ports []uint16) [][]byte {
+	var keys [][]byte
+	for _, p := range ports {
+		keys = append(keys, []byte{byte(p >> 8), byte(p)})
+	}
+	return keys
+}
+
+// Close removes the table. It is idempotent.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.s == nil {
+		return nil
+	}
+	err := c.s.remove()
+	err = errors.Join(err, c.s.close())
+	c.s = nil
+	return err
+}
+
+// remove deletes the table, if there is one.
+func (s *socket) remove() error {
+	b := newBatch(tableName)
+	b.delTable()
+	if err := s.run(b); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
+}
+
+// Cleanup removes what a b4d left that could not do so itself. It needs no
+// other state. The error wraps [ErrOwned] if that b4d still runs.
+func Cleanup() error {
+	s, err := dial()
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.remove(), s.close())
+}

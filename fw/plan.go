@@ -1,0 +1,205 @@
+package fw
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"b4/mark"
+)
+
+// DefaultBound is the usual [Config.Bound]. The kernel's counter sums both
+// directions: the first segment of a hello is packet 4, its second 6 where the
+// server acknowledges each, and a hello after HelloRetryRequest about 9.
+const DefaultBound = 12
+
+// bareLength is the longest packet, in bytes with its IP header, that is taken
+// for a bare ACK unless it carries PSH. IPv6 (40), TCP (20) and a full set of
+// options (40) make 100. The short tail of a long hello carries PSH.
+const bareLength = 120
+
+// A QueueForm says how a rule hands a packet to a queue.
+type QueueForm uint8
+
+const (
+	None   QueueForm = iota // the kernel has no way
+	Native                  // the nftables expression queue
+	Xt                      // the xtables target NFQUEUE, through nft_compat
+)
+
+func (f QueueForm) String() string {
+	switch f {
+	case Native:
+		return "native"
+	case Xt:
+		return "xt"
+	}
+	return "none"
+}
+
+// Config is what the rules depend on.
+type Config struct {
+	Marks      mark.Set
+	Queue      uint16    // number of the NFQUEUE
+	Form       QueueForm // Native or Xt, see Probe
+	TCP        []uint16  // watched destination ports, at least one
+	IPv4, IPv6 bool      // watched families, at least one
+	Router     bool      // also the connections that the router itself opens
+	Bound      int       // packets 1..Bound of a connection, both directions summed
+	SYN        bool      // SYNs too
+	SkipIPsec  bool      // leave alone what an IPsec policy will wrap; needs Features.IPsec
+	Replies    Replies
+}
+
+// Replies says which packets of the server are queued as well, to be looked at.
+// The zero value asks for none.
+type Replies struct {
+	SYNACK bool // the SYN,ACK
+	First  int  // packets 1..First of the server, the SYN,ACK being the first
+	End    bool // FIN and RST, and the RST that conntrack calls invalid
+}
+
+func (r Replies) any() bool { return r.SYNACK || r.First > 0 || r.End }
+
+// Plan returns the rules for c. It is pure.
+func Plan(c Config) (*Ruleset, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("plan rules: %w", err)
+	}
+	c.TCP = slices.Clone(c.TCP)
+	slices.Sort(c.TCP)
+	c.TCP = slices.Compact(c.TCP)
+
+	r := &Ruleset{chains: []chain{c.rawOut(), c.decisive(), c.steer(), c.confirm()}}
+	if c.Replies.any() {
+		r.chains = append(r.chains, c.replies(), c.observe())
+	}
+	if len(c.TCP) > 1 {
+		r.ports = c.TCP
+	}
+	return r, nil
+}
+
+func (c *Config) check() error {
+	m := c.Marks
+	switch {
+	case m.Injected == 0 || m.Done == 0 || m.Kill == 0:
+		return errors.New("no mark bits")
+	case c.Form != Native && c.Form != Xt:
+		return fmt.Errorf("queue form %v: want native or xt", c.Form)
+	case len(c.TCP) == 0 || slices.Contains(c.TCP, 0):
+		return fmt.Errorf("ports %v: want at least one, from 1 to 65535", c.TCP)
+	case !c.IPv4 && !c.IPv6:
+		return errors.New("neither IPv4 nor IPv6 is wanted")
+	case c.Bound < 1:
+		return fmt.Errorf("bound %d: want at least 1 packet", c.Bound)
+	case c.Replies.First < 0:
+		return fmt.Errorf("first %d replies: want no negative number", c.Replies.First)
+	}
+	return nil
+}
+
+// rawOut keeps b4's own packets from conntrack: decoys, fragments and odd flags
+// are invalid to it, and what it tracks anew it sends through NAT again.
+// -401 is ahead of defragmentation (-400) and conntrack (-200).
+func (c *Config) rawOut() chain {
+	return chain{"raw_out", &hook{output, -401}, []rule{
+		{bits{metaMark, c.Marks.Injected, true}, notrack{}},
+	}}
+}
+
+// steer finds the first packets of watched connections. It stands after source
+// NAT (100), so that a packet looks as it will on the wire. Every packet that
+// leaves the router meets its first terms, few the last ones: the cheap and
+// telling ones come first, and the set lookup (60 ns) last.
+//
+// The packet count begins at 1, never at 0: a connection that is older than
+// the kernel's packet accounting counts 0 for ever.
+func (c *Config) steer() chain {
+	r := rule{
+		port{dport, c.TCP}, bits{metaMark, c.Marks.Injected, false},
+		direction{reply: false}, packets{upto: c.Bound}, bits{ctMark, c.Marks.Done, false},
+	}
+	r = append(r, c.family()...)
+	if !c.Router {
+		r = append(r, forwarded{})
+	}
+	return chain{"steer", &hook{postrouting, 101}, []rule{
+		append(r, device{oifname}, gotoChain("decisive")),
+	}}
+}
+
+// decisive sorts out the packets that carry nothing.
+func (c *Config) decisive() chain {
+	var rules []rule
+	if c.SkipIPsec {
+		rules = append(rules, rule{ipsec{}, accept})
+	}
+	syn := rule{tcpFlags{fin | syn | rst | ack, syn}, counter{"opened"}}
+	if c.SYN {
+		syn = append(syn, c.queue("queued")...)
+	} else {
+		syn = append(syn, accept)
+	}
+	rules = append(rules,
+		syn,
+		rule{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept},
+		c.queue("queued"))
+	return chain{"decisive", nil, rules}
+}
+
+// confirm does what the mark of a verdict asks for, and takes that mark off the
+// packet again. It stands right behind steer: a queued packet goes on there.
+func (c *Config) confirm() chain {
+	m := c.Marks
+	return chain{"confirm", &hook{postrouting, 102}, []rule{
+		{bits{metaMark, m.Done, true}, port{dport, c.TCP}, setBits{ctMark, m.Done}, clearBits{metaMark, m.Done}},
+		{bits{metaMark, m.Kill, true}, port{dport, c.TCP}, drop},
+	}}
+}
+
+// observe finds the server's packets. It stands after conntrack (-200) and
+// ahead of destination NAT (-100): addresses are the exact reverse of those in
+// steer. An invalid packet has no connection, so nothing else narrows it down.
+func (c *Config) observe() chain {
+	r := append(rule{port{sport, c.TCP}, direction{reply: true}, bits{ctMark, c.Marks.Done, false}}, c.family()...)
+	rules := []rule{append(r, gotoChain("replies"))}
+	if c.Replies.End {
+		r := append(rule{port{sport, c.TCP}, tcpFlags{mask: rst, want: rst}, invalid{}}, c.family()...)
+		rules = append(rules, append(append(r, device{iifname}), c.queue("replies")...))
+	}
+	return chain{"observe", &hook{prerouting, -150}, rules}
+}
+
+func (c *Config) replies() chain {
+	var rules []rule
+	add := func(terms ...term) {
+		rules = append(rules, append(append(rule(terms), device{iifname}), c.queue("replies")...))
+	}
+	if c.Replies.SYNACK {
+		add(tcpFlags{syn | ack, syn | ack})
+	}
+	if c.Replies.First > 0 {
+		add(packets{upto: c.Replies.First, reply: true})
+	}
+	if c.Replies.End {
+		add(tcpFlags{mask: fin, want: fin})
+		add(tcpFlags{mask: rst, want: rst})
+	}
+	return chain{"replies", nil, rules}
+}
+
+// family restricts a rule where one of the families is not wanted.
+func (c *Config) family() []term {
+	switch {
+	case !c.IPv6:
+		return []term{nfproto(4)}
+	case !c.IPv4:
+		return []term{nfproto(6)}
+	}
+	return nil
+}
+
+func (c *Config) queue(count string) rule {
+	return rule{counter{count}, queue{c.Queue, c.Form}}
+}

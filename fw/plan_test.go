@@ -1,0 +1,159 @@
+package fw
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"b4/mark"
+	"github.com/google/nftables/binaryutil"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// config is what the daemon asks for by default, with this kernel's queue form.
+func config(t testing.TB, form QueueForm) Config {
+	t.Helper()
+	marks, err := mark.New(mark.Base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{
+		Marks: marks, Queue: 537, Form: form, TCP: []uint16{443},
+		IPv4: true, IPv6: true, Bound: DefaultBound,
+	}
+}
+
+func TestPlanGolden(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(*Config)
+	}{
+		{"default", func(c *Config) {}},
+		{"xt", func(c *Config) { c.Form = Xt }},
+		{"v4", func(c *Config) { c.IPv6 = false }},
+		{"v6", func(c *Config) { c.IPv4 = false }},
+		{"router", func(c *Config) { c.Router = true }},
+		{"ports", func(c *Config) { c.TCP = []uint16{8443, 443, 80, 443} }},
+		{"syn", func(c *Config) { c.SYN, c.SkipIPsec = true, true }},
+		{"replies", func(c *Config) { c.IPv6, c.Replies = false, Replies{SYNACK: true, First: 3, End: true} }},
+		{"synack", func(c *Config) { c.Replies = Replies{SYNACK: true} }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := config(t, Native)
+			tt.edit(&c)
+			r, err := Plan(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, filepath.Join("testdata", tt.name+".nft"), r.String())
+		})
+	}
+}
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (-update writes it). Got:\n%s", path, got)
+	}
+}
+
+func TestPlanRefuses(t *testing.T) {
+	tests := []struct {
+		name, want string
+		edit       func(*Config)
+	}{
+		{"no marks", "mark", func(c *Config) { c.Marks = mark.Set{} }},
+		{"no queue", "queue form none", func(c *Config) { c.Form = None }},
+		{"no ports", "ports []", func(c *Config) { c.TCP = nil }},
+		{"port 0", "ports [443 0]", func(c *Config) { c.TCP = []uint16{443, 0} }},
+		{"no family", "neither", func(c *Config) { c.IPv4, c.IPv6 = false, false }},
+		{"no bound", "bound 0", func(c *Config) { c.Bound = 0 }},
+		{"negative replies", "first -1", func(c *Config) { c.Replies.First = -1 }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := config(t, Native)
+			tt.edit(&c)
+			if _, err := Plan(c); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestPlanKeepsItsInput(t *testing.T) {
+	c := config(t, Native)
+	c.TCP = []uint16{8443, 443}
+	if _, err := Plan(c); err != nil {
+		t.Fatal(err)
+	}
+	if c.TCP[0] != 8443 {
+		t.Errorf("ports became %v", c.TCP)
+	}
+}
+
+// The kernel's structures, byte by byte. Both forms must be right on routers
+// that this test does not run on.
+func TestQueueBytes(t *testing.T) {
+	little := "" + // host's byte order: number 537 (0x0219), total 1, bypass
+		"1902" + "0100" + "0100" + "0000"
+	if binaryutil.NativeEndian == binaryutil.BigEndian {
+		little = "0219" + "0001" + "0001" + "0000"
+	}
+	tests := []struct {
+		form QueueForm
+		want string
+	}{
+		// NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL, NFTA_QUEUE_FLAGS, each 2 bytes
+		// in network byte order and 2 of padding.
+		{Native, "02190000" + "00010000" + "00010000"},
+		{Xt, little},
+	}
+	for _, tt := range tests {
+		b, err := rule{queue{537, tt.form}}.code()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%v: %x", tt.form, b)
+		var got []byte
+		switch tt.form {
+		case Native:
+			for attrs := b[len(b)-24:]; len(attrs) > 0; attrs = attrs[8:] {
+				got = append(got, attrs[4:8]...)
+			}
+		case Xt:
+			got = b[len(b)-8:]
+		}
+		want, _ := hex.DecodeString(tt.want)
+		if !bytes.Equal(got, want) {
+			t.Errorf("%v: got %x, want %x", tt.form, got, want)
+		}
+	}
+}
+
+func TestDeviceNames(t *testing.T) {
+	for _, name := range []string{"", "0123456789abcdef", "a/b", "a\x00"} {
+		if _, err := deviceKeys([]string{name}); err == nil {
+			t.Errorf("%q: want an error", name)
+		}
+	}
+	keys, err := deviceKeys([]string{"wan", "eth0.2", "wan"})
+	if err != nil || len(keys) != 2 || len(keys[1]) != 16 || string(keys[1][:4]) != "wan\x00" {
+		t.Errorf("got %q, %v", keys, err)
+	}
+}

@@ -1,0 +1,74 @@
+package fw
+
+import (
+	"errors"
+	"fmt"
+
+	"b4/mark"
+)
+
+// Features are what this kernel offers the rules.
+type Features struct {
+	Owner   bool      // tables can belong to a socket (Linux 5.12)
+	Queue   QueueForm // how a rule queues; None if it cannot
+	IPsec   bool      // rules can see what an IPsec policy will wrap
+	Missing string    // the package to install where Queue is None
+}
+
+// Probe asks this kernel. It leaves nothing behind: each question is a
+// transaction without an end, which the kernel checks and rolls back. The error
+// wraps unix.EPERM without CAP_NET_ADMIN.
+func Probe() (Features, error) {
+	s, err := dial()
+	if err != nil {
+		return Features{Missing: "kmod-nft-core"}, err
+	}
+	f, err := s.probe()
+	return f, errors.Join(err, s.close())
+}
+
+func (s *socket) probe() (Features, error) {
+	c, err := probeConfig()
+	if err != nil {
+		return Features{}, err
+	}
+	core := []chain{c.rawOut(), {name: "decisive"}, c.steer(), c.confirm()}
+	if err := s.accepts(0, core...); err != nil {
+		return Features{Missing: "kmod-nft-core"}, fmt.Errorf("probe nf_tables: %w", err)
+	}
+	f := Features{
+		Owner: s.accepts(tableOwner) == nil,
+		IPsec: s.accepts(0, chain{name: "ipsec", rules: []rule{{ipsec{}, accept}}}) == nil,
+	}
+	for _, form := range []QueueForm{Native, Xt} {
+		c.Form = form
+		if s.accepts(0, chain{name: "queue", rules: []rule{c.queue("queued")}}) == nil {
+			f.Queue = form
+			return f, nil
+		}
+	}
+	f.Missing = "kmod-nft-queue"
+	return f, nil
+}
+
+// probeConfig brings every term of the rules but those asked for one by one.
+func probeConfig() (Config, error) {
+	marks, err := mark.New(mark.Base)
+	return Config{Marks: marks, TCP: []uint16{80, 443}, IPv4: true, Bound: DefaultBound}, err
+}
+
+// accepts asks whether the kernel would take a table of these chains. They have
+// no hooks: to take back the trial of a hook drops what waits in queues.
+func (s *socket) accepts(flags uint32, chains ...chain) error {
+	b := newBatch(tableName + "-probe")
+	b.addTable(flags)
+	for i := range chains {
+		chains[i].hook = nil
+	}
+	b.addRules(&Ruleset{ports: []uint16{80, 443}, chains: chains})
+	buf, err := b.trial()
+	if err != nil {
+		return err
+	}
+	return b.explain(s.commit(buf))
+}

@@ -1,0 +1,122 @@
+package fw
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	// Timeout is how long a watched device stays watched without a refresh:
+	// with a wedged daemon new connections hang this long at most. Two
+	// seconds bear three refreshes lost to a busy router.
+	Timeout = 2 * time.Second
+
+	// RefreshEvery is how often the packet loop calls [Conn.Refresh]: twice
+	// a second is all the waking an idle b4d may do.
+	RefreshEvery = 500 * time.Millisecond
+)
+
+const (
+	tableName = "b4"
+	wanSet    = "wan"   // names of the watched devices, which time out
+	portsSet  = "ports" // watched ports, if there are several
+)
+
+// counterNames are the named counters of the table. They outlive a reload.
+var counterNames = []string{"opened", "bare", "queued", "replies"}
+
+// A Ruleset is the wanted contents of table inet b4. It is immutable.
+type Ruleset struct {
+	ports  []uint16 // of the set ports; nil if the rules need none
+	chains []chain  // each after those it jumps to
+}
+
+type chain struct {
+	name  string
+	hook  *hook // nil if it is only jumped to
+	rules []rule
+}
+
+// A rule is its terms in order of evaluation.
+type rule []term
+
+type hook struct {
+	point    hookPoint
+	priority int32
+}
+
+// A hookPoint is an NF_INET_* number of linux/netfilter.h.
+type hookPoint uint32
+
+const (
+	prerouting  hookPoint = 0
+	output      hookPoint = 3
+	postrouting hookPoint = 4
+)
+
+func (p hookPoint) String() string {
+	switch p {
+	case prerouting:
+		return "prerouting"
+	case output:
+		return "output"
+	}
+	return "postrouting"
+}
+
+// String is the table as `nft -y list table inet b4` shows it, but for the
+// watched devices and the counts. The flag owner is left out by kernels older
+// than 5.12. A queue of form Xt, which nft has no words for, is written as the
+// expression it stands in for, with a comment.
+func (r *Ruleset) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table inet %s {\n\tflags owner\n", tableName)
+	for _, name := range counterNames {
+		fmt.Fprintf(&b, "\n\tcounter %s {\n\t}\n", name)
+	}
+	fmt.Fprintf(&b, "\n\tset %s {\n\t\ttype ifname\n\t\ttimeout %v\n\t}\n", wanSet, Timeout)
+	if r.ports != nil {
+		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttype inet_service\n\t\telements = { %s }\n\t}\n", portsSet, list(r.ports))
+	}
+	for _, c := range r.chains {
+		fmt.Fprintf(&b, "\n\tchain %s {\n", c.name)
+		if c.hook != nil {
+			fmt.Fprintf(&b, "\t\ttype filter hook %v priority %d; policy accept;\n", c.hook.point, c.hook.priority)
+		}
+		for _, rule := range c.rules {
+			fmt.Fprintf(&b, "\t\t%v\n", rule)
+		}
+		b.WriteString("\t}\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func (r rule) String() string {
+	var b strings.Builder
+	for i, t := range r {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(t.String())
+	}
+	if s := r.comment(); s != "" {
+		fmt.Fprintf(&b, " comment %q", s)
+	}
+	return b.String()
+}
+
+// comment is stored with the rule, so that nft shows it too.
+func (r rule) comment() string {
+	for _, t := range r {
+		if q, ok := t.(queue); ok && q.form == Xt {
+			return "by xt target NFQUEUE"
+		}
+	}
+	return ""
+}
+
+func list(ports []uint16) string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(ports), " ", ", "), "[]")
+}

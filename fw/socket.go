@@ -1,0 +1,211 @@
+package fw
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A socket speaks to nf_tables. The kernel handles a request, and queues its
+// whole answer, before the write returns: nothing here ever waits.
+type socket struct {
+	fd int
+	in [8 << 10]byte // the most the kernel puts into one part of a dump (NLMSG_GOODSIZE)
+}
+
+// A refusal is the kernel's no to one message of a batch.
+type refusal struct {
+	seq   uint32
+	errno unix.Errno
+	text  string // the kernel's words, mostly none
+}
+
+func (r *refusal) Error() string {
+	if r.text != "" {
+		return r.errno.Error() + " (" + r.text + ")"
+	}
+	return r.errno.Error()
+}
+
+func (r *refusal) Unwrap() error { return r.errno }
+
+func dial() (*socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("open a netfilter socket (install kmod-nft-core): %w", err)
+	}
+	s := &socket{fd: fd}
+	if err := s.setUp(); err != nil {
+		return nil, errors.Join(fmt.Errorf("set up the netfilter socket: %w", err), s.close())
+	}
+	return s, nil
+}
+
+func (s *socket) setUp() error {
+	// Answers without a copy of the request, and with words where there are any.
+	for _, opt := range []int{unix.NETLINK_CAP_ACK, unix.NETLINK_EXT_ACK} {
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, opt, 1); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	return os.NewSyscallError("bind", unix.Bind(s.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+}
+
+func (s *socket) close() error { return os.NewSyscallError("close", unix.Close(s.fd)) }
+
+// commit sends a batch and returns the kernel's first no, a *refusal, if any.
+// It allocates nothing if all goes well.
+func (s *socket) commit(batch []byte) error {
+	if err := s.send(batch); err != nil {
+		return err
+	}
+	var first error
+	done := false
+	for {
+		b, err := s.receive()
+		if err != nil {
+			return err
+		}
+		if b == nil {
+			break
+		}
+		for {
+			m, rest, ok := cut(b)
+			if !ok {
+				break
+			}
+			b = rest
+			if m.typ != unix.NLMSG_ERROR {
+				continue
+			}
+			if no := m.refusal(); no == nil {
+				done = true
+			} else if first == nil {
+				first = no
+			}
+		}
+	}
+	if first == nil && !done {
+		return errNoAnswer
+	}
+	return first
+}
+
+var errNoAnswer = errors.New("nf_tables gave no answer")
+
+// dump sends a request and gives f each message of the answer, which f must
+// not keep.
+func (s *socket) dump(request []byte, f func(attrs []byte) error) error {
+	if err := s.send(request); err != nil {
+		return err
+	}
+	for {
+		b, err := s.receive()
+		if err != nil {
+			return err
+		}
+		if b == nil {
+			return errNoAnswer
+		}
+		for {
+			m, rest, ok := cut(b)
+			if !ok {
+				break
+			}
+			b = rest
+			switch {
+			case m.typ == unix.NLMSG_DONE:
+				return nil
+			case m.typ == unix.NLMSG_ERROR:
+				if no := m.refusal(); no != nil {
+					return no
+				}
+			case len(m.data) < headerLen-unix.NLMSG_HDRLEN:
+				return errNoAnswer
+			default:
+				if err := f(m.data[headerLen-unix.NLMSG_HDRLEN:]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+func (s *socket) send(b []byte) error {
+	if _, err := unix.Write(s.fd, b); err != nil {
+		return os.NewSyscallError("send to nf_tables", err)
+	}
+	return nil
+}
+
+// receive returns the next datagram, valid until the next call, and nil if
+// there is none.
+func (s *socket) receive() ([]byte, error) {
+	for {
+		n, err := unix.Read(s.fd, s.in[:])
+		switch err {
+		case nil:
+			return s.in[:n], nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return nil, nil
+		default:
+			return nil, os.NewSyscallError("receive from nf_tables", err)
+		}
+	}
+}
+
+// A message borrows its data from what was received.
+type message struct {
+	typ, flags uint16
+	seq        uint32
+	data       []byte
+}
+
+// cut takes the first message off b.
+func cut(b []byte) (m message, rest []byte, ok bool) {
+	if len(b) < unix.NLMSG_HDRLEN {
+		return message{}, nil, false
+	}
+	n := int(binary.NativeEndian.Uint32(b))
+	if n < unix.NLMSG_HDRLEN || n > len(b) {
+		return message{}, nil, false
+	}
+	m = message{
+		typ:   binary.NativeEndian.Uint16(b[4:]),
+		flags: binary.NativeEndian.Uint16(b[6:]),
+		seq:   binary.NativeEndian.Uint32(b[8:]),
+		data:  b[unix.NLMSG_HDRLEN:n],
+	}
+	return m, b[min(len(b), (n+3)&^3):], true
+}
+
+// refusal reads struct nlmsgerr, and the kernel's words behind it. It returns
+// nil for an acknowledgement.
+func (m message) refusal() *refusal {
+	if len(m.data) < 4 {
+		return nil
+	}
+	errno := -int32(binary.NativeEndian.Uint32(m.data))
+	if errno == 0 {
+		return nil
+	}
+	r := &refusal{seq: m.seq, errno: unix.Errno(errno)}
+	const errLen = 4 + unix.NLMSG_HDRLEN
+	if m.flags&unix.NLM_F_ACK_TLVS == 0 || m.flags&unix.NLM_F_CAPPED == 0 || len(m.data) < errLen {
+		return r
+	}
+	if ad, err := netlink.NewAttributeDecoder(m.data[errLen:]); err == nil {
+		for ad.Next() {
+			if ad.Type() == unix.NLMSGERR_ATTR_MSG {
+				r.text = strings.ToLower(ad.String())
+			}
+		}
+	}
+	return r
+}
