@@ -43,7 +43,7 @@ var profiles = []Profile{
 	// seen in clear. The networks are for the caller to choose.
 	{
 		Name: "tspu-16k", MaxPackets: 25, AllowList: true,
-		Action:   Action{Drop: Both, After: Span{24, 24}},
+		Action:   Action{Drop: Both, After: Span{25, 25}},
 		Residual: Residual{For: defaultTimeout, Renew: true},
 	},
 
