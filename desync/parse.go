@@ -1,0 +1,185 @@
+package desync
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// An Error is what is wrong with a strategy's text, and where.
+type Error struct {
+	Text string // the strategy
+	Pos  int    // offset in Text, in bytes
+	Msg  string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("strategy %q, position %d: %s", e.Text, e.Pos+1, e.Msg)
+}
+
+// An arg is one argument of a step: a value, or key=value.
+type arg struct {
+	key, val string
+	pos      int // of the value
+}
+
+// A spec is one word of the language.
+type spec struct {
+	name   string
+	packet bool // belongs to the packet layer
+	parse  func(p *parser, args []arg) Step
+	refuse string // why the word is known and cannot be used
+}
+
+// maxText bounds a strategy's text, maxSteps its steps and cuts.
+const (
+	maxText  = 1024
+	maxSteps = 16
+)
+
+// Parse reads a strategy. The empty text is the strategy that does nothing. An
+// error is an *Error.
+func Parse(text string) (*Strategy, error) {
+	p := &parser{text: text}
+	if len(text) > maxText {
+		p.fail(maxText, "longer than %d bytes", maxText)
+	}
+	var steps []Step
+	inPackets := false
+	for p.space(); p.pos < len(text) && p.err == nil; p.space() {
+		at := p.pos
+		sp, st := p.step()
+		if len(steps) == maxSteps {
+			p.fail(at, "more than %d steps", maxSteps)
+		}
+		if inPackets && !sp.packet {
+			p.fail(at, "%s makes segments and must stand before the steps that act on packets", sp.name)
+		}
+		inPackets = sp.packet
+		steps = append(steps, st)
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	return newStrategy(steps), nil
+}
+
+type parser struct {
+	text string
+	pos  int
+	err  error
+}
+
+// fail keeps the first error.
+func (p *parser) fail(pos int, format string, a ...any) {
+	if p.err == nil {
+		p.err = &Error{p.text, pos, fmt.Sprintf(format, a...)}
+	}
+}
+
+func (p *parser) space() {
+	for p.pos < len(p.text) && (p.text[p.pos] == ' ' || p.text[p.pos] == '\t') {
+		p.pos++
+	}
+}
+
+// word reads up to one of the characters in stop, or a space.
+func (p *parser) word(stop string) string {
+	start := p.pos
+	for p.pos < len(p.text) && p.text[p.pos] != ' ' && p.text[p.pos] != '\t' && !strings.ContainsRune(stop, rune(p.text[p.pos])) {
+		p.pos++
+	}
+	return p.text[start:p.pos]
+}
+
+// is steps over c if it comes next.
+func (p *parser) is(c byte) bool {
+	p.space()
+	if p.pos < len(p.text) && p.text[p.pos] == c {
+		p.pos++
+		return true
+	}
+	return false
+}
+
+func (p *parser) step() (spec, Step) {
+	at := p.pos
+	name := p.word("(),=")
+	for _, sp := range specs() {
+		if sp.name != name {
+			continue
+		}
+		args := p.args()
+		if sp.refuse != "" {
+			p.fail(at, "%s %s", name, sp.refuse)
+		}
+		if p.err != nil {
+			return sp, nil
+		}
+		return sp, sp.parse(p, args)
+	}
+	if name == "" {
+		p.fail(at, "unexpected %q, want a step: %s", p.text[at:at+1], stepNames())
+	} else {
+		p.fail(at, "unknown step %q, want one of %s", name, stepNames())
+	}
+	return spec{}, nil
+}
+
+// args reads "(a, key=b)", or nothing.
+func (p *parser) args() (args []arg) {
+	save := p.pos
+	if !p.is('(') {
+		p.pos = save
+		return nil
+	}
+	for p.err == nil {
+		p.space()
+		a := arg{pos: p.pos}
+		a.val = p.word("(),=")
+		if p.is('=') {
+			p.space()
+			a.key, a.pos = a.val, p.pos
+			a.val = p.word("(),=")
+		}
+		if a.val == "" {
+			p.fail(a.pos, "want a value")
+		}
+		args = append(args, a)
+		switch {
+		case p.is(')'):
+			return args
+		case len(args) == maxSteps:
+			p.fail(p.pos, "more than %d arguments", maxSteps)
+		case !p.is(','):
+			p.fail(p.pos, "want ',' or ')'")
+		}
+	}
+	return nil
+}
+
+// number reads an argument as a whole number in [lo, hi].
+func (p *parser) number(a arg, lo, hi int) int {
+	n, err := strconv.Atoi(a.val)
+	if err != nil || n < lo || n > hi {
+		p.fail(a.pos, "%q is not a number from %d to %d", a.val, lo, hi)
+	}
+	return n
+}
+
+// none refuses arguments.
+func (p *parser) none(name string, args []arg) {
+	if len(args) > 0 {
+		p.fail(args[0].pos, "%s takes no arguments", name)
+	}
+}
+
+func stepNames() string {
+	var names []string
+	for _, sp := range specs() {
+		if sp.refuse == "" {
+			names = append(names, sp.name)
+		}
+	}
+	return strings.Join(names, ", ")
+}

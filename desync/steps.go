@@ -1,0 +1,17 @@
+package desync
+
+// prepaid is why shifting steps are refused: every later byte of the connection
+// would have another sequence number.
+const prepaid = "lengthens the stream and needs a pre-paid handshake, which this version does not make"
+
+// specs is every word of the language, in the order help shows it.
+func specs() []spec {
+	return []spec{
+		{name: "split", parse: parseSplit},
+		{name: "disorder", parse: parseDisorder},
+		{name: "fake", parse: parseFake},
+		{name: "tlsrec", refuse: prepaid},
+		{name: "oob", refuse: prepaid},
+		{name: "ipid", packet: true, parse: parseIPID},
+	}
+}

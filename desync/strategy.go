@@ -1,0 +1,152 @@
+package desync
+
+import (
+	"strings"
+
+	"b4/engine"
+	"b4/tlshello"
+)
+
+// Phases of a connection in which a strategy wants to see packets.
+type Phases uint8
+
+const (
+	SYN     Phases = 1 << iota // the client's SYN
+	SYNACK                     // the server's answer to it
+	Replies                    // the first packets of the server
+)
+
+// Need is what a strategy asks of the rule set and of the engine.
+type Need struct {
+	Phases Phases // besides the message itself
+	Hops   bool   // the distance to the server
+	Timer  bool   // packets that leave later
+	Frag   bool   // IP fragments
+	Shift  int    // bytes by which the stream grows
+}
+
+// union is what two steps need together.
+func (n Need) union(m Need) Need {
+	return Need{n.Phases | m.Phases, n.Hops || m.Hops, n.Timer || m.Timer, n.Frag || m.Frag, n.Shift + m.Shift}
+}
+
+// Harm says what kind of thing a strategy puts on the wire, mildest first. A
+// normaliser or proxy on the way leaves Segments alone and may take Decoys for
+// data.
+type Harm uint8
+
+const (
+	Nothing  Harm = iota // the message leaves as it came
+	Segments             // only the client's bytes, cut and ordered anew
+	Decoys               // packets with other bytes besides
+)
+
+func (h Harm) String() string { return [...]string{"nothing", "segments", "decoys"}[h] }
+
+// A Step is one word of a strategy. String gives its canonical text.
+type Step interface {
+	Need() Need
+	Harm() Harm
+	String() string
+}
+
+// A streamStep makes, orders and adds segments.
+type streamStep interface {
+	Step
+	Apply(p *Plan, e *Env) error
+}
+
+// A packetStep acts on the packets of a plan after cutting to size.
+type packetStep interface {
+	Step
+	Rewrite(p *Plan, e *Env)
+}
+
+// A Strategy is a checked list of steps. It is immutable.
+type Strategy struct {
+	stream []streamStep
+	packet []packetStep
+	text   string
+	need   Need
+	harm   Harm
+}
+
+// String is the canonical text, which parses to the same strategy.
+func (s *Strategy) String() string { return s.text }
+
+// Need is what all steps need together.
+func (s *Strategy) Need() Need { return s.need }
+
+// Harm is the harshest of the steps' harms.
+func (s *Strategy) Harm() Harm { return s.harm }
+
+// newStrategy joins steps, packet steps last, that the parser has checked.
+func newStrategy(steps []Step) *Strategy {
+	s := &Strategy{}
+	texts := make([]string, len(steps))
+	for i, st := range steps {
+		texts[i] = st.String()
+		s.need = s.need.union(st.Need())
+		s.harm = max(s.harm, st.Harm())
+		switch st := st.(type) {
+		case streamStep:
+			s.stream = append(s.stream, st)
+		case packetStep:
+			s.packet = append(s.packet, st)
+		}
+	}
+	s.text = strings.Join(texts, " ")
+	return s
+}
+
+// A Message is what the client said, from its first byte.
+type Message struct {
+	Bytes []byte         // borrowed for the call
+	Hello tlshello.Hello // positions in Bytes
+}
+
+// A Conn is what is known of the connection. Header is the client's latest IP
+// and TCP header, from which every packet of the plan is made.
+type Conn struct {
+	Header []byte // borrowed for the call
+	IPLen  int    // bytes of Header that are IP
+	Base   uint32 // sequence number of the message's first byte
+	MTU    int    // bytes an IP packet may have on the way out
+}
+
+// An Env is everything steps may depend on.
+type Env struct {
+	Msg  Message
+	Conn Conn
+	Rand uint64 // equal for every plan of one message, so that a retransmission repeats it
+}
+
+// Plan works out the packets for e.Msg into p, whose memory is reused. After an
+// error p is empty, and the message must go as it came.
+func (s *Strategy) Plan(p *Plan, e *Env) error {
+	p.reset(len(e.Msg.Bytes))
+	for _, st := range s.stream {
+		if err := st.Apply(p, e); err != nil {
+			p.reset(0)
+			return err
+		}
+	}
+	p.cut(e)
+	for _, st := range s.packet {
+		st.Rewrite(p, e)
+	}
+	return nil
+}
+
+// Emit adds the packets of p that carry bytes [from, to) of the message, with
+// the decoys of their groups, to out: all of them for a new message, a part for
+// a retransmission. It reports how many it added.
+func (p *Plan) Emit(out *engine.Batch, m engine.Meta, e *Env, from, to int) int {
+	before := out.Len()
+	for i := range p.pkts {
+		if k := p.pkts[i]; k.clip(p, from, to) {
+			k.emit(out, m, e)
+		}
+	}
+	return out.Len() - before
+}
