@@ -85,7 +85,7 @@ func Resolve(names []string) (WAN, error) {
 	if len(names) == 0 {
 		return Default()
 	}
-	ifaces, err := askNetifd()
+	ifaces, err := askNetifd(sockets)
 	if err != nil {
 		return WAN{}, fmt.Errorf("ask netifd for its interfaces: %w", err)
 	}

@@ -49,9 +49,9 @@ const ubusHead = 8
 
 // askNetifd asks netifd over ubus for its interfaces. Where there is no ubus,
 // or netifd is not on it, there are none and no error.
-func askNetifd() (map[string]iface, error) {
+func askNetifd(paths []string) (map[string]iface, error) {
 	d := net.Dialer{Deadline: time.Now().Add(ubusLimit)}
-	for _, path := range sockets {
+	for _, path := range paths {
 		conn, err := d.Dial("unix", path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -177,7 +177,7 @@ func (m ubusMessage) status(answered bool) error {
 		return s
 	}
 	if !answered {
-		return errors.New("no answer")
+		return errors.New("no answer: ubus shows this user nothing")
 	}
 	return nil
 }

@@ -66,8 +66,10 @@ func (w *Watcher) Wait(limit time.Duration) error {
 	}
 }
 
+// read reads one datagram. On a closed file no deadline can be set, and Read
+// gives the better error.
 func (w *Watcher) read(b []byte, until time.Time) (int, error) {
-	if err := w.f.SetReadDeadline(until); err != nil {
+	if err := w.f.SetReadDeadline(until); errors.Is(err, os.ErrNoDeadline) {
 		return 0, err
 	}
 	return w.f.Read(b)

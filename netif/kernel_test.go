@@ -1,0 +1,353 @@
+package netif
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A netns changes the network namespace that a test made for itself.
+type netns struct {
+	*testing.T
+	f   *os.File
+	seq uint32
+}
+
+// inNetNS runs f in a fresh network namespace with four pairs of devices, a1 to
+// a4 (all up) and b1 to b4. The thread is never unlocked, so the runtime
+// discards it, and the namespace with it, when f returns. Within f only Error
+// and its like may be used.
+func inNetNS(t *testing.T, f func(n *netns)) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("changes a network namespace")
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		sock, err := dial(0)
+		if err == nil {
+			n := &netns{t, sock, 0}
+			// Without link-local addresses nothing moves but by the test.
+			err = os.WriteFile("/proc/sys/net/ipv6/conf/default/addr_gen_mode", []byte("1"), 0)
+			n.link("lo", unix.IFF_UP)
+			for _, i := range []string{"1", "2", "3", "4"} {
+				n.pair("a"+i, "b"+i)
+				n.link("a"+i, unix.IFF_UP)
+				n.link("b"+i, unix.IFF_UP)
+			}
+			f(n)
+			err = errors.Join(err, sock.Close())
+		}
+		done <- err
+	}()
+	switch err := <-done; {
+	case errors.Is(err, unix.EPERM):
+		t.Skip("needs root")
+	case err != nil:
+		t.Fatal(err)
+	}
+}
+
+// try sends a request and returns the kernel's answer to it.
+func (n *netns) try(typ, flags uint16, body ...[]byte) error {
+	n.seq++
+	if _, err := n.f.Write(datagram(typ, flags|unix.NLM_F_REQUEST|unix.NLM_F_ACK, n.seq, body...)); err != nil {
+		return err
+	}
+	b := make([]byte, 4096)
+	k, err := n.f.Read(b)
+	if err != nil {
+		return err
+	}
+	m, _, ok := cutMessage(b[:k])
+	if !ok || m.typ != unix.NLMSG_ERROR || m.seq != n.seq {
+		return fmt.Errorf("answer %+v", m)
+	}
+	return m.errno()
+}
+
+func (n *netns) do(what string, typ, flags uint16, body ...[]byte) {
+	if err := n.try(typ, flags, body...); err != nil {
+		n.Errorf("%s: %v", what, err)
+	}
+}
+
+const create = unix.NLM_F_CREATE | unix.NLM_F_EXCL
+
+func name(s string) []byte { return attr(unix.IFLA_IFNAME, []byte(s), []byte{0}) }
+
+func (n *netns) pair(a, b string) {
+	n.do("add "+a, unix.RTM_NEWLINK, create, ifinfo(0, 0, 0, 0), name(a),
+		attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, []byte("veth")),
+			attr(unix.IFLA_INFO_DATA, attr(1 /* VETH_INFO_PEER */, ifinfo(0, 0, 0, 0), name(b)))))
+}
+
+func (n *netns) link(dev string, flags uint32) {
+	n.do("set "+dev, unix.RTM_NEWLINK, 0, ifinfo(0, 0, flags, unix.IFF_UP), name(dev))
+}
+
+func (n *netns) index(dev string) int32 {
+	k, err := readKernel()
+	l, ok := k.byName(dev)
+	if err != nil || !ok {
+		n.Errorf("index of %s: %v", dev, err)
+	}
+	return l.index
+}
+
+func (n *netns) oif(dev string) []byte { return attr(unix.RTA_OIF, u32(uint32(n.index(dev)))) }
+
+func (n *netns) route(family uint8, attrs ...[]byte) {
+	n.do("add route", unix.RTM_NEWROUTE, create, append([][]byte{rthead(family, 0, mainTable, unicast, 0)}, attrs...)...)
+}
+
+func (n *netns) addr(dev, prefix string) {
+	p := netip.MustParsePrefix(prefix)
+	family := uint8(v4)
+	if p.Addr().Is6() {
+		family = v6
+	}
+	head := append([]byte{family, byte(p.Bits()), unix.IFA_F_NODAD, 0}, u32(uint32(n.index(dev)))...)
+	n.do("add "+prefix, unix.RTM_NEWADDR, create, head, attr(unix.IFA_LOCAL, p.Addr().AsSlice()), attr(unix.IFA_ADDRESS, p.Addr().AsSlice()))
+}
+
+func (n *netns) want(what string, v4, v6 []string) {
+	n.Helper()
+	w, err := Default()
+	if err != nil || !slices.Equal(w.V4, v4) || !slices.Equal(w.V6, v6) {
+		n.Errorf("%s: %q and %q, %v; want %q and %q", what, w.V4, w.V6, err, v4, v6)
+	}
+}
+
+func metric(m uint32) []byte { return attr(unix.RTA_PRIORITY, u32(m)) }
+
+func devs(names ...string) []string { return names }
+
+func TestDefault(t *testing.T) {
+	tests := []struct {
+		name   string
+		do     func(n *netns)
+		v4, v6 []string
+	}{
+		{"no route", func(n *netns) {}, nil, nil},
+		{"v4", func(n *netns) { n.route(v4, n.oif("a1")) }, devs("a1"), nil},
+		{"v6", func(n *netns) { n.route(v6, n.oif("a1")) }, nil, devs("a1")},
+		{"best metric first", func(n *netns) {
+			n.route(v4, n.oif("a1"), metric(20))
+			n.route(v4, n.oif("a2"), metric(10))
+			n.route(v6, n.oif("a3"), metric(20))
+			n.route(v6, n.oif("a2"), metric(10))
+		}, devs("a2", "a1"), devs("a2", "a3")},
+		{"a device for each family", func(n *netns) {
+			n.route(v4, n.oif("a1"))
+			n.route(v6, n.oif("a2"))
+		}, devs("a1"), devs("a2")},
+		{"twice on one device", func(n *netns) {
+			n.route(v4, n.oif("a1"))
+			n.route(v4, n.oif("a1"), metric(5))
+		}, devs("a1"), nil},
+		{"v6 for a source prefix", func(n *netns) {
+			n.do("add route", unix.RTM_NEWROUTE, create, []byte{v6, 0, 56, 0, mainTable, unix.RTPROT_STATIC, 0, unicast, 0, 0, 0, 0},
+				attr(unix.RTA_SRC, netip.MustParseAddr("2001:db8::").AsSlice()), n.oif("a1"))
+		}, nil, devs("a1")},
+		{"multipath", func(n *netns) {
+			n.route(v4, attr(unix.RTA_MULTIPATH, hop(n.index("a3"), 0), hop(n.index("a1"), 0)))
+		}, devs("a1", "a3"), nil},
+		{"multipath without carrier", func(n *netns) {
+			n.route(v4, attr(unix.RTA_MULTIPATH, hop(n.index("a3"), 0), hop(n.index("a1"), 0)))
+			n.link("b1", 0)
+		}, devs("a1", "a3"), nil},
+		{"multipath with a dead device", func(n *netns) {
+			n.route(v4, attr(unix.RTA_MULTIPATH, hop(n.index("a3"), 0), hop(n.index("a1"), 0)))
+			n.link("a1", 0)
+		}, devs("a3"), nil},
+		{"next hop object", func(n *netns) {
+			n.do("add next hop", unix.RTM_NEWNEXTHOP, create, []byte{v4, 0, 0, 0, 0, 0, 0, 0},
+				attr(unix.NHA_ID, u32(9)), attr(unix.NHA_OIF, u32(uint32(n.index("a2")))))
+			n.route(v4, attr(30 /* RTA_NH_ID */, u32(9)))
+		}, devs("a2"), nil},
+		{"blackhole and unreachable", func(n *netns) {
+			for _, typ := range []uint8{unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT} {
+				n.do("add route", unix.RTM_NEWROUTE, create, rthead(v4, 0, mainTable, typ, 0), metric(uint32(typ)))
+				n.do("add route", unix.RTM_NEWROUTE, create, rthead(v6, 0, mainTable, typ, 0), metric(uint32(typ)))
+			}
+			n.route(v4, n.oif("a1"), metric(99))
+		}, devs("a1"), nil},
+		{"loopback", func(n *netns) { n.route(v4, n.oif("lo")) }, nil, nil},
+		{"another table", func(n *netns) {
+			n.do("add route", unix.RTM_NEWROUTE, create, rthead(v4, 0, 100, unicast, 0), n.oif("a1"))
+		}, nil, nil},
+		{"longer prefix", func(n *netns) {
+			n.do("add route", unix.RTM_NEWROUTE, create, rthead(v4, 1, mainTable, unicast, 0), attr(unix.RTA_DST, make([]byte, 4)), n.oif("a1"))
+		}, nil, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inNetNS(t, func(n *netns) {
+				n.T = t
+				tt.do(n)
+				n.want(tt.name, tt.v4, tt.v6)
+			})
+		})
+	}
+}
+
+// More routes than one datagram of a dump holds.
+func TestDefaultAmongMany(t *testing.T) {
+	inNetNS(t, func(n *netns) {
+		dev := n.oif("a1")
+		for i := range 1500 {
+			n.do("add route", unix.RTM_NEWROUTE, create, rthead(v4, 32, mainTable, unicast, 0),
+				attr(unix.RTA_DST, []byte{10, 1, byte(i >> 8), byte(i)}), dev)
+		}
+		n.route(v4, dev, metric(1))
+		n.want("1500 other routes", devs("a1"), nil)
+	})
+}
+
+func TestResolveAsksNetifd(t *testing.T) {
+	old := sockets
+	defer func() { sockets = old }()
+	inNetNS(t, func(n *netns) {
+		n.link("a1", 0)
+		n.do("rename", unix.RTM_NEWLINK, 0, ifinfo(0, n.index("a1"), unix.IFF_UP, unix.IFF_UP), name("pppoe-wan"))
+		n.route(v6, n.oif("pppoe-wan"))
+		for _, tt := range []struct{ file, want, err string }{
+			{"netifd.txt", "a2 (v4, v6), pppoe-wan (v6), backup (down), lte (down)", "a9: " + ErrUnknown.Error()},
+			{"bare.txt", "a2 (v4, v6)", "wan: " + ErrUnknown.Error()},
+			{"denied.txt", "none", "ask netifd for its interfaces: find"},
+		} {
+			sockets = []string{replay(n.T, tt.file)}
+			w, err := Resolve([]string{"wan", "wan6", "backup", "lte", "a2", "a9"})
+			if w.String() != tt.want || err == nil || !strings.HasPrefix(err.Error(), tt.err) {
+				n.Errorf("%s: %s, %v; want %s, %s", tt.file, w, err, tt.want, tt.err)
+			}
+		}
+	})
+}
+
+// patience is far above settle, for a slow machine.
+const patience = 5 * time.Second
+
+// fires asks that act wakes w before patience ends.
+func (n *netns) fires(w *Watcher, what string, act func()) {
+	n.Helper()
+	act()
+	start := time.Now()
+	if err := w.Wait(patience); err != nil || time.Since(start) >= patience {
+		n.Errorf("%s: no event (%v)", what, err)
+	}
+}
+
+// silent asks that nothing wakes w for a while.
+func (n *netns) silent(w *Watcher, what string) {
+	n.Helper()
+	const limit = 3 * settle
+	start := time.Now()
+	if err := w.Wait(limit); err != nil || time.Since(start) < limit {
+		n.Errorf("%s: event after %v (%v)", what, time.Since(start), err)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	inNetNS(t, func(n *netns) {
+		w, err := Watch()
+		if err != nil {
+			n.Error(err)
+			return
+		}
+		defer w.Close()
+		n.silent(w, "nothing")
+		n.fires(w, "route added", func() { n.route(v4, n.oif("a1")) })
+		n.want("route added", devs("a1"), nil)
+		n.fires(w, "route removed", func() { n.do("remove", unix.RTM_DELROUTE, 0, rthead(v4, 0, mainTable, unicast, 0), n.oif("a1")) })
+		n.want("route removed", nil, nil)
+		n.do("add route", unix.RTM_NEWROUTE, create, rthead(v4, 24, mainTable, unicast, 0), attr(unix.RTA_DST, []byte{10, 0, 0, 0}), n.oif("a1"))
+		n.silent(w, "a route of no concern")
+		n.fires(w, "v6 route added", func() { n.route(v6, n.oif("a1")) })
+		n.want("v6 route added", nil, devs("a1"))
+		n.fires(w, "device down", func() { n.link("a1", 0) })
+		n.want("device down", nil, nil)
+		n.fires(w, "device renamed", func() {
+			n.do("rename", unix.RTM_NEWLINK, 0, ifinfo(0, n.index("a1"), 0, 0), name("wan"))
+		})
+		n.fires(w, "renamed device up", func() { n.link("wan", unix.IFF_UP); n.route(v4, n.oif("wan")) })
+		n.want("device renamed", devs("wan"), nil)
+		n.fires(w, "device removed", func() { n.do("remove", unix.RTM_DELLINK, 0, ifinfo(0, n.index("wan"), 0, 0)) })
+		n.want("device removed", nil, nil)
+	})
+}
+
+// A burst is one event, and one that overflows the socket's buffer is too.
+func TestWatchBurst(t *testing.T) {
+	inNetNS(t, func(n *netns) {
+		w, err := Watch()
+		if err != nil {
+			n.Error(err)
+			return
+		}
+		defer w.Close()
+		many := func() {
+			for i := range 100 {
+				n.addr("a1", fmt.Sprintf("10.%d.0.1/24", i))
+			}
+		}
+		n.fires(w, "100 addresses", many)
+		n.silent(w, "after 100 addresses")
+		raw, err := w.f.SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+		}
+		if err != nil {
+			n.Error(err)
+		}
+		n.fires(w, "overflow", func() {
+			for i := range 100 {
+				n.addr("a2", fmt.Sprintf("10.%d.1.1/24", i))
+			}
+		})
+		n.silent(w, "after the overflow")
+	})
+}
+
+func TestWatchClose(t *testing.T) {
+	inNetNS(t, func(n *netns) {
+		w, err := Watch()
+		if err != nil {
+			n.Error(err)
+			return
+		}
+		done := make(chan error, 1)
+		go func() { done <- w.Wait(0) }()
+		time.Sleep(20 * time.Millisecond)
+		for range 2 {
+			if err := w.Close(); err != nil {
+				n.Error(err)
+			}
+		}
+		select {
+		case err := <-done:
+			if err != os.ErrClosed {
+				n.Errorf("woken with %v", err)
+			}
+		case <-time.After(patience):
+			n.Error("Close did not wake Wait")
+		}
+		if err := w.Wait(0); err != os.ErrClosed {
+			n.Errorf("after Close: %v", err)
+		}
+	})
+}
