@@ -79,8 +79,9 @@ func (l *lexer) keyword() string {
 	return word
 }
 
-// next argument of a statement; "" where there is none, which is also what an
-// empty pair of quotes gives. The bytes are valid until the next call.
+// arg returns the next argument of a statement; none where there is no more,
+// which is also what an empty pair of quotes gives. The bytes are valid until
+// the next call.
 func (l *lexer) arg() ([]byte, error) {
 	l.word = l.word[:0]
 	l.skipSpace()

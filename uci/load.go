@@ -1,8 +1,10 @@
 package uci
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 )
@@ -25,6 +27,9 @@ func Load(path string, override ...string) (Config, []Warning, error) {
 		path = overlaid(path, overlayPath)
 	}
 	text, err := read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, nil, fmt.Errorf("read configuration: %w: the package brings %s, -config names another file", err, DefaultPath)
+	}
 	if err != nil {
 		return Config{}, nil, fmt.Errorf("read configuration: %w", err)
 	}

@@ -1,0 +1,160 @@
+package uci
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// rows says for each row of the schema where it lands, which value is the
+// default, and which are good and bad.
+var rows = map[string]struct {
+	get  func(*Config) any
+	zero string            // the default
+	good map[string]string // text in the file: value in the Config
+	bad  []string
+}{
+	"b4.version": {func(c *Config) any { return c.Version }, "1", map[string]string{"1": "1"}, []string{"0", "x", "-1"}},
+	"b4.enabled": {func(c *Config) any { return c.Main.Enabled }, "false",
+		map[string]string{"1": "true", "on": "true", "true": "true", "yes": "true", "enabled": "true",
+			"0": "false", "off": "false", "false": "false", "no": "false", "disabled": "false"},
+		[]string{"2", "True", "y"}},
+	"b4.engine": {func(c *Config) any { return c.Main.Engine }, "auto",
+		map[string]string{"auto": "auto", "nfqueue": "nfqueue", "tun": "tun"}, []string{"NFQUEUE", "nfq"}},
+	"b4.wan": {func(c *Config) any { return c.Main.WAN }, "[]",
+		map[string]string{"wan": "[wan]", "pppoe-wan": "[pppoe-wan]", "eth0.2": "[eth0.2]"},
+		[]string{"wan wan6", "a/b", strings.Repeat("x", 64)}},
+	"b4.ipv6":   {func(c *Config) any { return c.Main.IPv6 }, "true", map[string]string{"0": "false"}, []string{"none"}},
+	"b4.router": {func(c *Config) any { return c.Main.Router }, "true", map[string]string{"0": "false"}, []string{"all"}},
+	"b4.tcp_port": {func(c *Config) any { return c.Main.Ports }, "[443]",
+		map[string]string{"1": "[1]", "65535": "[65535]"}, []string{"0", "65536", "https", "80 443", "443-445"}},
+	"b4.queue_num": {func(c *Config) any { return c.Main.QueueNum }, "537",
+		map[string]string{"0": "0", "65535": "65535"}, []string{"65536", "-1", "0x10"}},
+	"b4.queue_len": {func(c *Config) any { return c.Main.QueueLen }, "1024",
+		map[string]string{"16": "16", "65535": "65535"}, []string{"15", "65536", "1k", "18446744073709551616"}},
+	"b4.max_flows": {func(c *Config) any { return c.Main.MaxFlows }, "4096",
+		map[string]string{"64": "64", "65536": "65536"}, []string{"63", "65537"}},
+	"b4.mark": {func(c *Config) any { return fmt.Sprintf("%#x", c.Main.Mark) }, "0x1000000",
+		map[string]string{"0x1": "0x1", "0X10000000": "0x10000000"},
+		[]string{"0x0", "0x3", "0x20000000", "16", "0x", "0xg", "0x100000000"}},
+	"b4.log_level": {func(c *Config) any { return c.Main.LogLevel }, "info",
+		map[string]string{"debug": "debug", "warn": "warn", "error": "error"}, []string{"trace", "7"}},
+	"b4.socket": {func(c *Config) any { return c.Main.Socket }, "/var/run/b4.sock",
+		map[string]string{"/tmp/s": "/tmp/s"}, []string{"b4.sock", "/" + strings.Repeat("x", 107), "/a\tb"}},
+
+	"rule.domain": {func(c *Config) any { return c.Rules[0].Domain }, "[]",
+		map[string]string{"Example.ORG.": "[example.org]", "*": "[]"}, []string{"a b", "https://a/b", "a..b"}},
+	"rule.not": {func(c *Config) any { return c.Rules[0].Not }, "[]",
+		map[string]string{"*.example.org": "[example.org]"}, []string{"*", ".", "a:443"}},
+	"rule.domain_file": {func(c *Config) any { return c.Rules[0].DomainFile }, "[]",
+		map[string]string{"/etc/b4/a b": "[/etc/b4/a b]"}, []string{"names.txt", "/" + strings.Repeat("x", 4095)}},
+	"rule.strategy": {func(c *Config) any { return c.Rules[0].Strategy }, "default",
+		map[string]string{"auto": "default", "default": "default", "split(1)": "s.strategy", "x y": "s.strategy"},
+		[]string{"missing", "split(" + strings.Repeat("1", 1024) + ")", "a\x01b"}},
+	"rule.action": {func(c *Config) any { return c.Rules[0].Action }, "desync",
+		map[string]string{"pass": "pass", "drop": "drop"}, []string{"block"}},
+
+	"strategy.tls": {func(c *Config) any { return c.Strategies[0].TLS }, "",
+		map[string]string{"split(1)\n\t disorder": "split(1) disorder"}, []string{strings.Repeat("x", 1025), "a\x7f"}},
+	"strategy.quic": {func(c *Config) any { return c.Strategies[0].QUIC }, "",
+		map[string]string{"fake(repeat=6)": "fake(repeat=6)"}, []string{"\x1b"}},
+	"strategy.http": {func(c *Config) any { return c.Strategies[0].HTTP }, "",
+		map[string]string{"split(method+2)": "split(method+2)"}, []string{"\x1b"}},
+}
+
+// decode parses and decodes a file named b4.
+func decode(t *testing.T, in string, override ...string) (Config, []Warning, error) {
+	t.Helper()
+	tree, err := Parse("b4", []byte(in))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Decode(tree, override...)
+}
+
+func TestSchemaRows(t *testing.T) {
+	for _, f := range Schema() {
+		t.Run(f.Section+"."+f.Option, func(t *testing.T) {
+			row, ok := rows[f.Section+"."+f.Option]
+			if !ok {
+				t.Fatal("the table of this test has no such row")
+			}
+			name := map[string]string{"b4": "main"}[f.Section]
+			if name == "" {
+				name = "s"
+			}
+			head := "config " + f.Section + " " + name + "\n"
+			set := func(text string) string { return head + "\n\toption " + f.Option + " '" + text + "'\n" }
+
+			check := func(in, want string) {
+				t.Helper()
+				c, warnings, err := decode(t, in)
+				if err != nil || len(warnings) > 0 {
+					t.Fatalf("%q: %v %v", in, warnings, err)
+				}
+				if got := fmt.Sprint(row.get(&c)); got != want {
+					t.Errorf("%q: got %s, want %s", in, got, want)
+				}
+			}
+			check(head, row.zero)
+			if f.Default != "" {
+				check(set(f.Default), row.zero)
+			}
+			for text, want := range row.good {
+				check(set(text), want)
+			}
+			label := f.Section + "." + name
+			if f.Section == "b4" {
+				label = name
+			}
+			for _, text := range row.bad {
+				_, _, err := decode(t, set(text))
+				if want := "b4:3: " + label + "." + f.Option + ": "; err == nil || !strings.HasPrefix(err.Error(), want) {
+					t.Errorf("%q: error %v, want one with %q", text, err, want)
+				}
+			}
+		})
+	}
+	if len(rows) != len(schema) {
+		t.Errorf("the schema has %d rows, the table of this test %d", len(schema), len(rows))
+	}
+}
+
+func TestSchemaSane(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range Schema() {
+		name := f.Section + "." + f.Option
+		if seen[name] {
+			t.Errorf("%s stands twice", name)
+		}
+		seen[name] = true
+		if f.Help == "" || strings.Contains(f.Help, "\n") || !strings.HasSuffix(f.Help, ".") {
+			t.Errorf("%s: help is not one sentence: %q", name, f.Help)
+		}
+		if strings.Contains(f.Want(), "0 to 0") {
+			t.Errorf("%s: no range: %s", name, f.Want())
+		}
+		if _, err := f.parse(f.Default); f.Default != "" && err != nil {
+			t.Errorf("%s: default: %v", name, err)
+		}
+	}
+}
+
+func TestWant(t *testing.T) {
+	tests := []struct{ section, option, value, want string }{
+		{"b4", "enabled", "2", `b4:2: main.enabled: "2": want 1 or 0`},
+		{"b4", "engine", "x", `b4:2: main.engine: "x": want one of auto, nfqueue, tun`},
+		{"b4", "queue_len", "1", `b4:2: main.queue_len: "1": want a number from 16 to 65535 (packets)`},
+		{"b4", "mark", "0x3", `b4:2: main.mark: "0x3": want one bit in hex, 0x1 to 0x10000000`},
+		{"b4", "tcp_port", "80 443", `b4:2: main.tcp_port: "80 443": want a number from 1 to 65535, each on a list line of its own`},
+		{"b4", "wan", "wan wan6", `b4:2: main.wan: "wan wan6": want an interface of the network configuration, or a device, each on a list line of its own`},
+		{"b4", "socket", "s", `b4:2: main.socket: "s": want an absolute path of at most 107 bytes`},
+		{"rule", "strategy", "a\x01", `b4:2: rule.main.strategy: "a\x01": want printable text of at most 1024 bytes`},
+	}
+	for _, tt := range tests {
+		in := "config " + tt.section + " main\n\toption " + tt.option + " '" + tt.value + "'\n"
+		if _, _, err := decode(t, in); err == nil || err.Error() != tt.want {
+			t.Errorf("got  %v\nwant %s", err, tt.want)
+		}
+	}
+}
