@@ -210,7 +210,7 @@ func (d *decoder) option(f *Field, o *Option, name string, t *target) {
 			continue
 		}
 		if v.note != "" {
-			d.warn(text.At, "%s: %q: %s", name, text.Text, v.note)
+			d.warn(text.At, "%s: %s: %s", name, quote(text.Text), v.note)
 		}
 		vs = append(vs, v)
 	}
@@ -236,8 +236,8 @@ func (d *decoder) resolve(r *Rule) {
 		r.Strategy = defaultStrategy
 	case named && d.hasStrategy(text):
 	case named:
-		d.fail(at, "%s.strategy: there is no strategy %q: want %s, auto, or a text such as %q",
-			label, text, d.strategyNames(), DefaultTLS)
+		d.fail(at, "%s.strategy: there is no strategy %s: want %s, auto, or a text such as %q",
+			label, quote(text), d.strategyNames(), DefaultTLS)
 	default:
 		r.Strategy = r.Name + ".strategy"
 		d.cfg.Strategies = append(d.cfg.Strategies, Strategy{Name: r.Strategy, TLS: text, At: at})

@@ -143,10 +143,6 @@ func field(section, option string) *Field {
 	return nil
 }
 
-func knownType(section string) bool {
-	return slices.ContainsFunc(schema, func(f Field) bool { return f.Section == section })
-}
-
 // Want says in a few words which values the field takes.
 func (f *Field) Want() string {
 	if f.List {

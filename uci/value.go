@@ -48,7 +48,7 @@ func (f *Field) parse(text string) (value, error) {
 		}
 	}
 	if !ok {
-		return value{}, fmt.Errorf("%q: want %s", text, f.Want())
+		return value{}, fmt.Errorf("%s: want %s", quote(text), f.Want())
 	}
 	return v, nil
 }
@@ -107,23 +107,23 @@ func normalise(text string) (string, error) {
 		return text, nil
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == ',' }) {
-		return "", fmt.Errorf("%q has blanks or commas: write each name on a list line of its own", text)
+		return "", fmt.Errorf("%s has blanks or commas: write each name on a list line of its own", quote(text))
 	}
 	if host := hostOf(text); host != text {
 		if name, err := normalise(host); err == nil {
-			return "", fmt.Errorf("%q is more than a name: write %q", text, name)
+			return "", fmt.Errorf("%s is more than a name: write %q", quote(text), name)
 		}
-		return "", fmt.Errorf("%q is not a name: want one such as example.org", text)
+		return "", fmt.Errorf("%s is not a name: want one such as example.org", quote(text))
 	}
 	name := strings.TrimPrefix(strings.TrimPrefix(text, "*."), ".")
 	name = strings.TrimSuffix(strings.Map(lower, name), ".")
 	if len(name) > maxName {
-		return "", fmt.Errorf("%q has more than %d bytes", text, maxName)
+		return "", fmt.Errorf("%s has more than %d bytes", quote(text), maxName)
 	}
 	for rest, label, more := name, "", true; more; {
 		label, rest, more = strings.Cut(rest, ".")
 		if err := checkLabel(label); err != nil {
-			return "", fmt.Errorf("%q %w", text, err)
+			return "", fmt.Errorf("%s %w", quote(text), err)
 		}
 	}
 	return name, nil
