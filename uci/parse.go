@@ -13,8 +13,9 @@ const MaxSize = 1 << 20
 
 // Parse reads a UCI file; the file's name is used in places only. It accepts
 // and refuses what libuci does in strict mode with `uci show`, and gives the
-// same sections, names and values, with one exception: a NUL byte is refused,
-// where libuci skips to the next line. The error is an *Error.
+// same sections, names and values. Only what no text file has it refuses on top:
+// a NUL byte, behind which libuci skips to the next line, and more than MaxSize
+// bytes. The error is an *Error.
 func Parse(file string, text []byte) (*Tree, error) {
 	if len(text) > MaxSize {
 		return nil, &Error{Place{File: file}, fmt.Sprintf("longer than %d bytes", MaxSize)}

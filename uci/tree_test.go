@@ -105,7 +105,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// All of these uci refuses, except for the NUL byte.
+// All of these uci refuses, too, except for the last two.
 func TestParseRefuses(t *testing.T) {
 	const s = "config t 's'\n"
 	tests := []struct{ name, in, want string }{
