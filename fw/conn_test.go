@@ -1,0 +1,409 @@
+package fw
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// mustPlan plans c for the queue form of this kernel.
+func mustPlan(t testing.TB, edit func(*Config)) *Ruleset {
+	t.Helper()
+	f, err := Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Queue == None {
+		t.Skipf("this kernel cannot queue: %s", f.Missing)
+	}
+	c := config(t, f.Queue)
+	if edit != nil {
+		edit(&c)
+	}
+	r, err := Plan(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func mustOpen(t testing.TB) *Conn {
+	t.Helper()
+	c, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func mustApply(t testing.TB, c *Conn, r *Ruleset, watched ...string) {
+	t.Helper()
+	if err := c.Apply(r, watched); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listing is what the kernel holds in this namespace, asked over a socket of
+// its own.
+type listing struct {
+	tables, chains, sets, counters []string
+	flags                          uint32
+	rules                          map[string]int // by chain
+}
+
+func inKernel(t testing.TB) listing {
+	t.Helper()
+	s, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	l := listing{rules: map[string]int{}}
+	each := func(typ uint16, f func(ad *netlink.AttributeDecoder)) {
+		err := s.dump(request(typ, nil), func(attrs []byte) error {
+			ad, err := netlink.NewAttributeDecoder(attrs)
+			if err != nil {
+				return err
+			}
+			ad.ByteOrder = binary.BigEndian
+			for ad.Next() {
+				f(ad)
+			}
+			return ad.Err()
+		})
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			t.Fatal(err)
+		}
+	}
+	each(unix.NFT_MSG_GETTABLE, func(ad *netlink.AttributeDecoder) {
+		switch ad.Type() {
+		case unix.NFTA_TABLE_NAME:
+			l.tables = append(l.tables, ad.String())
+		case unix.NFTA_TABLE_FLAGS:
+			l.flags = ad.Uint32()
+		}
+	})
+	names := func(typ uint16, attr uint16, to *[]string) {
+		each(typ, func(ad *netlink.AttributeDecoder) {
+			if ad.Type() == attr {
+				*to = append(*to, ad.String())
+			}
+		})
+		slices.Sort(*to)
+	}
+	names(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_NAME, &l.chains)
+	names(unix.NFT_MSG_GETSET, unix.NFTA_SET_NAME, &l.sets)
+	names(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_NAME, &l.counters)
+	each(unix.NFT_MSG_GETRULE, func(ad *netlink.AttributeDecoder) {
+		if ad.Type() == unix.NFTA_RULE_CHAIN {
+			l.rules[ad.String()]++
+		}
+	})
+	return l
+}
+
+// elements counts the live elements of set wan.
+func elements(t testing.TB, s *socket) int {
+	t.Helper()
+	n := 0
+	get := request(unix.NFT_MSG_GETSETELEM, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_ELEM_LIST_SET, wanSet)
+	})
+	err := s.dump(get, func(attrs []byte) error {
+		ad, err := netlink.NewAttributeDecoder(attrs)
+		if err != nil {
+			return err
+		}
+		for ad.Next() {
+			if ad.Type() == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+				ad.Nested(func(list *netlink.AttributeDecoder) error {
+					for list.Next() {
+						n++
+					}
+					return nil
+				})
+			}
+		}
+		return ad.Err()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestProbe(t *testing.T) {
+	enterNetNS(t)
+	f, err := Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", f)
+	if (f.Queue == None) != (f.Missing != "") {
+		t.Errorf("queue %v, missing %q", f.Queue, f.Missing)
+	}
+	if l := inKernel(t); len(l.tables) != 0 {
+		t.Errorf("left %q", l.tables)
+	}
+}
+
+func TestApplyListsBack(t *testing.T) {
+	enterNetNS(t)
+	c := mustOpen(t)
+	plain := mustPlan(t, nil)
+	full := mustPlan(t, func(c *Config) {
+		c.TCP, c.Replies = []uint16{80, 443}, Replies{SYNACK: true, First: 2, End: true}
+	})
+	for i, r := range []*Ruleset{plain, plain, full, full, plain} {
+		mustApply(t, c, r, "wan0", "wan1")
+		want := listing{rules: map[string]int{}}
+		for _, ch := range r.chains {
+			want.chains = append(want.chains, ch.name)
+			want.rules[ch.name] = len(ch.rules)
+		}
+		slices.Sort(want.chains)
+		got := inKernel(t)
+		if !slices.Equal(got.tables, []string{tableName}) || !slices.Equal(got.chains, want.chains) {
+			t.Errorf("apply %d: tables %q, chains %q, want %q", i, got.tables, got.chains, want.chains)
+		}
+		for _, name := range want.chains {
+			if got.rules[name] != want.rules[name] {
+				t.Errorf("apply %d: chain %s has %d rules, want %d", i, name, got.rules[name], want.rules[name])
+			}
+		}
+		if len(got.counters) != len(counterNames) || !slices.Contains(got.sets, wanSet) {
+			t.Errorf("apply %d: counters %q, sets %q", i, got.counters, got.sets)
+		}
+		if n := elements(t, c.s); n != 2 {
+			t.Errorf("apply %d: %d watched devices, want 2", i, n)
+		}
+	}
+}
+
+func TestOwner(t *testing.T) {
+	enterNetNS(t)
+	f, err := Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !f.Owner {
+		t.Skip("tables have no owner on this kernel")
+	}
+	c := mustOpen(t)
+	mustApply(t, c, mustPlan(t, nil), "wan0")
+	if l := inKernel(t); l.flags&tableOwner == 0 {
+		t.Errorf("table flags %#x, want the owner flag", l.flags)
+	}
+	if _, err := Open(); !errors.Is(err, ErrOwned) || !errors.Is(err, unix.EPERM) {
+		t.Errorf("second Open: %v", err)
+	}
+	if err := Cleanup(); !errors.Is(err, ErrOwned) {
+		t.Errorf("Cleanup: %v", err)
+	}
+	if err := c.Refresh(); err != nil {
+		t.Errorf("the first goes on: %v", err)
+	}
+	if err := errors.Join(c.Close(), c.Close()); err != nil {
+		t.Error(err)
+	}
+	if l := inKernel(t); len(l.tables) != 0 {
+		t.Errorf("Close left %q", l.tables)
+	}
+}
+
+// The kernel closes the sockets of a killed process.
+func TestTableGoesWithItsSocket(t *testing.T) {
+	enterNetNS(t)
+	c := mustOpen(t)
+	if c.flags&tableOwner == 0 {
+		t.Skip("tables have no owner on this kernel")
+	}
+	mustApply(t, c, mustPlan(t, nil), "wan0")
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(unix.Dup3(fd, c.s.fd, unix.O_CLOEXEC), unix.Close(fd)); err != nil {
+		t.Fatal(err)
+	}
+	if l := inKernel(t); len(l.tables) != 0 {
+		t.Errorf("left %q", l.tables)
+	}
+	if err := c.Refresh(); err == nil {
+		t.Error("Refresh on a lost socket: want an error")
+	}
+}
+
+// A kernel without owned tables leaves the table of a killed b4d.
+func TestStaleTable(t *testing.T) {
+	enterNetNS(t)
+	leave := func() {
+		c, err := open(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustApply(t, c, mustPlan(t, nil), "wan0")
+		if err := c.s.close(); err != nil {
+			t.Fatal(err)
+		}
+		if l := inKernel(t); len(l.tables) != 1 || l.flags != 0 {
+			t.Fatalf("tables %q with flags %#x, want a plain one", l.tables, l.flags)
+		}
+	}
+	leave()
+	c := mustOpen(t)
+	if l := inKernel(t); len(l.chains) != 0 || l.flags != c.flags {
+		t.Errorf("Open left chains %q, flags %#x", l.chains, l.flags)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	for range 2 {
+		if err := Cleanup(); err != nil {
+			t.Error(err)
+		}
+	}
+	if l := inKernel(t); len(l.tables) != 0 {
+		t.Errorf("Cleanup left %q", l.tables)
+	}
+}
+
+func TestPlainTableLost(t *testing.T) {
+	enterNetNS(t)
+	c, err := open(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := mustPlan(t, nil)
+	mustApply(t, c, r, "wan0")
+	if err := Cleanup(); err != nil { // as `firewall stop` does
+		t.Fatal(err)
+	}
+	if err := c.Refresh(); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("Refresh without a table: %v", err)
+	}
+	if err := c.Apply(r, []string{"wan0"}); err != nil {
+		t.Errorf("Apply heals: %v", err)
+	}
+}
+
+func TestWatchdog(t *testing.T) {
+	enterNetNS(t)
+	c := mustOpen(t)
+	mustApply(t, c, mustPlan(t, nil))
+	alive := func(want int, when string) {
+		t.Helper()
+		if n := elements(t, c.s); n != want {
+			t.Errorf("%s: %d watched devices, want %d", when, n, want)
+		}
+	}
+	alive(0, "none asked for")
+	if err := c.Watch([]string{"wan0", "wan1"}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(Timeout + 300*time.Millisecond); time.Now().Before(end); {
+		time.Sleep(RefreshEvery)
+		if err := c.Refresh(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alive(2, "refreshed")
+	time.Sleep(Timeout + 200*time.Millisecond)
+	alive(0, "not refreshed")
+	if err := c.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	alive(2, "refreshed after the timeout")
+	if err := c.Watch(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	alive(0, "paused")
+}
+
+func TestFailedApplyChangesNothing(t *testing.T) {
+	enterNetNS(t)
+	c := mustOpen(t)
+	good := mustPlan(t, nil)
+	mustApply(t, c, good, "wan0")
+	before := inKernel(t)
+
+	bad := &Ruleset{chains: append(slices.Clone(good.chains),
+		chain{"broken", nil, []rule{{verdict{expr.VerdictGoto, "nowhere"}}}})}
+	err := c.Apply(bad, []string{"wan0", "wan1"})
+	if !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), `chain broken the rule "goto nowhere"`) {
+		t.Errorf("got %v", err)
+	}
+	after := inKernel(t)
+	if !slices.Equal(before.chains, after.chains) || after.rules["decisive"] != before.rules["decisive"] {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+	if n := elements(t, c.s); n != 1 {
+		t.Errorf("%d watched devices, want 1", n)
+	}
+	if err := c.Apply(good, []string{"a name that is too long"}); err == nil {
+		t.Error("bad device name: want an error")
+	}
+	mustApply(t, c, good, "wan0")
+}
+
+func TestRefreshAllocatesNothing(t *testing.T) {
+	enterNetNS(t)
+	c := mustOpen(t)
+	mustApply(t, c, mustPlan(t, nil), "wan0", "wan1")
+	n := testing.AllocsPerRun(100, func() {
+		if err := c.Refresh(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	enterNetNS(t)
+	c := mustOpen(t)
+	r := mustPlan(t, nil)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, counters := c.Counters()
+	for name, err := range map[string]error{
+		"Apply": c.Apply(r, nil), "Watch": c.Watch(nil), "Refresh": c.Refresh(), "Counters": counters,
+	} {
+		if !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The capability is dropped for the test's thread only, which ends with it.
+func TestWithoutCapability(t *testing.T) {
+	enterNetNS(t)
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&hdr, &none[0]); err != nil {
+		t.Fatal(err)
+	}
+	_, openErr := Open()
+	_, probeErr := Probe()
+	for _, err := range []error{openErr, probeErr, Cleanup()} {
+		if !errors.Is(err, unix.EPERM) || errors.Is(err, ErrOwned) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+			t.Errorf("got %v", err)
+		}
+	}
+}

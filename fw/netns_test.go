@@ -1,0 +1,234 @@
+package fw
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// enterNetNS moves the test into a network namespace of its own. The thread is
+// never unlocked, so the runtime discards it, and the namespace with it, when
+// the test returns. Subtests would run outside.
+func enterNetNS(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("asks the kernel")
+	}
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); errors.Is(err, unix.EPERM) {
+		t.Skip("needs root")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A router forwards between two TUN devices whose other ends the test holds.
+type router struct {
+	t        testing.TB
+	lan, wan int // file descriptors
+}
+
+var (
+	lanAddr4, wanAddr4 = netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("192.0.2.1")
+	lanAddr6, wanAddr6 = netip.MustParseAddr("fd00:a::1"), netip.MustParseAddr("fd00:b::1")
+)
+
+func newRouter(t testing.TB) *router {
+	t.Helper()
+	r := &router{t, openTUN(t, "lan0"), openTUN(t, "wan0")}
+	setUpLink(t, "lan0", lanAddr4, lanAddr6)
+	setUpLink(t, "wan0", wanAddr4, wanAddr6)
+	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		if err := os.WriteFile("/proc/sys/net/"+name, []byte("1"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+func openTUN(t testing.TB, name string) int {
+	t.Helper()
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Skipf("no TUN: %v", err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+// setUpLink gives a device both addresses, as /24 and /64, and brings it up.
+func setUpLink(t testing.TB, name string, v4, v6 netip.Addr) {
+	t.Helper()
+	fd4, err4 := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd6, err6 := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err := errors.Join(err4, err6); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd4)
+	defer unix.Close(fd6)
+	do := func(req uint, set func(*unix.Ifreq) error) *unix.Ifreq {
+		ifr, err := unix.NewIfreq(name)
+		if err == nil {
+			err = set(ifr)
+		}
+		if err == nil {
+			err = unix.IoctlIfreq(fd4, req, ifr)
+		}
+		if err != nil {
+			t.Fatalf("ioctl %#x on %s: %v", req, name, err)
+		}
+		return ifr
+	}
+	do(unix.SIOCSIFADDR, func(i *unix.Ifreq) error { return i.SetInet4Addr(v4.AsSlice()) })
+	do(unix.SIOCSIFNETMASK, func(i *unix.Ifreq) error { return i.SetInet4Addr([]byte{255, 255, 255, 0}) })
+	do(unix.SIOCSIFFLAGS, func(i *unix.Ifreq) error { i.SetUint16(unix.IFF_UP | unix.IFF_RUNNING); return nil })
+	index := do(unix.SIOCGIFINDEX, func(*unix.Ifreq) error { return nil }).Uint32()
+	if err := addAddr6(fd6, v6, index); err != nil {
+		t.Fatalf("add %v to %s: %v", v6, name, err)
+	}
+}
+
+// A flow is one TCP connection through the router; src opened it.
+type flow struct {
+	src, dst netip.AddrPort
+	seq, ack uint32
+}
+
+func newFlow(v6 bool, sport, dport uint16) *flow {
+	src, dst := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("192.0.2.2")
+	if v6 {
+		src, dst = netip.MustParseAddr("fd00:a::2"), netip.MustParseAddr("fd00:b::2")
+	}
+	return &flow{netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport), 1000, 5000}
+}
+
+// out is the flow's next packet from the opener, back from the other side.
+func (f *flow) out(flags uint8, payload int) []byte {
+	p := segment(f.src, f.dst, f.seq, f.ack, flags, payload)
+	f.seq += advance(flags, payload)
+	return p
+}
+
+func (f *flow) back(flags uint8, payload int) []byte {
+	p := segment(f.dst, f.src, f.ack, f.seq, flags, payload)
+	f.ack += advance(flags, payload)
+	return p
+}
+
+func advance(flags uint8, payload int) uint32 {
+	if flags&(syn|fin) != 0 {
+		payload++
+	}
+	return uint32(payload)
+}
+
+func segment(src, dst netip.AddrPort, seq, ackNo uint32, flags uint8, payload int) []byte {
+	tcp := binary.BigEndian.AppendUint16(nil, src.Port())
+	tcp = binary.BigEndian.AppendUint16(tcp, dst.Port())
+	tcp = binary.BigEndian.AppendUint32(tcp, seq)
+	tcp = binary.BigEndian.AppendUint32(tcp, ackNo)
+	tcp = append(tcp, 5<<4, flags, 0x40, 0, 0, 0, 0, 0)
+	tcp = append(tcp, make([]byte, payload)...)
+	pseudo := append(src.Addr().AsSlice(), dst.Addr().AsSlice()...)
+	pseudo = append(pseudo, 0, unix.IPPROTO_TCP, byte(len(tcp)>>8), byte(len(tcp)))
+	binary.BigEndian.PutUint16(tcp[16:], checksum(append(pseudo, tcp...)))
+
+	if src.Addr().Is6() {
+		ip := []byte{0x60, 0, 0, 0, byte(len(tcp) >> 8), byte(len(tcp)), unix.IPPROTO_TCP, 64}
+		ip = append(append(ip, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
+		return append(ip, tcp...)
+	}
+	total := 20 + len(tcp)
+	ip := []byte{0x45, 0, byte(total >> 8), byte(total), 0, 0, 0x40, 0, 64, unix.IPPROTO_TCP, 0, 0}
+	ip = append(append(ip, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
+	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
+	return append(ip, tcp...)
+}
+
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(b[i]) << 8
+		if i+1 < len(b) {
+			sum += uint32(b[i+1])
+		}
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+// forward sends p into the router at one side and waits until it has left at
+// the other. It reports whether it did, within the time given.
+func (r *router) forward(from, to int, p []byte, wait time.Duration) bool {
+	r.t.Helper()
+	if _, err := unix.Write(from, p); err != nil {
+		r.t.Fatal(err)
+	}
+	_, ok := r.receive(to, wait)
+	return ok
+}
+
+// receive returns the next TCP packet that leaves by a device: the router also
+// sends router solicitations and the like.
+func (r *router) receive(fd int, wait time.Duration) ([]byte, bool) {
+	r.t.Helper()
+	buf := make([]byte, 2048)
+	for end := time.Now().Add(wait); ; {
+		n, err := unix.Read(fd, buf)
+		switch {
+		case err == nil && isTCP(buf[:n]):
+			return buf[:n], true
+		case err == nil:
+			continue
+		case err != unix.EAGAIN:
+			r.t.Fatal(err)
+		}
+		left := time.Until(end)
+		if left <= 0 {
+			return nil, false
+		}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, int(left.Milliseconds())+1); err != nil && err != unix.EINTR {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+func isTCP(p []byte) bool {
+	if p[0]>>4 == 6 {
+		return p[6] == unix.IPPROTO_TCP
+	}
+	return p[9] == unix.IPPROTO_TCP
+}
+
+// arrive fails the test unless p passes.
+func (r *router) arrive(from, to int, p []byte) {
+	r.t.Helper()
+	if !r.forward(from, to, p, time.Second) {
+		r.t.Fatal("a packet did not pass the router")
+	}
+}
+
+// shake opens f: SYN, SYN,ACK, ACK.
+func (r *router) shake(f *flow) {
+	r.t.Helper()
+	r.arrive(r.lan, r.wan, f.out(syn, 0))
+	r.arrive(r.wan, r.lan, f.back(syn|ack, 0))
+	r.arrive(r.lan, r.wan, f.out(ack, 0))
+}

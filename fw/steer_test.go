@@ -1,0 +1,376 @@
+package fw
+
+import (
+	"encoding/binary"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func (r *router) counters(c *Conn) Counters {
+	r.t.Helper()
+	n, err := c.Counters()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return n
+}
+
+// Nobody listens on the queue, so every packet passes: the counters tell which
+// would have been shown.
+func TestSteer(t *testing.T) {
+	enterNetNS(t)
+	r, c := newRouter(t), mustOpen(t)
+	mustApply(t, c, mustPlan(t, nil), "wan0")
+	want := Counters{}
+	check := func(what string) {
+		t.Helper()
+		if got := r.counters(c); got != want {
+			t.Errorf("%s: got %+v, want %+v", what, got, want)
+		}
+	}
+	for _, v6 := range []bool{false, true} {
+		f := newFlow(v6, 40000, 443)
+		r.shake(f)
+		want.Opened++
+		want.Bare++
+		check("handshake")
+		r.arrive(r.lan, r.wan, f.out(psh|ack, 1)) // packet 4
+		want.Queued++
+		check("short with PSH")
+		r.arrive(r.lan, r.wan, f.out(ack, 200)) // packet 5
+		want.Queued++
+		check("long without PSH")
+		r.arrive(r.wan, r.lan, f.back(psh|ack, 500)) // packet 6
+		check("a reply")
+		r.arrive(r.lan, r.wan, f.out(ack, 0)) // packet 7
+		want.Bare++
+		check("bare ACK")
+		for range 5 { // packets 8 to 12
+			r.arrive(r.lan, r.wan, f.out(psh|ack, 300))
+			want.Queued++
+		}
+		check("up to the bound")
+		r.arrive(r.lan, r.wan, f.out(psh|ack, 300))
+		check("after the bound")
+
+		other := newFlow(v6, 40001, 8443)
+		r.shake(other)
+		r.arrive(r.lan, r.wan, other.out(psh|ack, 300))
+		check("another port")
+	}
+}
+
+func TestSteerOnlyWhatIsAskedFor(t *testing.T) {
+	tests := []struct {
+		name    string
+		edit    func(*Config)
+		watched []string
+		v6      bool
+		want    Counters
+	}{
+		{"not this device", nil, []string{"lan0", "wan1"}, false, Counters{}},
+		{"no device", nil, nil, true, Counters{}},
+		{"IPv4 off", func(c *Config) { c.IPv4 = false }, []string{"wan0"}, false, Counters{}},
+		{"IPv4 off, IPv6", func(c *Config) { c.IPv4 = false }, []string{"wan0"}, true, Counters{Opened: 1, Bare: 1, Queued: 1}},
+		{"IPv6 off", func(c *Config) { c.IPv6 = false }, []string{"wan0"}, true, Counters{}},
+		{"two ports", func(c *Config) { c.TCP = []uint16{80, 443} }, []string{"wan0"}, true, Counters{Opened: 1, Bare: 1, Queued: 1}},
+		{"bound 3", func(c *Config) { c.Bound = 3 }, []string{"wan0"}, false, Counters{Opened: 1, Bare: 1}},
+		{"SYN", func(c *Config) { c.SYN = true }, []string{"wan0"}, false, Counters{Opened: 1, Bare: 1, Queued: 2}},
+		{"plain route", func(c *Config) { c.SkipIPsec = true }, []string{"wan0"}, false, Counters{Opened: 1, Bare: 1, Queued: 1}},
+	}
+	enterNetNS(t)
+	r, c := newRouter(t), mustOpen(t)
+	for i, tt := range tests {
+		mustApply(t, c, mustPlan(t, tt.edit), tt.watched...)
+		before := r.counters(c)
+		f := newFlow(tt.v6, 41000+uint16(i), 443)
+		r.shake(f)
+		r.arrive(r.lan, r.wan, f.out(psh|ack, 300))
+		r.arrive(r.wan, r.lan, f.back(psh|ack, 300))
+		if got := r.counters(c).minus(before); got != tt.want {
+			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func (n Counters) minus(o Counters) Counters {
+	return Counters{n.Opened - o.Opened, n.Bare - o.Bare, n.Queued - o.Queued, n.Replies - o.Replies}
+}
+
+// A connection that is older than packet accounting counts 0 for ever. In a
+// fresh namespace accounting is off until a rule asks for it.
+func TestOldConnectionIsLeftAlone(t *testing.T) {
+	enterNetNS(t)
+	r, c := newRouter(t), mustOpen(t)
+	track := &Ruleset{chains: []chain{{"track", &hook{prerouting, -150}, []rule{{direction{}, accept}}}}}
+	mustApply(t, c, track)
+	f := newFlow(false, 40000, 443)
+	r.shake(f)
+	mustApply(t, c, mustPlan(t, nil), "wan0")
+	r.arrive(r.lan, r.wan, f.out(psh|ack, 300))
+	if got := r.counters(c); got != (Counters{}) {
+		t.Errorf("got %+v, want none", got)
+	}
+}
+
+func TestRouterItself(t *testing.T) {
+	enterNetNS(t)
+	r, c := newRouter(t), mustOpen(t)
+	for _, own := range []bool{false, true} {
+		mustApply(t, c, mustPlan(t, func(c *Config) { c.Router = own }), "wan0")
+		before := r.counters(c)
+		r.connect(unix.AF_INET, &unix.SockaddrInet4{Port: 443, Addr: [4]byte{192, 0, 2, 2}})
+		r.connect(unix.AF_INET6, &unix.SockaddrInet6{Port: 443, Addr: newFlow(true, 1, 1).dst.Addr().As16()})
+		want := uint64(0)
+		if own {
+			want = 2
+		}
+		if got := r.counters(c).minus(before).Opened; got != want {
+			t.Errorf("own connections wanted %v: %d SYNs counted, want %d", own, got, want)
+		}
+	}
+}
+
+// connect has the router send a SYN of its own and waits until it has left.
+func (r *router) connect(family int, to unix.Sockaddr) {
+	r.t.Helper()
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, to); err != unix.EINPROGRESS {
+		r.t.Fatal(err)
+	}
+	if _, ok := r.receive(r.wan, time.Second); !ok {
+		r.t.Fatal("no SYN left")
+	}
+}
+
+func TestReplies(t *testing.T) {
+	tests := []struct {
+		name    string
+		replies Replies
+		want    uint64
+	}{
+		{"none", Replies{}, 0},
+		{"SYN,ACK", Replies{SYNACK: true}, 1},
+		{"first two", Replies{First: 2}, 2},
+		{"both", Replies{SYNACK: true, First: 2}, 2},
+		{"end", Replies{End: true}, 2}, // the invalid RST, the FIN
+		{"all", Replies{SYNACK: true, First: 3, End: true}, 5},
+	}
+	enterNetNS(t)
+	r, c := newRouter(t), mustOpen(t)
+	for i, tt := range tests {
+		for _, v6 := range []bool{false, true} {
+			mustApply(t, c, mustPlan(t, func(c *Config) { c.Replies = tt.replies }), "wan0")
+			before := r.counters(c)
+			f := newFlow(v6, 42000+uint16(i), 443)
+			r.shake(f)
+			r.arrive(r.lan, r.wan, f.out(psh|ack, 300))
+			r.arrive(r.wan, r.lan, f.back(ack, 0))
+			r.arrive(r.wan, r.lan, f.back(ack, 1000))
+			forged := segment(f.dst, f.src, f.ack+1<<30, 0, rst, 0) // far out of the window
+			r.arrive(r.wan, r.lan, forged)
+			r.arrive(r.wan, r.lan, f.back(ack, 1000))
+			r.arrive(r.wan, r.lan, f.back(fin|ack, 0))
+			if got := r.counters(c).minus(before).Replies; got != tt.want {
+				t.Errorf("%s: v6 %v: %d replies queued, want %d", tt.name, v6, got, tt.want)
+			}
+		}
+	}
+}
+
+// What b4 sends itself goes past conntrack and past the queue.
+func TestInjectedPasses(t *testing.T) {
+	enterNetNS(t)
+	r, c := newRouter(t), mustOpen(t)
+	mustApply(t, c, mustPlan(t, func(c *Config) { c.Router = true }), "wan0")
+	marks := config(t, Native).Marks
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	tracked := func() string {
+		b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(b))
+	}
+	for _, tt := range []struct {
+		mark    uint32
+		sport   uint16
+		tracked string
+		queued  uint64
+	}{
+		{marks.Injected | 1, 43000, "0", 0},
+		{1, 43001, "1", 0}, // conntrack picks it up, as packet 1 with PSH
+	} {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(tt.mark)); err != nil {
+			t.Fatal(err)
+		}
+		f := newFlow(false, tt.sport, 443)
+		to := &unix.SockaddrInet4{Addr: f.dst.Addr().As4()}
+		if err := unix.Sendto(fd, f.out(psh|ack, 300), 0, to); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := r.receive(r.wan, time.Second); !ok {
+			t.Fatalf("mark %#x: the packet did not leave", tt.mark)
+		}
+		if got := tracked(); got != tt.tracked {
+			t.Errorf("mark %#x: %s connections are tracked, want %s", tt.mark, got, tt.tracked)
+		}
+		if tt.mark&marks.Injected != 0 && r.counters(c).Queued != 0 {
+			t.Errorf("mark %#x: queued", tt.mark)
+		}
+	}
+	if got := r.counters(c).Queued; got != 1 {
+		t.Errorf("%d packets queued, want the one without our mark", got)
+	}
+}
+
+// listen binds queue 537 and returns a socket that packets come to.
+func listen(t testing.TB) *socket {
+	t.Helper()
+	s, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.close() })
+	const bind, params, copyPacket = 1, 2, 2
+	for _, attr := range [][]byte{
+		append([]byte{8, 0, bind, 0}, 1, 0, 0, 0),
+		append([]byte{9, 0, params, 0}, 0, 0, 0xff, 0xff, copyPacket, 0, 0, 0),
+	} {
+		binary.NativeEndian.PutUint16(attr, uint16(attr[0]))
+		binary.NativeEndian.PutUint16(attr[2:], uint16(attr[2]))
+		var b batch
+		b.append(unix.NFNL_SUBSYS_QUEUE<<8|2, unix.NLM_F_ACK, unix.AF_UNSPEC, 537, attr)
+		if err := s.commit(b.buf); err != nil {
+			t.Fatalf("bind queue 537: %v", err)
+		}
+	}
+	return s
+}
+
+// settle accepts the next packet of the queue and gives it a mark.
+func settle(t testing.TB, s *socket, mark uint32) {
+	t.Helper()
+	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
+	if n, err := unix.Poll(fds, 1000); err != nil || n == 0 {
+		t.Fatalf("no packet came to the queue: %v", err)
+	}
+	in, err := s.receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _, ok := cut(in)
+	if !ok || len(m.data) < 12 {
+		t.Fatalf("queue message %x", in)
+	}
+	id := m.data[8:12] // of struct nfqnl_msg_packet_hdr, the first attribute
+	const verdictHdr, markAttr = 2, 3
+	var attrs []byte
+	attrs = binary.NativeEndian.AppendUint16(attrs, 12)
+	attrs = binary.NativeEndian.AppendUint16(attrs, verdictHdr)
+	attrs = append(binary.BigEndian.AppendUint32(attrs, 1), id...) // NF_ACCEPT
+	attrs = binary.NativeEndian.AppendUint16(attrs, 8)
+	attrs = binary.NativeEndian.AppendUint16(attrs, markAttr)
+	attrs = binary.BigEndian.AppendUint32(attrs, mark)
+	var b batch
+	b.append(unix.NFNL_SUBSYS_QUEUE<<8|1, unix.NLM_F_ACK, unix.AF_UNSPEC, 537, attrs)
+	if err := s.commit(b.buf); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Verdicts with each mark, and what the kernel makes of them. Two chains of the
+// test watch our manners: other bits survive, ours leave the packet.
+func TestVerdictMarks(t *testing.T) {
+	enterNetNS(t)
+	r, c := newRouter(t), mustOpen(t)
+	m := config(t, Native).Marks
+	const foreign = 0x10
+	rules := mustPlan(t, nil)
+	rules.chains = append(rules.chains,
+		chain{"before", &hook{prerouting, -140}, []rule{{setBits{ctMark, foreign}}}},
+		chain{"after", &hook{postrouting, 103}, []rule{
+			{bits{metaMark, m.Done | m.Kill, true}, counter{"replies"}}, // must not happen
+			{bits{metaMark, m.Steer, true}, bits{ctMark, m.Done, true}, bits{ctMark, foreign, true}, counter{"replies"}},
+		}})
+	mustApply(t, c, rules, "wan0")
+	q := listen(t)
+	tests := []struct {
+		name       string
+		mark       uint32
+		passes     bool
+		queueAgain bool
+		kept       uint64
+	}{
+		{"accept", 0, true, true, 0},
+		{"done", m.Done | m.Steer, true, false, 1}, // Steer stands for bits that are not ours
+		{"kill", m.Kill, false, true, 0},
+		{"kill and done", m.Kill | m.Done, false, false, 0},
+	}
+	for i, tt := range tests {
+		for _, v6 := range []bool{false, true} {
+			before := r.counters(c)
+			f := newFlow(v6, 44000+uint16(i), 443)
+			r.shake(f)
+			if _, err := unix.Write(r.lan, f.out(psh|ack, 300)); err != nil {
+				t.Fatal(err)
+			}
+			settle(t, q, tt.mark)
+			if _, ok := r.receive(r.wan, 50*time.Millisecond); ok != tt.passes {
+				t.Errorf("%s: v6 %v: passed %v, want %v", tt.name, v6, ok, tt.passes)
+			}
+			if _, err := unix.Write(r.lan, f.out(psh|ack, 301)); err != nil {
+				t.Fatal(err)
+			}
+			if tt.queueAgain {
+				settle(t, q, 0)
+			}
+			if _, ok := r.receive(r.wan, time.Second); !ok {
+				t.Errorf("%s: v6 %v: the next packet did not pass", tt.name, v6)
+			}
+			if got := r.counters(c).minus(before).Replies; got != tt.kept {
+				t.Errorf("%s: v6 %v: marks kept %d times, want %d", tt.name, v6, got, tt.kept)
+			}
+		}
+	}
+}
+
+// A daemon that is dead (no listener) or wedged (no refresh) stops nothing.
+func TestWedgedListener(t *testing.T) {
+	enterNetNS(t)
+	r, c := newRouter(t), mustOpen(t)
+	mustApply(t, c, mustPlan(t, nil), "wan0")
+	q := listen(t)
+	f := newFlow(false, 45000, 443)
+	r.shake(f)
+	if r.forward(r.lan, r.wan, f.out(psh|ack, 300), 50*time.Millisecond) {
+		t.Fatal("the packet did not wait in the queue")
+	}
+	time.Sleep(Timeout + 100*time.Millisecond)
+	r.arrive(r.lan, r.wan, f.out(psh|ack, 300))
+
+	if err := c.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.close(); err != nil {
+		t.Fatal(err)
+	}
+	if q.fd, _ = unix.Dup(c.s.fd); q.fd < 0 { // for the clean-up to close
+		t.Fatal("dup")
+	}
+	g := newFlow(false, 45001, 443)
+	r.shake(g)
+	r.arrive(r.lan, r.wan, g.out(psh|ack, 300))
+}
