@@ -1,0 +1,244 @@
+package flow
+
+import (
+	"bytes"
+	"math/rand"
+	"net/netip"
+	"testing"
+	"time"
+
+	"b4/packet"
+)
+
+var start = time.Unix(1000, 0)
+
+func key(n int, v6 bool) Key {
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.7")
+	if v6 {
+		a, b = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
+	}
+	return KeyOf(&packet.View{Src: netip.AddrPortFrom(a, uint16(n)), Dst: netip.AddrPortFrom(b, 443), Proto: packet.TCP})
+}
+
+func TestKey(t *testing.T) {
+	seen := map[Key]int{}
+	for n := range 100 {
+		for _, v6 := range []bool{false, true} {
+			k := key(n, v6)
+			seen[k]++
+			if again := key(n, v6); again != k || again.Hash() != k.Hash() {
+				t.Error("the same packet has another key")
+			}
+			if k.Src().Port() != uint16(n) || k.Dst().Port() != 443 || k.Dst().Addr().Is4() == v6 {
+				t.Errorf("%v -> %v", k.Src(), k.Dst())
+			}
+		}
+	}
+	if len(seen) != 200 {
+		t.Errorf("%d keys, want 200", len(seen))
+	}
+	// Three protocols between the same numbers are three flows.
+	ends := packet.View{Src: netip.MustParseAddrPort("192.0.2.1:7"), Dst: netip.MustParseAddrPort("192.0.2.2:8")}
+	protos := map[Key]bool{}
+	for _, p := range []uint8{packet.TCP, packet.UDP, packet.ICMP} {
+		ends.Proto = p
+		protos[KeyOf(&ends)] = true
+	}
+	if len(protos) != 3 {
+		t.Errorf("%d keys for TCP, UDP and ICMP", len(protos))
+	}
+}
+
+func noEvict(t *testing.T) func(*Flow[int]) {
+	return func(*Flow[int]) { t.Error("evicted") }
+}
+
+// Segments of a message in every order, overlapping and twice, give the message;
+// of two versions of a byte the first stays.
+func TestStream(t *testing.T) {
+	msg := make([]byte, 3000)
+	r := rand.New(rand.NewSource(1))
+	r.Read(msg)
+	for round := range 300 {
+		tb := New[int](4, noEvict(t))
+		f := tb.Add(start, key(1, false))
+		base := uint32(0xffffff00) // the sequence numbers wrap
+		tb.Begin(f, base, msg[:10])
+		var cuts [][2]int
+		for off := 10; off < len(msg); {
+			n := 1 + r.Intn(900)
+			end := min(off+n, len(msg))
+			cuts = append(cuts, [2]int{max(0, off-r.Intn(20)), end}, [2]int{off, end})
+			off = end
+		}
+		r.Shuffle(len(cuts), func(i, j int) { cuts[i], cuts[j] = cuts[j], cuts[i] })
+		for _, c := range cuts {
+			if !tb.Insert(f, base+uint32(c[0]), msg[c[0]:c[1]]) {
+				continue // a gap too many; it comes again below
+			}
+		}
+		for _, c := range cuts {
+			tb.Insert(f, base+uint32(c[0]), bytes.Repeat([]byte{'x'}, c[1]-c[0]))
+		}
+		got := f.Stream().Bytes()
+		if len(got) < 10 || !bytes.Equal(got[:10], msg[:10]) {
+			t.Fatalf("round %d: beginning lost", round)
+		}
+		whole := len(cuts) <= 2*maxRanges
+		if whole && !bytes.Equal(got, msg) {
+			t.Fatalf("round %d: %d bytes of %d, or other ones", round, len(got), len(msg))
+		}
+	}
+}
+
+func TestStreamRefuses(t *testing.T) {
+	tb := New[int](4, noEvict(t))
+	f := tb.Add(start, key(1, false))
+	tb.Begin(f, 1000, []byte("abc"))
+	if tb.Insert(f, 999, []byte("x")) || tb.Insert(f, 1000+MaxMessage, []byte("x")) {
+		t.Error("took a segment outside")
+	}
+	for i := 1; i < maxRanges; i++ {
+		if !tb.Insert(f, 1000+uint32(10*i), []byte("y")) {
+			t.Errorf("refused piece %d", i)
+		}
+	}
+	if tb.Insert(f, 1500, []byte("z")) {
+		t.Error("took one piece too many")
+	}
+	if got := string(f.Stream().Bytes()); got != "abc" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestHold(t *testing.T) {
+	tb := New[int](4, noEvict(t))
+	f := tb.Add(start, key(1, false))
+	for i := range MaxHeld {
+		if !tb.Hold(start.Add(time.Duration(i)*time.Millisecond), f, Held{bytes.Repeat([]byte{byte(i)}, 1500), uint32(i), int32(-i)}) {
+			t.Fatalf("packet %d refused", i)
+		}
+	}
+	if tb.Hold(start, f, Held{Bytes: []byte("x")}) {
+		t.Error("held one too many")
+	}
+	for i := range f.Held() {
+		if h := f.At(i); len(h.Bytes) != 1500 || h.Bytes[1499] != byte(i) || h.Mark != uint32(i) || h.Out != int32(-i) {
+			t.Errorf("packet %d: %d bytes, mark %d, out %d", i, len(h.Bytes), h.Mark, h.Out)
+		}
+	}
+	due := 0
+	next := tb.Due(start.Add(Hold-1), func(*Flow[int]) { due++ })
+	if due != 0 || !next.Equal(start.Add(Hold)) {
+		t.Errorf("%d due early, next %v", due, next)
+	}
+	if next := tb.Due(start.Add(Hold), func(f *Flow[int]) { due++; f.Release() }); due != 1 || !next.IsZero() {
+		t.Errorf("%d due, next %v", due, next)
+	}
+	big := tb.Add(start, key(2, false))
+	if tb.Hold(start, big, Held{Bytes: make([]byte, MaxMessage+1)}) {
+		t.Error("held more than the bound")
+	}
+}
+
+// A flow that was released and waits again is due by its new time only.
+func TestHoldAgain(t *testing.T) {
+	tb := New[int](4, noEvict(t))
+	f := tb.Add(start, key(1, false))
+	tb.Hold(start, f, Held{Bytes: []byte("a")})
+	f.Release()
+	tb.Hold(start.Add(50*time.Millisecond), f, Held{Bytes: []byte("b")})
+	n := 0
+	tb.Due(start.Add(Hold), func(*Flow[int]) { n++ })
+	if n != 0 {
+		t.Error("due by the time of packets that have gone")
+	}
+	tb.Due(start.Add(Hold+50*time.Millisecond), func(f *Flow[int]) { n++; f.Release() })
+	if n != 1 {
+		t.Error("not due")
+	}
+}
+
+// The one unseen for longest goes, with its packets; the rest stay.
+func TestEvict(t *testing.T) {
+	var gone []int
+	tb := New[int](3, func(f *Flow[int]) {
+		if f.Held() != 1 {
+			t.Error("evicted without its packets")
+		}
+		gone = append(gone, f.State)
+	})
+	for i := range 4 {
+		if i == 3 {
+			tb.Lookup(start.Add(2500*time.Millisecond), key(0, false)) // 0 was just seen, so 1 must go
+		}
+		f := tb.Add(start.Add(time.Duration(i)*time.Second), key(i, false))
+		f.State = i
+		tb.Hold(start, f, Held{Bytes: []byte("x")})
+	}
+	if len(gone) != 1 || gone[0] != 1 || tb.Len() != 3 {
+		t.Errorf("gone %v, %d left", gone, tb.Len())
+	}
+	if _, ok := tb.Lookup(start, key(1, false)); ok {
+		t.Error("still found")
+	}
+	gone = nil
+	tb.Expire(start.Add(Idle + 2200*time.Millisecond))
+	if len(gone) != 1 || gone[0] != 2 {
+		t.Errorf("expired %v, want 2: the others were seen later", gone)
+	}
+	tb.Expire(start.Add(2 * Idle))
+	if tb.Len() != 0 || tb.memory != 0 {
+		t.Errorf("%d flows, %d bytes left", tb.Len(), tb.memory)
+	}
+}
+
+// 100k half messages: memory stays below the bound and the newest are there.
+func TestMemoryBound(t *testing.T) {
+	evicted := 0
+	tb := New[int](8192, func(*Flow[int]) { evicted++ })
+	half := make([]byte, 3000)
+	for i := range 100_000 {
+		f := tb.Add(start, key(i%65536, i >= 65536))
+		tb.Begin(f, 0, half)
+		tb.Hold(start, f, Held{Bytes: half})
+		if tb.memory > Memory {
+			t.Fatalf("%d bytes after %d flows", tb.memory, i)
+		}
+	}
+	if f, ok := tb.Lookup(start, key(100_000-65536-1, true)); !ok || len(f.Stream().Bytes()) != len(half) || f.Held() != 1 {
+		t.Error("the newest is not whole")
+	}
+	if evicted == 0 || len(tb.wait) > 100_000 {
+		t.Errorf("%d evicted, %d waiting", evicted, len(tb.wait))
+	}
+}
+
+func TestAllocs(t *testing.T) {
+	tb := New[int](64, noEvict(t))
+	payload := make([]byte, 600)
+	k := key(1, true)
+	if n := testing.AllocsPerRun(1000, func() {
+		f := tb.Add(start, k)
+		tb.Begin(f, 7, payload)
+		f, _ = tb.Lookup(start, k)
+		tb.Hold(start, f, Held{Bytes: payload})
+		tb.Due(start.Add(Hold), func(*Flow[int]) {})
+		tb.Expire(start)
+		tb.Remove(f)
+	}); n != 0 {
+		t.Errorf("%v allocations per flow, want 0", n)
+	}
+}
+
+func BenchmarkLookup(bm *testing.B) {
+	tb := New[int](4096, func(*Flow[int]) {})
+	for i := range 4096 {
+		tb.Add(start, key(i, false))
+	}
+	k := key(77, false)
+	bm.ReportAllocs()
+	for range bm.N {
+		tb.Lookup(start, k)
+	}
+}

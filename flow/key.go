@@ -1,0 +1,43 @@
+package flow
+
+import (
+	"net/netip"
+
+	"b4/packet"
+)
+
+// A Key tells flows apart. It has no pointers, so a table of keys is nothing for
+// the garbage collector to walk.
+type Key struct {
+	src, dst     [16]byte
+	sport, dport uint16
+	proto        uint8
+}
+
+// KeyOf is the key of a packet: addresses, ports and protocol; for ICMP the
+// echo identifier and the type.
+func KeyOf(v *packet.View) Key {
+	return Key{v.Src.Addr().As16(), v.Dst.Addr().As16(), v.Src.Port(), v.Dst.Port(), v.Proto}
+}
+
+// Src and Dst are the ends of the flow, for display.
+func (k *Key) Src() netip.AddrPort { return addrPort(k.src, k.sport) }
+
+// Dst is the far end.
+func (k *Key) Dst() netip.AddrPort { return addrPort(k.dst, k.dport) }
+
+func addrPort(a [16]byte, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(a).Unmap(), port)
+}
+
+// Hash is the same number for the same key in every run.
+func (k *Key) Hash() uint64 {
+	h := uint64(14695981039346656037) // FNV-1a, 64 bit
+	for _, c := range k.src {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	for _, c := range k.dst {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return (h ^ uint64(k.sport)<<32 ^ uint64(k.dport)<<16 ^ uint64(k.proto)) * 1099511628211
+}

@@ -1,0 +1,75 @@
+package flow
+
+import "slices"
+
+// MaxMessage bounds the bytes of a first message that are put together.
+const MaxMessage = 16 << 10
+
+// maxRanges bounds the pieces with gaps between them that a stream keeps.
+const maxRanges = 10
+
+// A Stream is the beginning of what a client says, put together from segments
+// that may come out of order, twice, or overlapping. Of two versions of a byte
+// the first stays.
+type Stream struct {
+	base   uint32 // sequence number of buf[0]
+	buf    []byte
+	ranges [maxRanges]span // disjoint, ascending, not touching
+	n      int
+}
+
+type span struct{ off, end int32 }
+
+// Base is the sequence number of the first byte.
+func (s *Stream) Base() uint32 { return s.base }
+
+// Offset is where the byte with sequence number seq stands in the stream;
+// negative before its beginning.
+func (s *Stream) Offset(seq uint32) int { return int(int32(seq - s.base)) }
+
+// Bytes is what is there without a gap from the beginning. It is valid until the
+// next Insert.
+func (s *Stream) Bytes() []byte {
+	if s.n == 0 || s.ranges[0].off != 0 {
+		return nil
+	}
+	return s.buf[:s.ranges[0].end]
+}
+
+// begin starts the stream anew at seq. It keeps the memory.
+func (s *Stream) begin(seq uint32) { s.base, s.buf, s.n = seq, s.buf[:0], 0 }
+
+// insert puts payload at off, for which buf has room. It reports false, and adds
+// nothing, where it would be one piece too many.
+func (s *Stream) insert(off int, payload []byte) bool {
+	end := off + len(payload)
+	i := 0
+	for i < s.n && int(s.ranges[i].end) < off {
+		i++
+	}
+	j := i
+	for j < s.n && int(s.ranges[j].off) <= end {
+		j++
+	}
+	if i == j && s.n == maxRanges {
+		return false
+	}
+	if end > len(s.buf) {
+		s.buf = s.buf[:end]
+	}
+	whole := span{int32(off), int32(end)}
+	at := off // copy into the gaps between the ranges i..j only
+	for _, r := range s.ranges[i:j] {
+		if at < int(r.off) {
+			copy(s.buf[at:r.off], payload[at-off:])
+		}
+		at = max(at, int(r.end))
+		whole.off, whole.end = min(whole.off, r.off), max(whole.end, r.end)
+	}
+	if at < end {
+		copy(s.buf[at:end], payload[at-off:])
+	}
+	list := slices.Replace(s.ranges[:s.n:maxRanges], i, j, whole)
+	s.n = len(list)
+	return true
+}

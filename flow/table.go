@@ -1,0 +1,266 @@
+package flow
+
+import "time"
+
+// Bounds of what a table keeps.
+const (
+	// Idle is how long an undecided flow is remembered: the fifth
+	// retransmission of a hello comes 31 s after the first.
+	Idle = 60 * time.Second
+	// Hold is how long packets wait for the rest of a message. A sender that
+	// heard nothing for 200 ms (TCP_RTO_MIN, include/net/tcp.h) sends again.
+	Hold = 200 * time.Millisecond
+	// MaxHeld is how many packets of one flow wait.
+	MaxHeld = 10
+	// Memory bounds the bytes of all streams and copies of a table: 1000
+	// hellos at a time, and no more on a router with 64 MB.
+	Memory = 2 << 20
+	// chunk is the smallest buffer: one holds most hellos.
+	chunk = 2 << 10
+	// spare is how many free chunks are kept for the next flows.
+	spare = 64
+)
+
+// A Held is a packet that waits. Bytes is a copy and is valid until Release.
+type Held struct {
+	Bytes []byte
+	Mark  uint32
+	Out   int32
+}
+
+// A Flow is a connection whose first message is not done. It is valid until it
+// is removed from its table; S is what its user keeps with it.
+type Flow[S any] struct {
+	State S
+
+	key    Key
+	stream Stream
+	held   []byte
+	ends   [MaxHeld]uint16
+	meta   [MaxHeld]struct {
+		mark uint32
+		out  int32
+	}
+	nheld        int
+	seen         time.Time
+	due          time.Time // of the first held packet
+	newer, older int32     // slots; -1 is none
+	slot         int32
+}
+
+// Key is the flow's key.
+func (f *Flow[S]) Key() *Key { return &f.key }
+
+// Stream is what the client has said so far.
+func (f *Flow[S]) Stream() *Stream { return &f.stream }
+
+// Held is how many packets wait.
+func (f *Flow[S]) Held() int { return f.nheld }
+
+// At returns the i-th packet that waits, in the order they came.
+func (f *Flow[S]) At(i int) Held {
+	start := 0
+	if i > 0 {
+		start = int(f.ends[i-1])
+	}
+	return Held{f.held[start:f.ends[i]:f.ends[i]], f.meta[i].mark, f.meta[i].out}
+}
+
+// Release forgets the packets that wait.
+func (f *Flow[S]) Release() { f.held, f.nheld = f.held[:0], 0 }
+
+// A Table holds at most a given number of flows. Where one more comes, or memory
+// runs short, the flow unseen for longest goes. It belongs to one goroutine.
+type Table[S any] struct {
+	evict  func(*Flow[S])
+	slots  []*Flow[S]
+	free   []int32
+	index  map[Key]int32
+	newest int32
+	oldest int32
+	max    int
+	memory int
+	pool   [][]byte // free chunks
+	wait   []waiter // flows with held packets, first due first
+}
+
+type waiter struct {
+	slot int32
+	due  time.Time
+}
+
+// New makes a table for max flows, at least one. evict is called with each flow
+// that must go before its time, while it still has its packets.
+func New[S any](max int, evict func(*Flow[S])) *Table[S] {
+	return &Table[S]{evict: evict, index: map[Key]int32{}, newest: -1, oldest: -1, max: max}
+}
+
+// Len is the number of flows.
+func (t *Table[S]) Len() int { return len(t.index) }
+
+// Lookup finds a flow and counts as seeing it.
+func (t *Table[S]) Lookup(now time.Time, k Key) (*Flow[S], bool) {
+	i, ok := t.index[k]
+	if !ok {
+		return nil, false
+	}
+	f := t.slots[i]
+	f.seen = now
+	t.unlink(f)
+	t.link(f)
+	return f, true
+}
+
+// Add makes a flow that is not there yet.
+func (t *Table[S]) Add(now time.Time, k Key) *Flow[S] {
+	if len(t.index) >= t.max {
+		t.drop(t.slots[t.oldest])
+	}
+	var f *Flow[S]
+	if n := len(t.free); n > 0 {
+		f = t.slots[t.free[n-1]]
+		t.free = t.free[:n-1]
+	} else {
+		f = &Flow[S]{slot: int32(len(t.slots))}
+		t.slots = append(t.slots, f)
+	}
+	var zero S
+	f.key, f.State, f.seen = k, zero, now
+	t.index[k] = f.slot
+	t.link(f)
+	return f
+}
+
+// Remove forgets f and whatever waits in it.
+func (t *Table[S]) Remove(f *Flow[S]) {
+	t.unlink(f)
+	delete(t.index, f.key)
+	t.give(f.stream.buf)
+	t.give(f.held)
+	f.stream.buf, f.held = nil, nil
+	f.stream.begin(0)
+	f.Release()
+	t.free = append(t.free, f.slot)
+}
+
+// drop removes f after its user had a last look.
+func (t *Table[S]) drop(f *Flow[S]) {
+	t.evict(f)
+	t.Remove(f)
+}
+
+// Begin starts f's stream anew with a segment. It reports false where the
+// segment is too long.
+func (t *Table[S]) Begin(f *Flow[S], seq uint32, payload []byte) bool {
+	f.stream.begin(seq)
+	return t.Insert(f, seq, payload)
+}
+
+// Insert adds a segment to f's stream. It reports false, and adds nothing, where
+// the bounds do not allow it. Other flows may have to go for it.
+func (t *Table[S]) Insert(f *Flow[S], seq uint32, payload []byte) bool {
+	off := f.stream.Offset(seq)
+	if off < 0 || off+len(payload) > MaxMessage {
+		return false
+	}
+	f.stream.buf = t.grow(f, f.stream.buf, off+len(payload))
+	return f.stream.insert(off, payload)
+}
+
+// Hold keeps a copy of a packet that waits for the rest of the message. It
+// reports false where the bounds do not allow it.
+func (t *Table[S]) Hold(now time.Time, f *Flow[S], h Held) bool {
+	if f.nheld == MaxHeld || len(f.held)+len(h.Bytes) > MaxMessage {
+		return false
+	}
+	f.held = t.grow(f, f.held, len(f.held)+len(h.Bytes))
+	if f.nheld == 0 {
+		f.due = now.Add(Hold)
+		t.wait = append(t.wait, waiter{f.slot, f.due})
+	}
+	f.held = append(f.held, h.Bytes...)
+	f.ends[f.nheld] = uint16(len(f.held))
+	f.meta[f.nheld].mark, f.meta[f.nheld].out = h.Mark, h.Out
+	f.nheld++
+	return true
+}
+
+// grow returns b with room for n bytes. Other flows may have to go for it.
+func (t *Table[S]) grow(f *Flow[S], b []byte, n int) []byte {
+	if n <= cap(b) {
+		return b
+	}
+	var grown []byte
+	if k := len(t.pool); n <= chunk && k > 0 {
+		grown = t.pool[k-1]
+		t.pool = t.pool[:k-1]
+	} else {
+		grown = make([]byte, 0, (n+chunk-1)/chunk*chunk)
+	}
+	t.memory += cap(grown)
+	grown = append(grown, b...)
+	t.give(b)
+	for t.memory > Memory && t.slots[t.oldest] != f {
+		t.drop(t.slots[t.oldest])
+	}
+	return grown
+}
+
+// give takes a buffer back.
+func (t *Table[S]) give(b []byte) {
+	t.memory -= cap(b)
+	if cap(b) == chunk && len(t.pool) < spare {
+		t.pool = append(t.pool, b[:0])
+	}
+}
+
+// Due calls fn for every flow whose packets have waited long enough, and tells
+// when the next will have: zero if none waits.
+func (t *Table[S]) Due(now time.Time, fn func(*Flow[S])) (next time.Time) {
+	done := 0
+	for ; done < len(t.wait); done++ {
+		w := t.wait[done]
+		f := t.slots[w.slot]
+		if f.nheld == 0 || !f.due.Equal(w.due) {
+			continue // released since
+		}
+		if now.Before(w.due) {
+			next = w.due
+			break
+		}
+		fn(f)
+	}
+	t.wait = t.wait[:copy(t.wait, t.wait[done:])]
+	return next
+}
+
+// Expire removes flows that have not been seen for Idle.
+func (t *Table[S]) Expire(now time.Time) {
+	for t.oldest >= 0 && now.Sub(t.slots[t.oldest].seen) >= Idle {
+		t.drop(t.slots[t.oldest])
+	}
+}
+
+// link makes f the newest.
+func (t *Table[S]) link(f *Flow[S]) {
+	f.older, f.newer = t.newest, -1
+	if t.newest >= 0 {
+		t.slots[t.newest].newer = f.slot
+	} else {
+		t.oldest = f.slot
+	}
+	t.newest = f.slot
+}
+
+func (t *Table[S]) unlink(f *Flow[S]) {
+	if f.newer >= 0 {
+		t.slots[f.newer].older = f.older
+	} else {
+		t.newest = f.older
+	}
+	if f.older >= 0 {
+		t.slots[f.older].newer = f.newer
+	} else {
+		t.oldest = f.newer
+	}
+}
