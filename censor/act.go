@@ -80,9 +80,6 @@ func (c *Censor) condemn(now time.Time) *penalty {
 	return c.penalties.put(c.penaltyKey(true), pen)
 }
 
-// pardon ends the penalty the packet in c.view falls under.
-func (c *Censor) pardon(toServer bool) { c.penalties.remove(c.penaltyKey(toServer)) }
-
 // punish carries the action out on the packet in c.view.
 func (c *Censor) punish(now time.Time, pen *penalty, pkt []byte, h hit) Verdict {
 	a := &c.p.Action

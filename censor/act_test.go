@@ -194,18 +194,43 @@ func TestOneSided(t *testing.T) {
 	}
 }
 
+// What is dropped is not rewritten too.
+func TestDropAndRewrite(t *testing.T) {
+	p := Profile{Action: Action{Drop: Both, Rewrite: true, After: Span{1, 1}}, Residual: Residual{For: time.Minute}}
+	w, _ := condemned(t, p, families[0])
+	if v := w.reply(nil); !v.Forward || v.Rewritten == nil {
+		t.Errorf("first reply: %+v", v)
+	}
+	if v := w.reply(nil); v.Forward || v.Rewritten != nil || w.c.Stats().Rewritten != 1 {
+		t.Errorf("second reply: %+v", v)
+	}
+}
+
+// Each direction has a rate of its own.
 func TestThrottle(t *testing.T) {
-	w, _ := condemned(t, profile(t, "tspu-2021-throttle"), families[0])
+	p := profile(t, "tspu-2021-throttle")
+	w, _ := condemned(t, p, families[0])
 	const seconds = 60
-	passed := 0
+	var down, up int
 	for range seconds * 100 {
 		w.now = w.now.Add(10 * time.Millisecond)
-		if w.reply(make([]byte, 1000)).Forward {
-			passed += 1040
+		if w.reply(make([]byte, 960)).Forward {
+			down += 1000
+		}
+		if w.send(2000, make([]byte, 960)).Forward {
+			up += 1000
 		}
 	}
-	if rate := passed * 8 / seconds; rate < 100_000 || rate > 150_000 {
-		t.Errorf("%d bit/s pass, want 100 to 150 thousand", rate)
+	for _, n := range []int{down, up} {
+		if rate := n * 8 / seconds; rate < 100_000 || rate > 150_000 {
+			t.Errorf("%d bit/s pass, want 100 to 150 thousand", rate)
+		}
+	}
+	w.now = w.now.Add(9 * time.Minute) // idle time is not saved up
+	for down = 0; w.reply(make([]byte, 960)).Forward; down += 1000 {
+		if down > p.Action.Burst {
+			t.Fatal("more than the burst passes at once")
+		}
 	}
 }
 

@@ -109,10 +109,9 @@ func (c *Censor) Judge(now time.Time, pkt []byte, fromClient bool) Verdict {
 func (c *Censor) admit(now time.Time, f *flow, pen *penalty, toServer, listed, fromClient bool) (*penalty, bool) {
 	f.allowed = f.allowed || listed
 	switch {
-	case f.allowed && pen != nil:
-		c.pardon(toServer)
+	case f.allowed:
 		return nil, false
-	case !f.allowed && pen == nil && (fromClient || c.p.Inbound) && c.watches(c.view.Dst.Port()):
+	case pen == nil && (fromClient || c.p.Inbound) && c.watches(c.view.Dst.Port()):
 		return c.condemn(now), true
 	}
 	return pen, toServer

@@ -33,6 +33,8 @@ func TestResidual(t *testing.T) {
 			w, _ := condemned(t, p, f)
 			w.exhaust(p)
 			same, other := w.client, nextPort(w.client)
+			w.now = epoch.Add(p.Residual.For / 2)
+			w.send(0, hello(t, blockedName, false)) // sent again: no reason to begin again
 			// The last instant of it, and the first one after. Nothing is renewed.
 			w.now = epoch.Add(p.Residual.For - 1)
 			if !w.hits() {
@@ -169,6 +171,17 @@ func TestKnobs(t *testing.T) {
 	}
 }
 
+// Data on a SYN begins one number after it.
+func TestDataOnSYN(t *testing.T) {
+	h := hello(t, blockedName, false)
+	w := newWire(t, profile(t, "full"), families[1])
+	w.judge(w.out(firstSeq-1, packet.SYN, h[:90]), true)
+	w.send(90, h[90:])
+	if !w.blocked() {
+		t.Error("not read")
+	}
+}
+
 // With every check on, an ordinary connection is still read.
 func TestChecksPass(t *testing.T) {
 	for _, f := range families {
@@ -244,6 +257,30 @@ func TestStreamOverlaps(t *testing.T) {
 			if got := s.ready(); string(got) != string(want[:ready]) {
 				t.Fatalf("round %d: %x, want %x", round, got, want[:ready])
 			}
+		}
+	}
+}
+
+// A stream of islands is followed up to a bound, and the islands stay few.
+func TestIslands(t *testing.T) {
+	h := hello(t, blockedName, false)
+	for islands, want := range map[int]bool{maxSpans: true, maxSpans + 1: false} {
+		w := newWire(t, profile(t, "full"), families[0])
+		w.open()
+		for i := islands; i > 0; i-- { // bytes 2, 4, 6 ... from behind
+			w.send(2*i, h[2*i:2*i+1])
+		}
+		k := tuple{w.client, w.server}
+		if n := len(w.c.flows.get(k).half[fromNear].stream.held); n > maxSpans {
+			t.Errorf("%d islands", n)
+		}
+		w.send(0, h[:2])
+		for i := 1; i <= islands; i++ { // the gaps, and then what is behind them
+			w.send(2*i+1, h[2*i+1:2*i+2])
+		}
+		w.send(2*islands+2, h[2*islands+2:])
+		if w.blocked() != want {
+			t.Errorf("%d islands: blocked %v", islands, w.blocked())
 		}
 	}
 }

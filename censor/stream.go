@@ -50,7 +50,7 @@ func (s *stream) add(r *Reassembly, seq uint32, payload []byte, limit int) {
 		payload, off = payload[done-off:], done
 	}
 	ahead := off - done
-	if r.Mode == InOrder && ahead > 0 || ahead > r.Gap || off >= limit || len(s.held) >= maxSpans {
+	if ahead > 0 && (r.Mode == InOrder || ahead > r.Gap || len(s.held) >= maxSpans) || off >= limit {
 		return
 	}
 	s.packets++
