@@ -1,0 +1,293 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Handler serves one request. params is nil where the request has none. ctx
+// ends when the client hangs up or the server closes.
+//
+// emit sends one result ahead of the returned one, and fails once the client is
+// gone; it is for one goroutine at a time and may block for some seconds, so
+// never call it on the packet path. A handler that has emitted and returns nil
+// has said all.
+type Handler func(ctx context.Context, params json.RawMessage, emit func(v any) error) (any, error)
+
+// A Server answers on a unix socket.
+type Server struct {
+	l    *net.UnixListener
+	path string
+	self fs.FileInfo // the socket as this server made it
+
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+	once sync.Once // Close
+
+	requestLimit, writeLimit time.Duration
+
+	mu       sync.Mutex
+	handlers map[string]Handler
+	conns    int
+}
+
+// Listen makes the socket, for root alone, and its directory if need be. The
+// socket of a daemon that died is replaced; where one lives the error wraps
+// ErrRunning.
+func Listen(path string) (*Server, error) {
+	if err := makeWay(path); err != nil {
+		return nil, err
+	}
+	l, err := bind(path)
+	if err != nil {
+		return nil, fmt.Errorf("open control socket: %w", err)
+	}
+	self, err := os.Lstat(path)
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("open control socket: %w", err)
+	}
+	s := &Server{
+		l: l, path: path, self: self,
+		requestLimit: requestLimit, writeLimit: writeLimit,
+		handlers: map[string]Handler{},
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// makeWay removes a socket at path that nobody serves.
+func makeWay(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at control socket: %w", err)
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("control socket %s: there is something else of that name", path)
+	}
+	conn, err := net.DialTimeout("unix", path, dialLimit)
+	var timeout interface{ Timeout() bool }
+	switch {
+	case err == nil:
+		conn.Close()
+		return fmt.Errorf("%w (socket %s)", ErrRunning, path)
+	case errors.As(err, &timeout) && timeout.Timeout(): // its backlog is full
+		return fmt.Errorf("%w, and does not answer (socket %s)", ErrRunning, path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("try control socket: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove stale control socket: %w", err)
+	}
+	return nil
+}
+
+// bind listens on path. The socket is made where nobody else can reach it and
+// moved into place with its final mode: whatever the umask, there is no moment
+// at which another user can connect.
+func bind(path string) (*net.UnixListener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".b4-") // mode 0700
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	hidden := filepath.Join(dir, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // it would remove the hidden name
+	if err := errors.Join(os.Chmod(hidden, 0o600), os.Rename(hidden, path)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Handle sets what serves method.
+func (s *Server) Handle(method string, h Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handlers[method] = h
+}
+
+// Serve answers clients until Close, and returns when the last handler has
+// returned. Close is no error.
+func (s *Server) Serve() error {
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	defer s.stop()
+	for {
+		conn, err := s.l.Accept()
+		if s.ctx.Err() != nil {
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("accept control client: %w", err)
+		}
+		if !s.enter() {
+			s.refuse(conn)
+			continue
+		}
+		clients.Add(1)
+		go func() {
+			defer clients.Done()
+			defer s.leave()
+			s.serve(conn)
+		}()
+	}
+}
+
+// Close ends Serve and every client's connection and removes the socket, unless
+// another has taken its place. It is idempotent.
+func (s *Server) Close() (err error) {
+	s.once.Do(func() {
+		s.stop()
+		// While the listener lives, no other daemon takes the name for stale.
+		if info, e := os.Lstat(s.path); e == nil && os.SameFile(info, s.self) {
+			err = os.Remove(s.path)
+		}
+		if err = errors.Join(err, s.l.Close()); err != nil {
+			err = fmt.Errorf("close control socket: %w", err)
+		}
+	})
+	return err
+}
+
+// enter counts a client in where there is room.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns == maxConns {
+		return false
+	}
+	s.conns++
+	return true
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns--
+}
+
+func (s *Server) refuse(conn net.Conn) {
+	defer conn.Close()
+	s.send(conn, encode(nil, fmt.Errorf("b4d has %d clients already", maxConns)))
+}
+
+// serve answers one client's request.
+func (s *Server) serve(conn net.Conn) {
+	defer conn.Close()
+	defer context.AfterFunc(s.ctx, func() { conn.Close() })()
+	h, params, err := s.hear(conn)
+	if err != nil {
+		s.send(conn, encode(nil, err))
+		return
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	hungUp := make(chan struct{})
+	go func() {
+		defer close(hungUp)
+		io.Copy(io.Discard, conn)
+		cancel()
+	}()
+	s.answer(ctx, conn, h, params)
+	conn.Close()
+	<-hungUp
+}
+
+// hear reads the request and finds who serves it.
+func (s *Server) hear(conn net.Conn) (Handler, json.RawMessage, error) {
+	text, err := s.readRequest(conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := parseRequest(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := s.handler(r.Method)
+	return h, r.Params, err
+}
+
+// answer runs the handler and sends what it says. A client that has only closed
+// its sending side still gets the result.
+func (s *Server) answer(ctx context.Context, conn net.Conn, h Handler, params json.RawMessage) {
+	emitted := false
+	v, err := h(ctx, params, func(v any) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		emitted = true
+		return s.send(conn, encode(v, nil))
+	})
+	if emitted && v == nil && err == nil {
+		return
+	}
+	s.send(conn, encode(v, err))
+}
+
+// handler is what serves method.
+func (s *Server) handler(method string) (Handler, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h, ok := s.handlers[method]; ok {
+		return h, nil
+	}
+	if slices.Contains(reserved, method) {
+		return nil, fmt.Errorf("method %s is reserved for a later version", method)
+	}
+	known := slices.Sorted(maps.Keys(s.handlers))
+	return nil, fmt.Errorf("unknown method %.40q; known are: %s", method, strings.Join(known, ", "))
+}
+
+// readRequest reads one line, or all there is if no line ends.
+func (s *Server) readRequest(conn net.Conn) ([]byte, error) {
+	if err := conn.SetReadDeadline(time.Now().Add(s.requestLimit)); err != nil {
+		return nil, err
+	}
+	text, err := bufio.NewReader(io.LimitReader(conn, maxRequest+1)).ReadBytes('\n')
+	switch {
+	case len(text) > maxRequest:
+		return nil, fmt.Errorf("request is longer than %d bytes", maxRequest)
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	return text, conn.SetReadDeadline(time.Time{})
+}
+
+// send writes one line. A client that does not take it loses its connection:
+// half a line is no line.
+func (s *Server) send(conn net.Conn, text []byte) error {
+	err := conn.SetWriteDeadline(time.Now().Add(s.writeLimit))
+	if err == nil {
+		_, err = conn.Write(text)
+	}
+	if err != nil {
+		conn.Close()
+	}
+	return err
+}
