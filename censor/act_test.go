@@ -174,6 +174,18 @@ func TestInjectResidual(t *testing.T) {
 	}
 }
 
+// A penalty is by address: it hits even what the censor would not read.
+func TestPenaltyHitsUnreadable(t *testing.T) {
+	for _, f := range families {
+		w, _ := condemned(t, profile(t, "full"), f)
+		s := w.out(w.seq, packet.ACK, []byte("x"))
+		v := w.c.Judge(w.now, spoil(s.Append(nil)), true)
+		if len(v.Inject) != 6 {
+			t.Errorf("%s: %d resets", f.name, len(v.Inject))
+		}
+	}
+}
+
 func TestOneSided(t *testing.T) {
 	for _, to := range []Sides{ToServer, ToClient} {
 		p := Profile{Action: Action{RSTACK: 2, To: to, Delay: [2]time.Duration{time.Millisecond, time.Second}}}

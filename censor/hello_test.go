@@ -39,6 +39,8 @@ func TestReadHello(t *testing.T) {
 		{"message too long", Profile{}, edited(h, 6, 1), alien, ""},
 		{"message too long, joining", join, edited(h, 6, 1), alien, ""},
 		{"message shorter than its lists", Profile{}, edited(h, 7, 0, 80), alien, ""},
+		{"message shorter than its lists, record cut", Profile{}, edited(h, 7, 0, 80)[:120], alien, ""},
+		{"empty record ahead, joining", join, append([]byte{22, 3, 1, 0, 0}, h...), alien, ""},
 		{"message longer than its record", Profile{}, edited(h, 7, 0x20), whole, blockedName},
 		{"message longer than its record, whole wanted", Profile{WholeHello: true}, edited(h, 7, 0x20), alien, ""},
 		{"two records", Profile{}, split, alien, ""},

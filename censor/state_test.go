@@ -3,6 +3,7 @@ package censor
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -258,6 +259,35 @@ func TestStreamOverlaps(t *testing.T) {
 				t.Fatalf("round %d: %x, want %x", round, got, want[:ready])
 			}
 		}
+	}
+}
+
+// What lies past the limit is cut off, wherever it begins.
+func TestStreamLimit(t *testing.T) {
+	var s stream
+	r := Reassembly{Mode: Full, Gap: 1 << 20}
+	for _, off := range []uint32{0, 90, 99, 100, 101, 5000, 1 << 31, 0xffffffff} {
+		s.add(&r, off, make([]byte, 20), 100)
+		if len(s.buf) > 100 {
+			t.Fatalf("holds %d bytes", len(s.buf))
+		}
+	}
+	if want := []span{{0, 20}, {90, 100}}; !slices.Equal(s.held, want) {
+		t.Errorf("holds %v, want %v", s.held, want)
+	}
+}
+
+// A new connection on the old ports gives back what the old one had gathered.
+func TestBufferedGivenBack(t *testing.T) {
+	w := newWire(t, profile(t, "full"), families[0])
+	w.open()
+	w.send(0, hello(t, otherName, false)[:50])
+	if n := w.c.Stats().Buffered; n < 50 {
+		t.Errorf("%d bytes held of 50", n)
+	}
+	w.judge(w.out(99, packet.SYN, nil), true)
+	if n := w.c.Stats().Buffered; n != 0 {
+		t.Errorf("%d bytes held of a connection that is over", n)
 	}
 }
 
