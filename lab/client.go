@@ -3,9 +3,7 @@ package lab
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -26,10 +23,11 @@ type Hello int
 const (
 	Small       Hello = iota // one segment, about 250 bytes
 	PostQuantum              // two segments: a key share of X25519MLKEM768
+	Curl                     // the curl program's: see Hellos
 )
 
 func (h Hello) String() string {
-	return [...]string{"small", "post-quantum"}[h]
+	return [...]string{"small", "post-quantum", "curl"}[h]
 }
 
 // x25519MLKEM768 is tls.X25519MLKEM768, which Go has by name since 1.24.
@@ -85,6 +83,12 @@ func (l *Lab) Get(r Request) (Result, error) {
 	if r.Timeout == 0 {
 		r.Timeout = 20 * time.Second
 	}
+	if r.Path == "" {
+		r.Path = "/"
+	}
+	if r.Hello == Curl {
+		return l.curl(r)
+	}
 	start := time.Now()
 	deadline := start.Add(l.patience(r.Timeout))
 	conn, err := l.dial(r.Site.Addr(r.V6), deadline)
@@ -134,12 +138,8 @@ func (res *Result) exchange(conn net.Conn, r Request) error {
 }
 
 func (r *Request) http() (*http.Request, error) {
-	path := r.Path
-	if path == "" {
-		path = "/"
-	}
 	if r.Upload == 0 {
-		return http.NewRequest(http.MethodGet, "https://"+r.Host+path, nil)
+		return http.NewRequest(http.MethodGet, "https://"+r.Host+r.Path, nil)
 	}
 	body, w := io.Pipe()
 	go func() { w.CloseWithError(writeBytes(w, r.Upload)) }()
@@ -148,27 +148,6 @@ func (r *Request) http() (*http.Request, error) {
 		req.ContentLength = r.Upload
 	}
 	return req, err
-}
-
-func (res *Result) read(body io.Reader, pace func(int64)) error {
-	sum, buf := sha256.New(), make([]byte, 32<<10)
-	var head strings.Builder
-	for {
-		n, err := body.Read(buf)
-		sum.Write(buf[:n])
-		head.Write(buf[:min(n, max(0, 200-head.Len()))])
-		res.N += int64(n)
-		if pace != nil {
-			pace(res.N)
-		}
-		if err != nil {
-			res.Body, res.Sum = head.String(), hex.EncodeToString(sum.Sum(nil))
-			if err == io.EOF {
-				return nil
-			}
-			return err
-		}
-	}
 }
 
 // ports hands out client ports, each once: no connection meets what a censor,
@@ -199,31 +178,4 @@ func (l *Lab) dial(to netip.AddrPort, deadline time.Time) (*net.TCPConn, error) 
 		}
 		return conn.(*net.TCPConn), nil
 	}
-}
-
-// Open reports whether a request brings the page of the name it asks for: nil,
-// or why not.
-func (l *Lab) Open(r Request) error {
-	r.Path = "/"
-	res, err := l.Get(r)
-	if err != nil {
-		return err
-	}
-	if name, _, _ := strings.Cut(res.Body, "\n"); name != r.Host || res.N != pageSize {
-		return fmt.Errorf("page of %q with %d bytes, want %q with %d", name, res.N, r.Host, pageSize)
-	}
-	return nil
-}
-
-// Download fetches n bytes and reports whether they are the right ones.
-func (l *Lab) Download(r Request, n int64) error {
-	r.Path = fmt.Sprintf("/bytes?n=%d", n)
-	res, err := l.Get(r)
-	if err != nil {
-		return err
-	}
-	if want := SumOf(n); res.N != n || res.Sum != want {
-		return fmt.Errorf("%d bytes with SHA-256 %s, want %d with %s", res.N, res.Sum, n, want)
-	}
-	return nil
 }

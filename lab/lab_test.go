@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"b4/packet"
-
-	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
-	if err := Enter(); err != nil && !errors.Is(err, unix.EPERM) {
+	if os.Getenv(helperEnv) != "" {
+		helper()
+		return
+	}
+	if err := Enter(); err != nil && !errors.Is(err, os.ErrPermission) {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 	}
 	os.Exit(m.Run())
@@ -27,7 +29,7 @@ func build(t *testing.T, o Options) *Lab {
 		t.Skip("builds network namespaces")
 	}
 	l, err := New(o)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, ErrNoNamespaces) {
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, ErrNoNamespaces) {
 		t.Skip(err)
 	}
 	if err != nil {

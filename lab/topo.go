@@ -55,6 +55,7 @@ type Lab struct {
 	opts    Options
 	forward *forwarder
 	web     *web
+	watched *watched
 	ports   ports
 }
 

@@ -23,9 +23,10 @@ import (
 	"time"
 )
 
-// The two sites. Every server answers for both.
+// The names. Every server answers for each.
 const (
-	Blocked = "blocked.example"
+	Blocked = "blocked.example" // to the lab's censors
+	Hard    = "hard.example"    // blocked too, for use with another strategy
 	Allowed = "allowed.example"
 )
 

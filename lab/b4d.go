@@ -1,0 +1,222 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A B4D is a b4d that runs in the lab's router.
+type B4D struct {
+	Socket string // of its control interface
+
+	lab    *Lab
+	cmd    *exec.Cmd
+	args   []string // what tells the binary's other verbs which daemon is meant
+	dir    string
+	log    transcript
+	before []string      // the router's state without it
+	ended  chan struct{} // closed when the process has ended
+	runs   error         // of Executed, when it had ended
+}
+
+// startLimit is how long b4d may take to answer on its socket.
+const startLimit = 10 * time.Second
+
+// StartB4D starts the program at path in the router, with config as its UCI
+// file, and returns when it serves. Its PATH is an empty directory.
+func (l *Lab) StartB4D(path, config string) (_ *B4D, err error) {
+	dir, err := os.MkdirTemp("", "b4lab")
+	if err != nil {
+		return nil, err
+	}
+	d := &B4D{lab: l, dir: dir, Socket: filepath.Join(dir, "b4.sock"), ended: make(chan struct{})}
+	file, bin := filepath.Join(dir, "b4"), filepath.Join(dir, "bin")
+	d.args = []string{"-config", file, "-set", "main.socket=" + d.Socket}
+	err = errors.Join(os.WriteFile(file, []byte(config), 0o600), os.Mkdir(bin, 0o700))
+	if err == nil {
+		d.before, err = l.Router.State()
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	d.cmd = exec.Command(path, append([]string{"run"}, d.args...)...)
+	d.cmd.Env = []string{"PATH=" + bin}
+	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
+	if err := l.Router.Start(d.cmd); err != nil {
+		return nil, errors.Join(fmt.Errorf("start b4d: %w", err), os.RemoveAll(dir))
+	}
+	go d.reap()
+	if err := d.ready(); err != nil {
+		return nil, errors.Join(err, d.Kill())
+	}
+	return d, nil
+}
+
+// reap waits for the end, and looks at the process's accounts before they go.
+func (d *B4D) reap() {
+	for unix.Waitid(unix.P_PID, d.cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+	d.runs = Executed(d.cmd.Process.Pid)
+	d.cmd.Wait() // how it ended is in ProcessState
+	close(d.ended)
+}
+
+// ready waits until b4d answers.
+func (d *B4D) ready() error {
+	deadline := time.Now().Add(d.lab.patience(startLimit))
+	for {
+		_, err := d.Status()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-d.ended:
+			return fmt.Errorf("b4d ended with %v:\n%s", d.cmd.ProcessState, d.Log())
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("b4d does not answer: %w\n%s", err, d.Log())
+		}
+	}
+}
+
+// A Status is what `b4d status -json` says, as far as the lab reads it.
+type Status struct {
+	Engine struct {
+		Name     string `json:"name"`
+		Counters struct {
+			Read uint64 `json:"read"`
+			Sent uint64 `json:"sent"`
+			Lost uint64 `json:"lost"`
+		} `json:"counters"`
+	} `json:"engine"`
+}
+
+// Status asks the running b4d.
+func (d *B4D) Status() (Status, error) {
+	var s Status
+	out, err := d.Ask("status", "-json")
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		return s, fmt.Errorf("read status: %w", err)
+	}
+	if s.Engine.Name == "" {
+		return s, errors.New("status names no engine")
+	}
+	return s, nil
+}
+
+// Ask runs one of the binary's other verbs against this b4d and returns what it
+// prints.
+func (d *B4D) Ask(verb string, flags ...string) ([]byte, error) {
+	args := slices.Concat([]string{verb}, flags, d.args)
+	cmd := exec.Command(d.cmd.Path, args...)
+	cmd.Env = d.cmd.Env
+	var out, msg transcript
+	cmd.Stdout, cmd.Stderr = &out, &msg
+	if err := d.lab.Router.Run(cmd); err != nil {
+		return nil, fmt.Errorf("b4d %s: %w: %s", verb, err, strings.TrimSpace(msg.String()))
+	}
+	return []byte(out.String()), nil
+}
+
+// Reads is how many packets have come to user space.
+func (d *B4D) Reads() (uint64, error) {
+	s, err := d.Status()
+	return s.Engine.Counters.Read, err
+}
+
+// Log is what b4d has written so far.
+func (d *B4D) Log() string { return d.log.String() }
+
+// Signal sends a signal and does not wait.
+func (d *B4D) Signal(s syscall.Signal) error { return d.cmd.Process.Signal(s) }
+
+// stopLimit is how long b4d may take to leave after SIGTERM.
+const stopLimit = 5 * time.Second
+
+// Stop ends b4d by SIGTERM. It is an error if that takes long, if b4d exits with
+// a code, if it has executed a program, or if anything of it is left.
+func (d *B4D) Stop() error {
+	if err := d.Signal(syscall.SIGTERM); err != nil {
+		return errors.Join(fmt.Errorf("stop b4d: %w\n%s", err, d.Log()), d.Kill())
+	}
+	select {
+	case <-d.ended:
+	case <-time.After(d.lab.patience(stopLimit)):
+		return errors.Join(fmt.Errorf("b4d is still there after SIGTERM\n%s", d.Log()), d.Kill())
+	}
+	var errs []error
+	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
+		errs = append(errs, fmt.Errorf("b4d ended with %v\n%s", d.cmd.ProcessState, d.Log()))
+	}
+	if _, err := os.Lstat(d.Socket); !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("b4d left its socket %s", d.Socket))
+	}
+	return errors.Join(append(errs, d.runs, d.gone(), os.RemoveAll(d.dir))...)
+}
+
+// Kill ends b4d by SIGKILL. It is an error if it has executed a program, or if
+// more is left than its socket file. A B4D that has ended is killed already.
+func (d *B4D) Kill() error {
+	d.Signal(syscall.SIGKILL) // fails only where it has ended
+	<-d.ended
+	return errors.Join(d.runs, d.gone(), os.RemoveAll(d.dir))
+}
+
+// gone waits until the router is as it was before b4d: the kernel frees what a
+// dead process owned a moment after its end.
+func (d *B4D) gone() error {
+	deadline := time.Now().Add(d.lab.patience(time.Second))
+	for {
+		now, err := d.lab.Router.State()
+		if err != nil {
+			return err
+		}
+		diff := Changes(d.before, now)
+		if len(diff) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("b4d left in the router: %s", strings.Join(diff, ", "))
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// transcript is a buffer for several goroutines that keeps the newest output.
+type transcript struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const transcriptCap = 256 << 10
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p...)
+	if over := len(t.b) - transcriptCap; over > 0 {
+		t.b = append(t.b[:0], t.b[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.b)
+}

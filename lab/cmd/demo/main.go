@@ -1,0 +1,81 @@
+// Command demo shows b4 at work. It builds a lab with a censor on the line to
+// the servers, starts b4d in the lab's router, and prints what a client behind
+// that router can and cannot open. Then it kills and stops b4d and shows that
+// the internet goes on. The last line sums up; only a full success exits 0.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"b4/lab"
+)
+
+func main() {
+	path := flag.String("b4d", "b4d", "the b4d `program` to show")
+	small := flag.Bool("small", false, "few rows and a small download, for a slow machine with little memory")
+	pcap := flag.String("pcap", "", "record both sides of the censor to files in this `directory`")
+	verbose := flag.Bool("v", false, "print what b4d logs")
+	flag.Parse()
+
+	d := demo{small: *small, verbose: *verbose, size: 64 << 20}
+	if *small {
+		d.size = 1 << 20
+	}
+	err := lab.Enter()
+	if err == nil {
+		d.b4d, err = filepath.Abs(*path)
+	}
+	if err == nil {
+		_, err = os.Stat(d.b4d)
+	}
+	if err == nil {
+		d.lab, err = lab.New(lab.Options{Pcap: *pcap, Slow: *small})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+	d.table()
+	d.accidents()
+	if err := d.lab.Close(); err != nil {
+		d.check("take the lab apart", err)
+	}
+	fmt.Printf("demo: %d of %d passed\n", d.passed, d.checks)
+	if d.passed != d.checks {
+		os.Exit(1)
+	}
+}
+
+// demo is the lab, and the score.
+type demo struct {
+	lab            *lab.Lab
+	b4d            string // path of the program
+	size           int64  // bytes of each download
+	small, verbose bool
+	checks, passed int
+}
+
+// check counts one check and prints it.
+func (d *demo) check(what string, err error) {
+	d.checks++
+	if err == nil {
+		d.passed++
+		fmt.Printf("  ok    %s\n", what)
+		return
+	}
+	fmt.Printf("  FAIL  %s: %v\n", what, err)
+}
+
+// start starts b4d in the router.
+func (d *demo) start() (*lab.B4D, error) { return d.lab.StartB4D(d.b4d, config(d.lab.DecoyTTL())) }
+
+// end tells how b4d ended, and what it said where that is of interest.
+func (d *demo) end(b *lab.B4D, err error) error {
+	if d.verbose {
+		fmt.Print(b.Log())
+	}
+	return err
+}
