@@ -109,8 +109,9 @@ func bind(path string) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer os.Remove(dir)
 	hidden := filepath.Join(dir, "s")
+	defer os.Remove(hidden) // moved away by then, unless something failed
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
 	if err != nil {
 		return nil, err
