@@ -56,9 +56,9 @@ func AppendRenamed(dst, b []byte, h Hello, name string) ([]byte, bool) {
 	if !h.Named() || h.Len == 0 {
 		return dst, false
 	}
-	start := len(dst)
-	dst = append(dst, b[0], b[1], b[2], 0, 0)
-	for r := (reader{b: b[:h.Len]}); r.more(); r.advance(r.rec) {
+	start, first := len(dst), h.Handshake-recordHeaderLen
+	dst = append(dst, b[first], b[first+1], b[first+2], 0, 0)
+	for r := (reader{b: b[:h.Len], pos: first}); r.more(); r.advance(r.rec) {
 		dst = append(dst, b[r.pos:min(r.pos+r.rec, h.Len)]...)
 	}
 	flat, st := Parse(setLength(dst[start:]))

@@ -31,6 +31,16 @@ type Hello struct {
 // Named reports whether the whole host name has been seen.
 func (h *Hello) Named() bool { return h.HostEnd > 0 }
 
+// Shift moves every position by n, for a hello that stands n bytes into what its
+// positions are to refer to.
+func (h *Hello) Shift(n int) {
+	for _, p := range []*int{&h.Len, &h.Handshake, &h.Extensions, &h.SNI, &h.Host, &h.HostEnd, &h.ALPN, &h.ALPNEnd, &h.ECH} {
+		if *p > 0 {
+			*p += n
+		}
+	}
+}
+
 const (
 	recordHandshake  = 22
 	recordCCS        = 20
@@ -205,12 +215,12 @@ func serverName(r *reader, h *Hello, after int) bool {
 }
 
 // AppendName appends the host name, without the record headers that may stand
-// inside it, to dst. b is what was parsed.
+// inside it, to dst. h's positions are offsets into b.
 func (h *Hello) AppendName(dst, b []byte) []byte {
 	if !h.Named() {
 		return dst
 	}
-	r := reader{b: b}
+	r := reader{b: b, pos: h.Handshake - recordHeaderLen}
 	for r.more() && r.pos < h.HostEnd {
 		from, to := max(r.pos, h.Host), min(r.pos+r.rec, h.HostEnd)
 		if from < to {

@@ -1,0 +1,74 @@
+package pipeline
+
+import (
+	"fmt"
+	"time"
+
+	"b4/engine"
+	"b4/flow"
+	"b4/match"
+	"b4/packet"
+)
+
+// An Event is one step in the life of a traced connection.
+type Event struct {
+	Time     time.Time `json:"time"`
+	Flow     string    `json:"flow"` // source -> destination, as on WAN
+	Host     string    `json:"host"`
+	Rule     string    `json:"rule"`
+	Strategy string    `json:"strategy"` // canonical text
+	Why      string    `json:"why"`      // a Reason
+	Packets  []string  `json:"packets"`  // what left in the packet's place, in order
+}
+
+// A Tracer is told what happens to connections to certain hosts.
+type Tracer struct {
+	Hosts *match.Set
+	Each  func(Event) // called on the packet path: it must not block
+}
+
+// Trace tells t from now on; nil ends it.
+func (p *Pipeline) Trace(t *Tracer) { p.tracer.Store(t) }
+
+// trace tells the tracer, if there is one for f's host, of a verdict and of the
+// packets the batch has had since.
+func (p *Pipeline) trace(f *flow.Flow[state], why Reason, since int) {
+	t := p.tracer.Load()
+	if t == nil {
+		return
+	}
+	s := &f.State
+	host := s.hello.AppendName(nil, f.Stream().Bytes())
+	if !t.Hosts.Contains(host) {
+		return
+	}
+	e := Event{Time: p.now, Host: string(host), Why: why.String()}
+	e.Flow = f.Key().Src().String() + " -> " + f.Key().Dst().String()
+	if s.rule != nil {
+		e.Rule = s.rule.Name
+		if s.rule.TLS != nil {
+			e.Strategy = s.rule.TLS.String()
+		}
+	}
+	for i := since; i < p.out.Len(); i++ {
+		e.Packets = append(e.Packets, describe(p.out.At(i), f.Stream().Base()))
+	}
+	t.Each(e)
+}
+
+// describe says what a packet is: its range of the stream and what sets it apart.
+func describe(o engine.Out, base uint32) string {
+	var v packet.View
+	if !v.Decode(o.Bytes) {
+		return fmt.Sprintf("%d bytes", len(o.Bytes))
+	}
+	off := int(int32(v.Seq - base))
+	text := fmt.Sprintf("bytes %d-%d, ttl %d", off, off+len(v.Payload), v.TTL)
+	if !packet.ChecksumOK(o.Bytes) {
+		text += ", bad checksum"
+	}
+	if _, ok := v.TCPOption(o.Bytes, 19); ok {
+		text += ", md5 option"
+	}
+	return text
+}
