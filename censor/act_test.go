@@ -22,7 +22,7 @@ func condemned(t *testing.T, p Profile, f family) (*wire, Verdict) {
 	return w, v
 }
 
-// whole decodes a packet the censor made and checks its checksums.
+// decoded decodes a packet the censor made and checks its checksums.
 func decoded(t *testing.T, b []byte) packet.View {
 	t.Helper()
 	var v packet.View

@@ -92,8 +92,8 @@ var arrivals = []struct {
 	}, ""},
 }
 
-// modelled are the built-in profiles that act on names, and two that joins in
-// order in its two ways.
+// modelled are the built-in profiles that act on names, and two that join
+// in order, in its two ways.
 func modelled() []Profile {
 	ps := Profiles()
 	ps = slices.DeleteFunc(ps, func(p Profile) bool { return p.AllowList })
@@ -129,14 +129,18 @@ func TestArrivals(t *testing.T) {
 // What no censor may touch: other names, however they arrive, and what is no TLS.
 func TestOthersUntouched(t *testing.T) {
 	const third = "third.allowed.example"
+	sizes := map[bool][2][]byte{}
+	for _, large := range []bool{false, true} {
+		sizes[large] = [2][]byte{hello(t, otherName, large), hello(t, third, large)}
+	}
 	request := []byte("GET / HTTP/1.1\r\nHost: " + blockedName + "\r\n\r\n")
 	for _, p := range modelled() {
 		for _, f := range families {
 			for _, tt := range arrivals {
-				h := hello(t, otherName, tt.large)
+				h, decoy := sizes[tt.large][0], sizes[tt.large][1]
 				w := newWire(t, p, f)
 				w.open()
-				tt.run(w, nameAt(t, h, otherName), h, hello(t, third, tt.large))
+				tt.run(w, nameAt(t, h, otherName), h, decoy)
 				w.reply(make([]byte, 1200))
 				untouched(t, w.c, p.Name+", "+tt.name)
 			}

@@ -4,7 +4,8 @@
 // and where one is a guess its comment says so.
 //
 // The package is pure: no sockets, no goroutines, time is passed in and chance
-// is seeded. It reads TLS over TCP in both families; everything else passes.
+// is seeded. It reads TLS over TCP in both families; everything else passes, IP
+// fragments too. How many hops away it stands is up to who calls it.
 //
 // Its readers of TCP streams and TLS hellos are its own and faulty on purpose:
 // what a censor fails to understand is the model. Sharing the parsers that b4

@@ -8,10 +8,10 @@ import (
 	"b4/packet"
 )
 
-// profiles are the built-in censors. Sources: "IMC'22" is "TSPU: Russia's
-// Decentralized Censorship System"; "IMC'21" is "Throttling Twitter"; "WWW'23"
-// is on Turkmenistan; "Geneva'21" is on India's and others' middleboxes;
-// "Rambert'21" and "GFWeb'24" are on China.
+// profiles are the built-in censors. Sources, by venue and year: IMC'21
+// "Throttling Twitter" and IMC'22 "TSPU: Russia's Decentralized Censorship
+// System"; Rambert et al., WWW'21, and "GFWeb", USENIX Security'24, on China;
+// WWW'23 on Turkmenistan; the Geneva project's measurements of 2021 on India.
 var profiles = []Profile{
 	// IMC'22: any segmentation, padding past one packet, and a record ahead of
 	// the hello evade it, hence WholeHello.
@@ -48,7 +48,7 @@ var profiles = []Profile{
 	},
 
 	// Two of the injectors at the border: I sends one RST, II three RST/ACK
-	// (Rambert'21 for the 90 s). That a name is read from a hello which goes on
+	// (WWW'21 for the 90 s). That a name is read from a hello which goes on
 	// in the next packet, and that any packet provokes the residual resets, are
 	// guesses, the harder ones for the client.
 	{
@@ -58,7 +58,7 @@ var profiles = []Profile{
 	},
 
 	// Reassembles TCP wholly and verifies checksums, but joins no records:
-	// China since 2024 (GFWeb'24). Which copy of overlapping bytes it believes
+	// China since 2024 (GFWeb). Which copy of overlapping bytes it believes
 	// is not known, so there are both.
 	full("full", Reassembly{Mode: Full}, false, resets),
 	full("full-last", Reassembly{Mode: Full, LastWins: true}, false, resets),
@@ -73,7 +73,7 @@ var profiles = []Profile{
 		Residual: Residual{For: 30 * time.Second},
 	},
 
-	// Geneva'21: stateless, one RST/ACK each way, acts on 96.3 %.
+	// Geneva: stateless, one RST/ACK each way, acts on 96.3 %.
 	{
 		Name: "in-airtel", Ports: []uint16{80, 443}, Flags: packet.PSH | packet.ACK,
 		Action: Action{RSTACK: 1, To: Both, PerMille: 963},
@@ -97,7 +97,8 @@ func full(name string, tcp Reassembly, joinRecords bool, a Action) Profile {
 	}
 }
 
-// Profiles returns the built-in profiles. The caller may change their knobs.
+// Profiles returns the built-in profiles. The caller may set their knobs to
+// other values.
 func Profiles() []Profile { return append([]Profile(nil), profiles...) }
 
 // Lookup returns the built-in profile of that name.

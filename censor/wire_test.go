@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
+	"go/build"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,15 +22,18 @@ const (
 
 // hello returns a real ClientHello for name: crypto/tls sends it into a pipe.
 // A large one does not fit a packet, by the post-quantum key share where the
-// toolchain has it and by a long ALPN list where not.
+// toolchain has it (Go 1.24) and by a long ALPN list where not.
 func hello(tb testing.TB, name string, large bool) []byte {
 	tb.Helper()
 	cfg := &tls.Config{ServerName: name, CurvePreferences: []tls.CurveID{tls.X25519}}
-	if large {
+	if !large {
+		return clientHello(tb, cfg)
+	}
+	if slices.Contains(build.Default.ReleaseTags, "go1.24") {
 		cfg.CurvePreferences = []tls.CurveID{4588, tls.X25519} // X25519MLKEM768
 	}
 	b := clientHello(tb, cfg)
-	for i := 0; large && len(b) < segmentSize+100; i++ {
+	for i := 0; len(b) < segmentSize+100; i++ {
 		cfg.NextProtos = append(cfg.NextProtos, fmt.Sprintf("filler-protocol-of-fifty-bytes-to-make-it-long-%02d", i))
 		b = clientHello(tb, cfg)
 	}
@@ -38,9 +43,11 @@ func hello(tb testing.TB, name string, large bool) []byte {
 func clientHello(tb testing.TB, cfg *tls.Config) []byte {
 	tb.Helper()
 	client, server := net.Pipe()
-	defer client.Close()
 	defer server.Close()
-	go tls.Client(client, cfg).Handshake() // ends with an error when the pipe closes
+	go func() {
+		tls.Client(client, cfg).Handshake() // ends with an error when either side closes
+		client.Close()
+	}()
 	b := make([]byte, 1<<14)
 	n, err := server.Read(b)
 	if err != nil {
