@@ -243,6 +243,11 @@ func (b *batch) addRule(chain string, r rule) {
 	}, "add to chain %s the rule %q", chain, r)
 }
 
-// delRules empties every chain of the table. The chains stay: deleting a base
-// chain drops each packet that waits in a queue, of whatever program.
+func (b *batch) delSet(name string) {
+	b.add(unix.NFT_MSG_DELSET, 0, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_NAME, name)
+	}, "delete set %s", name)
+}
+
+// delRules empties every chain of the table.
 func (b *batch) delRules() { b.add(unix.NFT_MSG_DELRULE, 0, nil, "delete the old rules") }

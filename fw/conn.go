@@ -19,11 +19,11 @@ const tableOwner = 2
 
 // A Conn holds table inet b4. Its methods may be called from any goroutine.
 type Conn struct {
-	mu     sync.Mutex
-	s      *socket  // nil once closed
-	flags  uint32   // of the table
-	chains []string // in the table since the last Apply
-	beat   []byte   // what Refresh sends; nil while nothing is watched
+	mu    sync.Mutex
+	s     *socket  // nil once closed
+	flags uint32   // of the table
+	rules *Ruleset // in force since the last Apply, empty at first
+	beat  []byte   // what Refresh sends; nil while nothing is watched
 }
 
 // Open takes table inet b4 for this process and empties it: whatever an earlier
@@ -36,7 +36,7 @@ func open(flags uint32) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{s: s, flags: flags}
+	c := &Conn{s: s, flags: flags, rules: &Ruleset{}}
 	err = c.claim()
 	if c.flags != 0 && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)) {
 		c.flags = 0 // Linux 5.11 and older: a plain table, which Close removes
@@ -48,13 +48,22 @@ func open(flags uint32) (*Conn, error) {
 	return c, nil
 }
 
-// claim replaces the table, whether there is one or not, by an empty one.
+// claim replaces the table, whether there is one or not, by one without rules.
 func (c *Conn) claim() error {
 	b := newBatch(tableName)
 	b.addTable(0)
 	b.delTable()
-	b.addTable(c.flags)
+	b.addBase(c.flags)
 	return c.s.run(b)
+}
+
+// addBase adds the table and what in it outlives a reload.
+func (b *batch) addBase(flags uint32) {
+	b.addTable(flags)
+	for _, name := range counterNames {
+		b.addCounter(name)
+	}
+	b.addSet(wanSet, 1, ifname, unix.IFNAMSIZ, uint64(Timeout.Milliseconds()))
 }
 
 // run commits b and says which part of it the kernel refused, and why.
@@ -75,7 +84,7 @@ func (b *batch) explain(err error) error {
 	case no.errno == unix.EPERM && no.seq == 0: // nfnetlink refuses the sender
 		return fmt.Errorf("change nf_tables: %w: b4d needs CAP_NET_ADMIN, run it as root", err)
 	case no.errno == unix.EPERM: // nf_tables refuses the socket
-		return fmt.Errorf("%s: %w", b.what[no.seq], errors.Join(ErrOwned, err))
+		return fmt.Errorf("%s: %w: %w", b.what[no.seq], err, ErrOwned)
 	case no.errno == unix.EOPNOTSUPP && no.seq == 0:
 		return fmt.Errorf("this kernel has no nf_tables, install kmod-nft-core: %w", err)
 	}
@@ -85,7 +94,8 @@ func (b *batch) explain(err error) error {
 // Apply makes r the contents of the table and watched the devices whose packets
 // are looked at, in one transaction: on an error the old rules stay in force.
 // It may be called again and again. Counts go on, and packets that wait in
-// a queue keep waiting unless a chain goes away.
+// a queue keep waiting unless a chain goes away. unix.ENOENT is in the error if
+// the table is gone, as for [Conn.Refresh].
 func (c *Conn) Apply(r *Ruleset, watched []string) error {
 	keys, err := deviceKeys(watched)
 	if err != nil {
@@ -101,35 +111,24 @@ func (c *Conn) Apply(r *Ruleset, watched []string) error {
 		return os.ErrClosed
 	}
 	b := newBatch(tableName)
-	b.addTable(c.flags)
-	b.addRules(r)
+	b.replaceRules(c.rules, r)
 	b.fill(wanSet, keys)
-	var names []string
-	for _, ch := range r.chains {
-		names = append(names, ch.name)
-	}
-	for _, old := range c.chains {
-		if !slices.Contains(names, old) {
-			b.delChain(old)
-		}
-	}
 	if err := c.s.run(b); err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
-	c.chains, c.beat = names, beat
+	c.rules, c.beat = r, beat
 	return nil
 }
 
-// addRules replaces the contents of the table, but for the watched devices.
-func (b *batch) addRules(r *Ruleset) {
+// replaceRules keeps the chains that stay: deleting a base chain drops each
+// packet that waits in a queue, of whatever program.
+func (b *batch) replaceRules(old, r *Ruleset) {
 	b.delRules()
-	for _, name := range counterNames {
-		b.addCounter(name)
-	}
-	b.addSet(wanSet, 1, ifname, unix.IFNAMSIZ, uint64(Timeout.Milliseconds()))
 	if r.ports != nil {
 		b.addSet(portsSet, 2, inetService, 2, 0)
 		b.fill(portsSet, portKeys(r.ports))
+	} else if old.ports != nil {
+		b.delSet(portsSet)
 	}
 	for _, ch := range r.chains {
 		b.addChain(ch)
@@ -139,6 +138,20 @@ func (b *batch) addRules(r *Ruleset) {
 			b.addRule(ch.name, rule)
 		}
 	}
+	for _, ch := range old.chains {
+		if !r.has(ch.name) {
+			b.delChain(ch.name)
+		}
+	}
+}
+
+func (r *Ruleset) has(chain string) bool {
+	for _, ch := range r.chains {
+		if ch.name == chain {
+			return true
+		}
+	}
+	return false
 }
 
 // Watch makes names the devices whose packets are looked at, from now on and
@@ -167,9 +180,10 @@ func (c *Conn) Watch(names []string) error {
 }
 
 // Refresh keeps the watched devices watched for another [Timeout]. The packet
-// loop calls it every [RefreshEvery], to show that it is alive. It never waits
-// for the kernel and allocates nothing. An error means that the table is gone
-// or out of reach: Close, Open and Apply heal it.
+// loop calls it every [RefreshEvery], to show that it is alive. It allocates
+// nothing and takes some 10 µs, unless another program is just changing
+// nf_tables. An error means that the table is gone, as a plain one may be
+// (unix.ENOENT), or out of reach: Close, Open and Apply heal it.
 func (c *Conn) Refresh() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -51,8 +51,9 @@ type Config struct {
 	Replies    Replies
 }
 
-// Replies says which packets of the server are queued as well, to be looked at.
-// The zero value asks for none.
+// Replies says which packets of the server are queued as well, to be looked at
+// only: a mark on their verdict asks for nothing. The zero value asks for none.
+// Replies to the router itself are among them, whatever Router says.
 type Replies struct {
 	SYNACK bool // the SYN,ACK
 	First  int  // packets 1..First of the server, the SYN,ACK being the first

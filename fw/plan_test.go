@@ -110,10 +110,10 @@ func TestPlanKeepsItsInput(t *testing.T) {
 // The kernel's structures, byte by byte. Both forms must be right on routers
 // that this test does not run on.
 func TestQueueBytes(t *testing.T) {
-	little := "" + // host's byte order: number 537 (0x0219), total 1, bypass
+	info := "" + // host's byte order: number 537 (0x0219), total 1, bypass
 		"1902" + "0100" + "0100" + "0000"
 	if binaryutil.NativeEndian == binaryutil.BigEndian {
-		little = "0219" + "0001" + "0001" + "0000"
+		info = "0219" + "0001" + "0001" + "0000"
 	}
 	tests := []struct {
 		form QueueForm
@@ -122,7 +122,7 @@ func TestQueueBytes(t *testing.T) {
 		// NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL, NFTA_QUEUE_FLAGS, each 2 bytes
 		// in network byte order and 2 of padding.
 		{Native, "02190000" + "00010000" + "00010000"},
-		{Xt, little},
+		{Xt, info},
 	}
 	for _, tt := range tests {
 		b, err := rule{queue{537, tt.form}}.code()

@@ -61,11 +61,11 @@ func probeConfig() (Config, error) {
 // no hooks: to take back the trial of a hook drops what waits in queues.
 func (s *socket) accepts(flags uint32, chains ...chain) error {
 	b := newBatch(tableName + "-probe")
-	b.addTable(flags)
+	b.addBase(flags)
 	for i := range chains {
 		chains[i].hook = nil
 	}
-	b.addRules(&Ruleset{ports: []uint16{80, 443}, chains: chains})
+	b.replaceRules(&Ruleset{}, &Ruleset{ports: []uint16{80, 443}, chains: chains})
 	buf, err := b.trial()
 	if err != nil {
 		return err

@@ -12,7 +12,8 @@ import (
 )
 
 // A socket speaks to nf_tables. The kernel handles a request, and queues its
-// whole answer, before the write returns: nothing here ever waits.
+// whole answer, before the write returns. What is waited for is at most another
+// program's transaction.
 type socket struct {
 	fd int
 	in [8 << 10]byte // the most the kernel puts into one part of a dump (NLMSG_GOODSIZE)
@@ -47,8 +48,9 @@ func dial() (*socket, error) {
 }
 
 func (s *socket) setUp() error {
-	// Answers without a copy of the request, and with words where there are any.
-	for _, opt := range []int{unix.NETLINK_CAP_ACK, unix.NETLINK_EXT_ACK} {
+	// Answers without a copy of the request, and with words where there are
+	// any. One that is lost is missed by its reader, not reported here.
+	for _, opt := range []int{unix.NETLINK_CAP_ACK, unix.NETLINK_EXT_ACK, unix.NETLINK_NO_ENOBUFS} {
 		if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, opt, 1); err != nil {
 			return os.NewSyscallError("setsockopt", err)
 		}
@@ -64,76 +66,63 @@ func (s *socket) commit(batch []byte) error {
 	if err := s.send(batch); err != nil {
 		return err
 	}
-	var first error
+	var first *refusal
 	done := false
-	for {
-		b, err := s.receive()
-		if err != nil {
-			return err
+	err := s.answers(func(m message) {
+		if m.typ != unix.NLMSG_ERROR {
+			return
 		}
-		if b == nil {
-			break
+		if no := m.refusal(); no == nil {
+			done = true
+		} else if first == nil {
+			first = no
 		}
-		for {
-			m, rest, ok := cut(b)
-			if !ok {
-				break
-			}
-			b = rest
-			if m.typ != unix.NLMSG_ERROR {
-				continue
-			}
-			if no := m.refusal(); no == nil {
-				done = true
-			} else if first == nil {
-				first = no
-			}
-		}
-	}
-	if first == nil && !done {
+	})
+	switch {
+	case err != nil:
+		return err
+	case first != nil:
+		return first
+	case !done:
 		return errNoAnswer
 	}
-	return first
+	return nil
 }
 
-var errNoAnswer = errors.New("nf_tables gave no answer")
+var errNoAnswer = errors.New("nf_tables gave no whole answer")
 
-// dump sends a request and gives f each message of the answer, which f must
-// not keep.
+// dump sends a request and gives f the attributes of each message of the
+// answer, which f must not keep.
 func (s *socket) dump(request []byte, f func(attrs []byte) error) error {
 	if err := s.send(request); err != nil {
 		return err
 	}
-	for {
-		b, err := s.receive()
-		if err != nil {
-			return err
-		}
-		if b == nil {
-			return errNoAnswer
-		}
-		for {
-			m, rest, ok := cut(b)
-			if !ok {
-				break
+	const genLen = headerLen - unix.NLMSG_HDRLEN
+	var first error
+	done := false
+	err := s.answers(func(m message) {
+		var err error
+		switch {
+		case m.typ == unix.NLMSG_DONE:
+			done = true
+		case m.typ == unix.NLMSG_ERROR:
+			if no := m.refusal(); no != nil {
+				err = no
 			}
-			b = rest
-			switch {
-			case m.typ == unix.NLMSG_DONE:
-				return nil
-			case m.typ == unix.NLMSG_ERROR:
-				if no := m.refusal(); no != nil {
-					return no
-				}
-			case len(m.data) < headerLen-unix.NLMSG_HDRLEN:
-				return errNoAnswer
-			default:
-				if err := f(m.data[headerLen-unix.NLMSG_HDRLEN:]); err != nil {
-					return err
-				}
-			}
+		case len(m.data) >= genLen:
+			err = f(m.data[genLen:])
 		}
+		if first == nil {
+			first = err
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case first == nil && !done:
+		return errNoAnswer
 	}
+	return first
 }
 
 func (s *socket) send(b []byte) error {
@@ -143,19 +132,23 @@ func (s *socket) send(b []byte) error {
 	return nil
 }
 
-// receive returns the next datagram, valid until the next call, and nil if
-// there is none.
-func (s *socket) receive() ([]byte, error) {
+// answers gives f all that the kernel has queued. A message is valid until f
+// returns.
+func (s *socket) answers(f func(message)) error {
 	for {
 		n, err := unix.Read(s.fd, s.in[:])
 		switch err {
 		case nil:
-			return s.in[:n], nil
 		case unix.EINTR:
+			continue
 		case unix.EAGAIN:
-			return nil, nil
+			return nil
 		default:
-			return nil, os.NewSyscallError("receive from nf_tables", err)
+			return os.NewSyscallError("receive from nf_tables", err)
+		}
+		b := s.in[:n]
+		for m, ok := cut(&b); ok; m, ok = cut(&b) {
+			f(m)
 		}
 	}
 }
@@ -168,21 +161,22 @@ type message struct {
 }
 
 // cut takes the first message off b.
-func cut(b []byte) (m message, rest []byte, ok bool) {
-	if len(b) < unix.NLMSG_HDRLEN {
-		return message{}, nil, false
+func cut(b *[]byte) (m message, ok bool) {
+	p := *b
+	if len(p) < unix.NLMSG_HDRLEN {
+		return message{}, false
 	}
-	n := int(binary.NativeEndian.Uint32(b))
-	if n < unix.NLMSG_HDRLEN || n > len(b) {
-		return message{}, nil, false
+	n := binary.NativeEndian.Uint32(p)
+	if n < unix.NLMSG_HDRLEN || n > uint32(len(p)) {
+		return message{}, false
 	}
-	m = message{
-		typ:   binary.NativeEndian.Uint16(b[4:]),
-		flags: binary.NativeEndian.Uint16(b[6:]),
-		seq:   binary.NativeEndian.Uint32(b[8:]),
-		data:  b[unix.NLMSG_HDRLEN:n],
-	}
-	return m, b[min(len(b), (n+3)&^3):], true
+	*b = p[min(len(p), int(n+3)&^3):]
+	return message{
+		typ:   binary.NativeEndian.Uint16(p[4:]),
+		flags: binary.NativeEndian.Uint16(p[6:]),
+		seq:   binary.NativeEndian.Uint32(p[8:]),
+		data:  p[unix.NLMSG_HDRLEN:n],
+	}, true
 }
 
 // refusal reads struct nlmsgerr, and the kernel's words behind it. It returns

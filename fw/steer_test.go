@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -236,6 +237,18 @@ func TestInjectedPasses(t *testing.T) {
 	}
 }
 
+// Of linux/netfilter/nfnetlink_queue.h.
+const (
+	nfqnlMsgVerdict = 1
+	nfqnlMsgConfig  = 2
+
+	nfqaCfgCmd    = 1
+	nfqaCfgParams = 2
+
+	nfqaVerdictHdr = 2
+	nfqaMark       = 3
+)
+
 // listen binds queue 537 and returns a socket that packets come to.
 func listen(t testing.TB) *socket {
 	t.Helper()
@@ -243,21 +256,28 @@ func listen(t testing.TB) *socket {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.close() })
-	const bind, params, copyPacket = 1, 2, 2
-	for _, attr := range [][]byte{
-		append([]byte{8, 0, bind, 0}, 1, 0, 0, 0),
-		append([]byte{9, 0, params, 0}, 0, 0, 0xff, 0xff, copyPacket, 0, 0, 0),
-	} {
-		binary.NativeEndian.PutUint16(attr, uint16(attr[0]))
-		binary.NativeEndian.PutUint16(attr[2:], uint16(attr[2]))
-		var b batch
-		b.append(unix.NFNL_SUBSYS_QUEUE<<8|2, unix.NLM_F_ACK, unix.AF_UNSPEC, 537, attr)
-		if err := s.commit(b.buf); err != nil {
-			t.Fatalf("bind queue 537: %v", err)
-		}
-	}
+	const bind, copyPacket = 1, 2
+	tell(t, s, nfqnlMsgConfig, nfqaCfgCmd, []byte{bind, 0, 0, 0})
+	tell(t, s, nfqnlMsgConfig, nfqaCfgParams, []byte{0, 0, 0xff, 0xff, copyPacket})
 	return s
+}
+
+// tell sends pairs of an attribute's number and its contents.
+func tell(t testing.TB, s *socket, typ uint16, pairs ...any) {
+	t.Helper()
+	ae := netlink.NewAttributeEncoder()
+	for i := 0; i < len(pairs); i += 2 {
+		ae.Bytes(uint16(pairs[i].(int)), pairs[i+1].([]byte))
+	}
+	attrs, err := ae.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b batch
+	b.append(unix.NFNL_SUBSYS_QUEUE<<8|typ, unix.NLM_F_ACK, unix.AF_UNSPEC, 537, attrs)
+	if err := s.commit(b.buf); err != nil {
+		t.Fatalf("tell queue 537: %v", err)
+	}
 }
 
 // settle accepts the next packet of the queue and gives it a mark.
@@ -267,28 +287,14 @@ func settle(t testing.TB, s *socket, mark uint32) {
 	if n, err := unix.Poll(fds, 1000); err != nil || n == 0 {
 		t.Fatalf("no packet came to the queue: %v", err)
 	}
-	in, err := s.receive()
-	if err != nil {
-		t.Fatal(err)
+	verdict := []byte{0, 0, 0, 1} // NF_ACCEPT
+	err := s.answers(func(m message) {
+		verdict = append(verdict, m.data[8:12]...) // the number, in struct nfqnl_msg_packet_hdr, the first attribute
+	})
+	if err != nil || len(verdict) != 8 {
+		t.Fatalf("want one packet: %x, %v", verdict, err)
 	}
-	m, _, ok := cut(in)
-	if !ok || len(m.data) < 12 {
-		t.Fatalf("queue message %x", in)
-	}
-	id := m.data[8:12] // of struct nfqnl_msg_packet_hdr, the first attribute
-	const verdictHdr, markAttr = 2, 3
-	var attrs []byte
-	attrs = binary.NativeEndian.AppendUint16(attrs, 12)
-	attrs = binary.NativeEndian.AppendUint16(attrs, verdictHdr)
-	attrs = append(binary.BigEndian.AppendUint32(attrs, 1), id...) // NF_ACCEPT
-	attrs = binary.NativeEndian.AppendUint16(attrs, 8)
-	attrs = binary.NativeEndian.AppendUint16(attrs, markAttr)
-	attrs = binary.BigEndian.AppendUint32(attrs, mark)
-	var b batch
-	b.append(unix.NFNL_SUBSYS_QUEUE<<8|1, unix.NLM_F_ACK, unix.AF_UNSPEC, 537, attrs)
-	if err := s.commit(b.buf); err != nil {
-		t.Fatal(err)
-	}
+	tell(t, s, nfqnlMsgVerdict, nfqaVerdictHdr, verdict, nfqaMark, binary.BigEndian.AppendUint32(nil, mark))
 }
 
 // Verdicts with each mark, and what the kernel makes of them. Two chains of the
@@ -307,6 +313,7 @@ func TestVerdictMarks(t *testing.T) {
 		}})
 	mustApply(t, c, rules, "wan0")
 	q := listen(t)
+	defer q.close()
 	tests := []struct {
 		name       string
 		mark       uint32
@@ -366,9 +373,6 @@ func TestWedgedListener(t *testing.T) {
 	}
 	if err := q.close(); err != nil {
 		t.Fatal(err)
-	}
-	if q.fd, _ = unix.Dup(c.s.fd); q.fd < 0 { // for the clean-up to close
-		t.Fatal("dup")
 	}
 	g := newFlow(false, 45001, 443)
 	r.shake(g)
