@@ -3,7 +3,6 @@ package censor
 import (
 	"net/netip"
 	"testing"
-	"time"
 
 	"b4/packet"
 )
