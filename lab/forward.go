@@ -30,28 +30,25 @@ type end struct {
 	file io.Closer
 }
 
-func (e *end) close() error {
-	err := e.dev.Close()
-	if e.file != nil {
-		err = errors.Join(err, e.file.Close())
+func (e *end) record(path string) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
 	}
+	e.file = file
+	e.pcap, err = newPcap(file)
 	return err
 }
 
-// newForwarder joins two devices, and takes them over. With a directory it
+// newForwarder joins two devices, and takes them over if it succeeds. With a directory it
 // records client-side.pcap and server-side.pcap there.
 func newForwarder(client, server io.ReadWriteCloser, o Options) (*forwarder, error) {
 	f := &forwarder{stop: make(chan struct{})}
 	f.ends[ToServer].dev, f.ends[ToClient].dev = client, server
 	if o.Pcap != "" {
 		for d, name := range []string{"client-side.pcap", "server-side.pcap"} {
-			file, err := os.Create(filepath.Join(o.Pcap, name))
-			if err != nil {
-				return nil, fmt.Errorf("record packets: %w", err)
-			}
-			f.ends[d].file = file
-			if f.ends[d].pcap, err = newPcap(file); err != nil {
-				return nil, fmt.Errorf("record packets: %w", err)
+			if err := f.ends[d].record(filepath.Join(o.Pcap, name)); err != nil {
+				return nil, errors.Join(fmt.Errorf("record packets: %w", err), f.closeFiles())
 			}
 		}
 	}
@@ -121,11 +118,17 @@ func (f *forwarder) close() error {
 		close(f.stop)
 		err = errors.Join(f.ends[0].dev.Close(), f.ends[1].dev.Close())
 		f.live.Wait()
-		for _, e := range f.ends {
-			if e.file != nil {
-				err = errors.Join(err, e.file.Close())
-			}
-		}
+		err = errors.Join(err, f.closeFiles())
 	})
+	return err
+}
+
+func (f *forwarder) closeFiles() error {
+	var err error
+	for _, e := range f.ends {
+		if e.file != nil {
+			err = errors.Join(err, e.file.Close())
+		}
+	}
 	return err
 }

@@ -31,6 +31,9 @@ func main() {
 	if err == nil {
 		_, err = os.Stat(d.b4d)
 	}
+	if err == nil && *pcap != "" {
+		err = os.MkdirAll(*pcap, 0o755)
+	}
 	if err == nil {
 		d.lab, err = lab.New(lab.Options{Pcap: *pcap, Slow: *small})
 	}
