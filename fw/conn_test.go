@@ -312,6 +312,19 @@ func TestRefreshAllocatesNothing(t *testing.T) {
 	}
 }
 
+func BenchmarkRefresh(b *testing.B) {
+	enterNetNS(b)
+	c := mustOpen(b)
+	mustApply(b, c, mustPlan(b, nil), "wan0")
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		if err := c.Refresh(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // The packet loop refreshes while the daemon reloads and asks for counts.
 func TestConcurrentUse(t *testing.T) {
 	enterNetNS(t)

@@ -32,7 +32,8 @@ func (s *socket) probe() (Features, error) {
 	if err != nil {
 		return Features{}, err
 	}
-	core := []chain{c.rawOut(), {name: "decisive"}, c.steer(), c.confirm()}
+	decisive := chain{name: "decisive", rules: []rule{{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept}}}
+	core := []chain{c.rawOut(), decisive, c.steer(), c.confirm()}
 	if err := s.accepts(0, core...); err != nil {
 		return Features{Missing: "kmod-nft-core"}, fmt.Errorf("probe nf_tables: %w", err)
 	}
@@ -41,8 +42,7 @@ func (s *socket) probe() (Features, error) {
 		IPsec: s.accepts(0, chain{name: "ipsec", rules: []rule{{ipsec{}, accept}}}) == nil,
 	}
 	for _, form := range []QueueForm{Native, Xt} {
-		c.Form = form
-		if s.accepts(0, chain{name: "queue", rules: []rule{c.queue("queued")}}) == nil {
+		if s.accepts(0, chain{name: "queue", rules: []rule{{queue{c.Queue, form}}}}) == nil {
 			f.Queue = form
 			return f, nil
 		}
