@@ -64,8 +64,7 @@ func loopback(t *testing.T, request uint, set func(*unix.Ifreq)) {
 
 // rules queues what goes to testPort at postrouting 101 and what comes from it
 // at prerouting -150, except in connections that are done, as package fw does.
-// It uses the xt target, which every kernel has that has the native expression
-// or not.
+// It uses the xt target, as not every kernel has the native expression.
 func rules(t *testing.T) {
 	t.Helper()
 	c, err := nftables.New()

@@ -280,9 +280,15 @@ func (q *queue) Close() error {
 }
 
 // release lets go all that waits, read or not, and closes the descriptors.
-// Closing alone would drop it. Half the ids, seen from the newest, are "not
-// after" (nfq_id_after compares modulo 2^32), which is more than can wait.
+// Closing alone would drop it.
 func (q *queue) release() error {
-	err := q.accept(q.last + 1<<31 - 1)
-	return errors.Join(err, unix.Close(q.event), q.socket.close())
+	return errors.Join(q.letGo(), unix.Close(q.event), q.socket.close())
+}
+
+// letGo first makes the queue one that is always full, so that by fail-open
+// what comes from now on passes. Of the ids, half are "not after" any given one
+// (nfq_id_after compares modulo 2^32), which is more than can wait.
+func (q *queue) letGo() error {
+	full := appendNumber(begin(q.out, msgConfig, 0, q.c.Num), attrCfgMaxLen, 0)
+	return errors.Join(q.send(full), q.accept(q.last+1<<31-1))
 }

@@ -1,0 +1,122 @@
+package nfq
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+
+	"b4/engine"
+
+	"golang.org/x/sys/unix"
+)
+
+// A fake stands at the kernel's end of a socket pair.
+type fake struct {
+	t       testing.TB
+	fd      int
+	waiting []uint32         // ids in the queue, in order
+	settled map[uint32]ruled // by id
+	buf     [1 << 17]byte
+}
+
+type ruled struct {
+	verdict uint32
+	mark    uint32
+	payload string
+}
+
+func (r ruled) String() string {
+	return fmt.Sprintf("verdict %d mark %#x payload %.20q", r.verdict, r.mark, r.payload)
+}
+
+type failing struct{ err error }
+
+func (f failing) Send(engine.Out) error { return f.err }
+
+// pair joins a queue to a fake kernel.
+func pair(t testing.TB) (*queue, *fake) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := &queue{
+		socket: &socket{fd: fds[0]}, event: event, n: new(counters), slot: copyRange + overhead,
+		c: Config{Num: 537, Done: 1 << 26, Send: failing{}, Report: func(err error) { t.Error(err) }},
+	}
+	q.prepare()
+	t.Cleanup(func() {
+		q.release()
+		unix.Close(fds[1])
+	})
+	return q, &fake{t: t, fd: fds[1], settled: map[uint32]ruled{}}
+}
+
+func (f *fake) put(m []byte) {
+	if _, err := unix.Write(f.fd, m); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// queue puts a packet into the kernel's queue and shows it to the reader.
+func (f *fake) queue(id, mark uint32) {
+	f.waiting = append(f.waiting, id)
+	f.put(message(id, unix.NF_INET_POST_ROUTING, number(attrMark, mark), payload([]byte("0123456789"))))
+}
+
+// rule does with the verdicts that have come what nfnetlink_queue.c does, and
+// returns how many there were.
+func (f *fake) rule() int {
+	for count := 0; ; count++ {
+		n, err := unix.Read(f.fd, f.buf[:])
+		if err == unix.EAGAIN {
+			return count
+		} else if err != nil {
+			f.t.Fatal(err)
+		}
+		m := f.buf[:n]
+		id, r := readVerdict(f.t, m)
+		keep := f.waiting[:0]
+		for _, w := range f.waiting {
+			batch := binary.NativeEndian.Uint16(m[4:]) == msgVerdictBatch
+			if w == id || batch && int32(w-id) <= 0 {
+				f.settled[w] = r
+			} else {
+				keep = append(keep, w)
+			}
+		}
+		f.waiting = keep
+	}
+}
+
+func readVerdict(t testing.TB, m []byte) (id uint32, r ruled) {
+	if int(binary.NativeEndian.Uint32(m)) != len(m) || binary.BigEndian.Uint16(m[18:]) != 537 {
+		t.Fatalf("message % x", m)
+	}
+	for b := m[headerLen:]; len(b) > 0; {
+		n := int(binary.NativeEndian.Uint16(b))
+		v := b[attrLen:n]
+		switch binary.NativeEndian.Uint16(b[2:]) {
+		case attrVerdictHdr:
+			r.verdict, id = binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:])
+		case attrMark:
+			r.mark = binary.BigEndian.Uint32(v)
+		case attrPayload:
+			r.payload = string(v)
+		}
+		b = b[align(n):]
+	}
+	return id, r
+}
+
+func read(t testing.TB, q *queue) []engine.Packet {
+	t.Helper()
+	pkts, err := q.Read(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pkts
+}
