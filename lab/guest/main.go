@@ -27,13 +27,15 @@ import (
 )
 
 // modules are loaded before the command runs, with what they depend on, in
-// this order. crc32c_generic comes first because libcrc32c asks for the
-// algorithm, not for the module, when it initialises.
+// this order: what OpenWrt's kmod-nft-core, -nat, -fib, -offload and -queue
+// bring, and what a lab is built of. crc32c_generic comes first because
+// libcrc32c asks for the algorithm, not for the module, when it initialises.
 var modules = []string{
 	"crc32c_generic",
 	"nfnetlink", "nf_tables", "nfnetlink_queue", "nf_conntrack_netlink",
-	"nft_queue", "nft_ct", "nft_nat", "nft_masq", "nft_chain_nat", "nft_fib_inet",
-	"nft_reject_inet", "nft_compat", "xt_NFQUEUE",
+	"nft_queue", "nft_ct", "nft_objref", "nft_limit", "nft_log", "nft_quota", "nft_hash", "nft_numgen",
+	"nft_nat", "nft_masq", "nft_redir", "nft_chain_nat", "nft_fib_inet", "nft_reject_inet",
+	"nft_compat", "xt_NFQUEUE",
 	"nf_flow_table", "nf_flow_table_inet", "nft_flow_offload",
 	"tun", "veth", "dummy", "sch_netem",
 }
