@@ -32,6 +32,9 @@ SCRIPTS = $(shell grep -rlE '^\#!.*/(env )?(ba)?sh\b' --exclude-dir=.git --exclu
 # The packages that make no system calls of their own.
 PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -v golang.org/x/sys | cut -d' ' -f1)
 
+# Those with tests of the kernel, which want a router's kernel too.
+KERNEL := fw inject netif nfq
+
 .PHONY: help build demo test lint bench guest fuzz 386 bigendian cross clean go shellcheck
 
 help: ## list these targets
@@ -59,11 +62,14 @@ lint: go shellcheck ## gofmt, vet, staticcheck, shellcheck
 bench: go ## the benchmarks of the packet path, briefly
 	$(GO) test -short -run '^$$' -bench . -benchtime 200ms -benchmem ./...
 
-guest: cross-mipsle ## a small demo in an emulated MIPS router (QEMU)
+guest: cross-mipsle ## kernel tests and a small demo in an emulated MIPS router (QEMU)
+	rm -rf $(BUILD)/mipsle/tests
+	$(env-mipsle) $(GO) test -c -ldflags '-s -w' -o $(BUILD)/mipsle/tests/ $(KERNEL:%=./%)
 	$(env-mipsle) $(GO) -C lab build -trimpath -ldflags '-s -w' -o $(BUILD)/mipsle/demo ./cmd/demo
 	$(GO) -C lab run ./guest -dir $(BUILD)/guest \
-		-add $(BUILD)/mipsle/b4d:/b4d -add $(BUILD)/mipsle/demo:/demo \
-		-run '/demo -small -b4d /b4d'
+		-add $(BUILD)/mipsle/b4d:/b4d -add $(BUILD)/mipsle/demo:/demo -add $(BUILD)/mipsle/tests:/tests \
+		$(foreach d,$(wildcard $(KERNEL:%=%/testdata)),-add $(CURDIR)/$(d):/src/$(d)) \
+		-run 'set -e; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test; done; /demo -small -b4d /b4d'
 
 fuzz: go ## each fuzz target for FUZZTIME (20s)
 	@set -e; found=$$(grep -rEo --include='*_test.go' '^func Fuzz\w+' .); \

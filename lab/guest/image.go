@@ -5,8 +5,10 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -65,20 +67,27 @@ func copyModules(c *cpioWriter, dir string) error {
 	return nil
 }
 
+// copyAdded adds files, and directories with all that is below.
 func copyAdded(c *cpioWriter, add []added) error {
 	made := map[string]bool{}
 	for _, dir := range dirs {
 		made[dir] = true
 	}
 	for _, a := range add {
-		guest := strings.TrimPrefix(path.Clean(a.guest), "/")
-		for i, char := range guest {
-			if char == '/' && !made[guest[:i]] {
-				made[guest[:i]] = true
-				c.Dir(guest[:i])
+		err := filepath.WalkDir(a.host, func(host string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
 			}
-		}
-		if err := copyFile(c, a.host, guest); err != nil {
+			guest := strings.TrimPrefix(path.Join(a.guest, strings.TrimPrefix(host, a.host)), "/")
+			for i, char := range guest {
+				if char == '/' && !made[guest[:i]] {
+					made[guest[:i]] = true
+					c.Dir(guest[:i])
+				}
+			}
+			return copyFile(c, host, guest)
+		})
+		if err != nil {
 			return err
 		}
 	}

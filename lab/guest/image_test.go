@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -27,6 +31,42 @@ func TestInitScriptParses(t *testing.T) {
 	script := initScript("echo 'a' && exit 3", marker{"00ff"}, time.Unix(1, 0))
 	if out, err := exec.Command(sh, "-n", "-c", script).CombinedOutput(); err != nil {
 		t.Errorf("sh -n: %v: %s\n%s", err, out, script)
+	}
+}
+
+func TestCopyAdded(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "in/deep"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, perm := range map[string]os.FileMode{"b4d": 0o755, "in/one": 0o644, "in/deep/two": 0o600} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), perm); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var buf bytes.Buffer
+	c := newCPIO(&buf)
+	add := []added{{filepath.Join(dir, "b4d"), "/b4d"}, {filepath.Join(dir, "in"), "/usr/share/in"}}
+	if err := copyAdded(c, add); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := []cpioEntry{
+		{"b4d", typeRegular | 0o755, 0, 0, "b4d"},
+		{"usr", typeDir | 0o755, 0, 0, ""},
+		{"usr/share", typeDir | 0o755, 0, 0, ""},
+		{"usr/share/in", typeDir | 0o755, 0, 0, ""},
+		{"usr/share/in/deep", typeDir | 0o755, 0, 0, ""},
+		{"usr/share/in/deep/two", typeRegular | 0o600, 0, 0, "in/deep/two"},
+		{"usr/share/in/one", typeRegular | 0o644, 0, 0, "in/one"},
+	}
+	if got := readCPIO(t, buf.Bytes()); !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if err := copyAdded(c, []added{{filepath.Join(dir, "gone"), "/gone"}}); err == nil {
+		t.Error("a missing file is no error")
 	}
 }
 

@@ -52,7 +52,7 @@ func main() {
 
 func run() (code int, err error) {
 	var add fileList
-	flag.Var(&add, "add", "`host:guest` paths of a file to put into the guest; repeatable")
+	flag.Var(&add, "add", "`host:guest` paths of a file, or a directory, to put into the guest; repeatable")
 	command := flag.String("run", "", "shell command to run in the guest")
 	dir := flag.String("dir", "../build/guest", "directory that keeps the downloads")
 	mirror := flag.String("mirror", "http://deb.debian.org/debian", "Debian mirror that carries mipsel")
