@@ -25,8 +25,8 @@ type Need struct {
 	Shift  int    // bytes by which the stream grows
 }
 
-// union is what two steps need together.
-func (n Need) union(m Need) Need {
+// Union is what n and m need together.
+func (n Need) Union(m Need) Need {
 	return Need{n.Phases | m.Phases, n.Hops || m.Hops, n.Timer || m.Timer, n.Frag || m.Frag, n.Shift + m.Shift}
 }
 
@@ -86,7 +86,7 @@ func newStrategy(steps []Step) *Strategy {
 	texts := make([]string, len(steps))
 	for i, st := range steps {
 		texts[i] = st.String()
-		s.need = s.need.union(st.Need())
+		s.need = s.need.Union(st.Need())
 		s.harm = max(s.harm, st.Harm())
 		switch st := st.(type) {
 		case streamStep:

@@ -150,7 +150,9 @@ func hash(name []byte) uint32 {
 	return h
 }
 
-// normalize returns name in lower case without what says nothing.
+// normalize returns name in lower case without what says nothing. Letters outside
+// ASCII are let through: on the wire they never match, and who wrote them is told
+// where the configuration is checked.
 func normalize(name string) (string, error) {
 	norm := name
 	if len(norm) > 1 && norm[0] == '*' && norm[1] == '.' {
@@ -168,7 +170,7 @@ func normalize(name string) (string, error) {
 	out := make([]byte, len(norm))
 	for i := range len(norm) {
 		c := lower(norm[i])
-		ok := c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' && i > 0 && norm[i-1] != '.'
+		ok := c >= 0x80 || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' && i > 0 && norm[i-1] != '.'
 		if !ok {
 			return "", fmt.Errorf("host name %q: unexpected %q", clip(name), norm[i:i+1])
 		}

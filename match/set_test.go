@@ -57,7 +57,7 @@ func TestContains(t *testing.T) {
 }
 
 func TestAddRefuses(t *testing.T) {
-	for _, name := range []string{"", ".", "a..b", "a b", "https://example.org", "exämple.org", "*.", "a*.org", strings.Repeat("a", 254)} {
+	for _, name := range []string{"", ".", "a..b", "a b", "https://example.org", "*.", "a*.org", strings.Repeat("a", 254)} {
 		var b Builder
 		if err := b.Add(name); err == nil {
 			t.Errorf("%q: no error", name)

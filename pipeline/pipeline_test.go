@@ -436,13 +436,13 @@ func TestReload(t *testing.T) {
 func TestTrace(t *testing.T) {
 	r := newRig(t)
 	var events []Event
-	r.p.Trace(&Tracer{Hosts: set(t, "blocked.example"), Each: func(e Event) { events = append(events, e) }})
+	stop := r.p.Trace(&Tracer{Hosts: set(t, "blocked.example"), Each: func(e Event) { events = append(events, e) }})
 	msg := hello(host, 0, false)
 	r.send(0, msg, 100)
 	r.send(len(msg), []byte{23}, 200)
 	r.port++
 	r.send(0, hello("other.example", 0, false), 100)
-	r.p.Trace(nil)
+	stop()
 	r.port++
 	r.send(0, msg, 100)
 	if len(events) != 2 || events[0].Host != host || events[0].Why != "treated" || events[1].Why != "finished" ||

@@ -27,8 +27,11 @@ type Tracer struct {
 	Each  func(Event) // called on the packet path: it must not block
 }
 
-// Trace tells t from now on; nil ends it.
-func (p *Pipeline) Trace(t *Tracer) { p.tracer.Store(t) }
+// Trace tells t from now on, in the place of an earlier tracer. stop ends it.
+func (p *Pipeline) Trace(t *Tracer) (stop func()) {
+	p.tracer.Store(t)
+	return func() { p.tracer.CompareAndSwap(t, nil) }
+}
 
 // trace tells the tracer, if there is one for f's host, of a verdict and of the
 // packets the batch has had since.

@@ -12,6 +12,9 @@ import (
 // DefaultPath is the file that is read where no other is asked for.
 const DefaultPath = "/etc/config/b4"
 
+// DefaultSocket is where the running b4d is talked to.
+const DefaultSocket = "/var/run/b4.sock"
+
 // overlayPath takes the place of DefaultPath where it exists, as in libuci
 // (UCI_CONF2DIR): a configuration that lasts until the next boot.
 const overlayPath = "/var/run/uci/b4"

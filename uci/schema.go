@@ -99,7 +99,7 @@ var schema = []Field{
 	{Section: "b4", Option: "log_level", Kind: Enum, Default: "info", Values: []string{"debug", "info", "warn", "error"},
 		Help: "The least weighty messages that are logged.",
 		into: func(t *target) any { return &t.main.LogLevel }},
-	{Section: "b4", Option: "socket", Kind: Path, Default: "/var/run/b4.sock", Max: maxSocket,
+	{Section: "b4", Option: "socket", Kind: Path, Default: DefaultSocket, Max: maxSocket,
 		Help: "The control socket, which status and LuCI ask.",
 		into: func(t *target) any { return &t.main.Socket }},
 

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+
+	"b4/control"
+	"b4/daemon"
+	"b4/uci"
+)
+
+// client makes the flags of a subcommand that talks to the running b4d.
+func client(name string) (f *flag.FlagSet, socket *string) {
+	f = flag.NewFlagSet(name, flag.ContinueOnError)
+	return f, f.String("socket", uci.DefaultSocket, "the control socket, as main.socket says")
+}
+
+func runStatus(args []string, stdout, stderr io.Writer) error {
+	f, socket := client("status")
+	asJSON := f.Bool("json", false, "print JSON")
+	if err := parse(f, args, stderr, 0, "no arguments"); err != nil {
+		return err
+	}
+	var s daemon.Status
+	if err := control.Call(*socket, "status", nil, &s); err != nil {
+		return err
+	}
+	if *asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(s)
+	}
+	writeStatus(stdout, &s)
+	return nil
+}
+
+func writeStatus(w io.Writer, s *daemon.Status) {
+	fmt.Fprintf(w, "b4 %s\n", s.Version)
+	if e := s.Engine; e != nil {
+		fmt.Fprintf(w, "engine:  %s (%s)\n", e.Name, e.Why)
+		fmt.Fprintf(w, "packets: %d read, %d untouched, %d replaced, %d sent besides, %d lost\n",
+			e.Counters.Read, e.Counters.Accepted, e.Counters.Replaced, e.Counters.Sent, e.Counters.Lost)
+		fmt.Fprintf(w, "kernel:  %d connections opened, %d packets shown to b4\n", s.Kernel.Opened, s.Kernel.Queued)
+	}
+	fmt.Fprintf(w, "wan:     %s\n", s.WAN)
+	fmt.Fprintf(w, "hellos:  %d\n", s.Hellos)
+	for _, r := range s.Rules {
+		fmt.Fprintf(w, "rule %s: %s", r.Name, r.Action)
+		if r.TLS != "" {
+			fmt.Fprintf(w, " by %s: %s", r.Strategy, r.TLS)
+		}
+		fmt.Fprintln(w)
+	}
+	var why []string
+	for reason, n := range s.Reasons {
+		if n > 0 {
+			why = append(why, fmt.Sprintf("%s %d", reason, n))
+		}
+	}
+	slices.Sort(why)
+	if len(why) > 0 {
+		fmt.Fprintf(w, "why:     %s\n", strings.Join(why, ", "))
+	}
+	for _, line := range s.Health {
+		fmt.Fprintf(w, "! %s\n", line)
+	}
+}
+
+func runTrace(args []string, stdout, stderr io.Writer) error {
+	f, socket := client("trace")
+	if err := parse(f, args, stderr, 1, "a host name, or '*'"); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), terminate...)
+	defer stop()
+	err := control.Stream(ctx, *socket, "trace", daemon.TraceRequest{Host: f.Arg(0)}, func(line json.RawMessage) error {
+		return writeEvent(stdout, line)
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func writeEvent(w io.Writer, line json.RawMessage) error {
+	var e daemon.Event
+	if err := json.Unmarshal(line, &e); err != nil {
+		return fmt.Errorf("read event: %w", err)
+	}
+	fmt.Fprintf(w, "%s %s %s: %s, rule %s, %s\n", e.Time.Format("15:04:05.000"), e.Flow, strconv.Quote(e.Host), e.Why, e.Rule, e.Strategy)
+	for _, p := range e.Packets {
+		if _, err := fmt.Fprintf(w, "    %s\n", p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runPause(args []string, stdout, stderr io.Writer) error {
+	f, socket := client("pause")
+	if err := parse(f, args, stderr, 1, "minutes"); err != nil {
+		return err
+	}
+	minutes, err := strconv.Atoi(f.Arg(0))
+	if err != nil {
+		return usageError{fmt.Sprintf("%q is not a number of minutes", f.Arg(0))}
+	}
+	if err := control.Call(*socket, "pause", daemon.PauseRequest{Minutes: minutes}, nil); err != nil {
+		return err
+	}
+	if minutes > 0 {
+		fmt.Fprintf(stdout, "paused for %d minutes\n", minutes)
+	} else {
+		fmt.Fprintln(stdout, "going on")
+	}
+	return nil
+}

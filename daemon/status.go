@@ -1,0 +1,201 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"b4/control"
+	"b4/engine"
+	"b4/fw"
+	"b4/match"
+	"b4/pipeline"
+)
+
+// A Status is what `b4d status -json` prints.
+type Status struct {
+	Version string            `json:"version"`
+	Enabled bool              `json:"enabled"`
+	Config  string            `json:"config"` // path; "" is the default one
+	Engine  *EngineStatus     `json:"engine"` // null while disabled
+	WAN     string            `json:"wan"`
+	Watched []string          `json:"watched"` // devices
+	Paused  *time.Time        `json:"paused_until"`
+	Rules   []RuleStatus      `json:"rules"`
+	Kernel  fw.Counters       `json:"kernel"`
+	Hellos  uint64            `json:"hellos"`     // whole ClientHellos seen
+	Late    uint64            `json:"mid_stream"` // connections whose beginning passed by
+	Reasons map[string]uint64 `json:"reasons"`    // packets by why they got their verdict
+	Health  []string          `json:"health"`     // what is wrong, a sentence each; none is well
+}
+
+// An EngineStatus tells of the running engine.
+type EngineStatus struct {
+	Name         string              `json:"name"`
+	Why          string              `json:"why"`
+	Capabilities engine.Capabilities `json:"capabilities"`
+	Counters     engine.Counters     `json:"counters"`
+}
+
+// A RuleStatus is one rule as it is in force.
+type RuleStatus struct {
+	Name     string `json:"name"`
+	Names    int    `json:"names"` // -1 is all names
+	Not      int    `json:"not"`
+	Action   string `json:"action"`
+	Strategy string `json:"strategy"` // its name
+	TLS      string `json:"tls"`      // its canonical text
+}
+
+// methods sets what the control socket serves.
+func (d *Daemon) methods(s *control.Server) {
+	s.Handle("status", func(context.Context, json.RawMessage, func(any) error) (any, error) { return d.Status(), nil })
+	s.Handle("pause", d.handlePause)
+	s.Handle("trace", d.handleTrace)
+}
+
+// Status tells how b4d is.
+func (d *Daemon) Status() Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := Status{
+		Version: d.opts.Version, Enabled: d.set.conf.Main.Enabled, Config: d.opts.Config, WAN: d.wan.String(),
+		Rules: ruleStatus(d.set), Watched: []string{}, Health: []string{}, Reasons: map[string]uint64{},
+	}
+	if time.Now().Before(d.paused) {
+		s.Paused = &d.paused
+	}
+	var err error
+	if c := d.core; c != nil {
+		s.Engine = &EngineStatus{
+			Name: c.engine.Name(), Why: engineWhy(d.set), Capabilities: c.engine.Capabilities(), Counters: c.engine.Counters(),
+		}
+		s.Watched = append(s.Watched, c.watched...)
+		s.Hellos, s.Late, s.Reasons = c.pipe.Hellos(), c.pipe.MidStream(), c.pipe.Counts()
+		s.Kernel, err = c.tab().Counters()
+	}
+	s.Health = append(s.Health, d.health(&s, err)...)
+	return s
+}
+
+func engineWhy(s *settings) string {
+	if s.conf.Main.Engine == "auto" {
+		return "auto: this kernel has NFQUEUE"
+	}
+	return "main.engine says so"
+}
+
+func ruleStatus(s *settings) []RuleStatus {
+	list := make([]RuleStatus, 0, len(s.pipe.Rules))
+	for i, r := range s.pipe.Rules {
+		st := RuleStatus{Name: r.Name, Names: -1, Not: r.Not.Len(), Action: s.conf.Rules[i].Action, Strategy: r.Strategy}
+		if r.Domains != nil {
+			st.Names = r.Domains.Len()
+		}
+		if r.TLS != nil {
+			st.TLS = r.TLS.String()
+		}
+		list = append(list, st)
+	}
+	return list
+}
+
+// enough is how many connections must have passed before their number says
+// something.
+const enough = 10
+
+// health says what is wrong in plain sentences.
+func (d *Daemon) health(s *Status, countErr error) (list []string) {
+	say := func(wrong bool, format string, a ...any) {
+		if wrong {
+			list = append(list, fmt.Sprintf(format, a...))
+		}
+	}
+	say(d.refused != nil, "The last reload was refused, and the configuration before it is in force: %v.", d.refused)
+	say(!s.Enabled, "b4 is off: set main.enabled to 1 and reload.")
+	say(s.Paused != nil, "b4 is paused: nothing is changed on the wire until then.")
+	say(d.wanErr != nil, "main.wan (%s): %v.", d.set.conf.Place("main.wan"), d.wanErr)
+	say(s.Enabled && len(d.wan.Devices()) == 0, "No interface leads to the internet, so nothing is watched.")
+	if s.Engine == nil {
+		return list
+	}
+	k := s.Kernel
+	say(countErr != nil, "The table inet b4 cannot be read: %v.", countErr)
+	say(k.Opened >= enough && s.Hellos == 0,
+		"%d connections were opened and no ClientHello was ever seen: flow offloading, or another program, takes the packets before b4.", k.Opened)
+	say(s.Hellos > 0 && k.Opened >= enough && s.Hellos*2 < k.Opened,
+		"%d connections were opened, but only %d ClientHellos were seen: flow offloading may take the others past b4.", k.Opened, s.Hellos)
+	say(s.Late >= enough && s.Late > s.Hellos,
+		"Hellos are seen too late: of %d connections only what follows the ClientHello came to b4.", s.Late)
+	say(s.Engine.Counters.Lost > 0, "The kernel found no room for %d packets on their way to b4; they went on untouched.", s.Engine.Counters.Lost)
+	say(s.Engine.Counters.SendFailed > 0, "%d packets could not be sent; what they stood for went on untouched.", s.Engine.Counters.SendFailed)
+	return list
+}
+
+// maxPause is a day: who wants longer turns b4 off.
+const maxPause = 24 * 60
+
+// PauseRequest is the parameter of the method pause. Zero ends a pause.
+type PauseRequest struct {
+	Minutes int `json:"minutes"`
+}
+
+func (d *Daemon) handlePause(_ context.Context, params json.RawMessage, _ func(any) error) (any, error) {
+	var q PauseRequest
+	if json.Unmarshal(params, &q) != nil || q.Minutes < 0 || q.Minutes > maxPause {
+		return nil, fmt.Errorf("pause: want minutes from 0 to %d", maxPause)
+	}
+	d.mu.Lock()
+	d.paused = time.Now().Add(time.Duration(q.Minutes) * time.Minute)
+	d.mu.Unlock()
+	notify(d.poke)
+	return q, nil
+}
+
+// An Event is one line of the method trace.
+type Event = pipeline.Event
+
+// TraceRequest is the parameter of the method trace: a host name, which stands
+// for the names below it too, or "*".
+type TraceRequest struct {
+	Host string `json:"host"`
+}
+
+// traceRoom is how many events wait for a slow reader; more are lost.
+const traceRoom = 256
+
+func (d *Daemon) handleTrace(ctx context.Context, params json.RawMessage, emit func(any) error) (any, error) {
+	var q TraceRequest
+	var b match.Builder
+	if err := errors.Join(json.Unmarshal(params, &q), b.Add(q.Host)); err != nil {
+		return nil, fmt.Errorf("trace: %w", err)
+	}
+	d.mu.Lock()
+	c := d.core
+	d.mu.Unlock()
+	if c == nil {
+		return nil, errors.New("b4 is off: there is nothing to trace")
+	}
+	events := make(chan pipeline.Event, traceRoom)
+	stop := c.pipe.Trace(&pipeline.Tracer{Hosts: b.Set(), Each: func(e pipeline.Event) {
+		select {
+		case events <- e:
+		default:
+		}
+	}})
+	defer stop()
+	for {
+		select {
+		case e := <-events:
+			if err := emit(e); err != nil {
+				return nil, err
+			}
+		case <-c.done:
+			return nil, errors.New("b4 has stopped treating packets")
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}
