@@ -247,6 +247,13 @@ func TestCloseEndsHandlers(t *testing.T) {
 		streamed <- Stream(context.Background(), s.path, "wait", nil, func(json.RawMessage) error { close(begun); return nil })
 	}()
 	<-begun
+	silent, err := net.Dial("unix", s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	time.Sleep(10 * time.Millisecond) // let it be accepted
+	closed := time.Now()
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -261,6 +268,9 @@ func TestCloseEndsHandlers(t *testing.T) {
 		case <-time.After(patience):
 			t.Fatal("still running")
 		}
+	}
+	if took := time.Since(closed); took > requestLimit/2 {
+		t.Errorf("Close took %v: it waits for a silent client", took)
 	}
 	if err := s.Serve(); err != nil {
 		t.Errorf("serve after Close: %v", err)
@@ -299,6 +309,10 @@ func TestIdleClients(t *testing.T) {
 	ended := make(chan error, 1)
 	path := start(t, func(s *Server) {
 		s.requestLimit, s.writeLimit = 50*time.Millisecond, 50*time.Millisecond
+		s.Handle("slow", func(ctx context.Context, _ json.RawMessage, _ func(any) error) (any, error) {
+			time.Sleep(3 * s.requestLimit)
+			return nil, ctx.Err()
+		})
 		s.Handle("flood", func(_ context.Context, _ json.RawMessage, emit func(any) error) (any, error) {
 			for {
 				if err := emit(strings.Repeat("x", 1<<16)); err != nil {
@@ -308,6 +322,9 @@ func TestIdleClients(t *testing.T) {
 			}
 		})
 	})
+	if err := Call(path, "slow", nil, nil); err != nil {
+		t.Errorf("a request that takes longer than asking may: %v", err)
+	}
 	silent, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)

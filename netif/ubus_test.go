@@ -172,6 +172,46 @@ func TestUbusRefuses(t *testing.T) {
 	}
 }
 
+// Answers to another request, say one that was given up, are passed over.
+func TestUbusSequence(t *testing.T) {
+	ok := appendBlob(nil, attrStatus, make([]byte, 4))
+	lost := appendBlob(nil, attrStatus, []byte{0, 0, 0, 6})
+	said := [][]byte{
+		msg(ubusHello, 0),
+		msg(ubusData, 1, appendBlob(nil, attrObjID, []byte{0, 0, 0, 9})),
+		msg(ubusState, 7, lost), msg(ubusState, 1, ok),
+		msg(ubusData, 1, appendBlob(nil, attrData, []byte{0})),
+		msg(ubusData, 2, appendBlob(nil, attrData, nil)), msg(ubusState, 2, ok),
+	}
+	if got, err := dumpInterfaces(stream{bytes.NewReader(bytes.Join(said, nil))}); got == nil || len(got) != 0 || err != nil {
+		t.Errorf("got %v, %v; want no interfaces and no error", got, err)
+	}
+}
+
+func TestCutBlobRefuses(t *testing.T) {
+	tests := []struct {
+		name string
+		in   []byte
+	}{
+		{"no head", []byte{1, 0, 0}},
+		{"length below the head", []byte{1, 0, 0, 3}},
+		{"length past the end", []byte{1, 0, 0, 8, 0, 0, 0}},
+		{"no padding", []byte{1, 0, 0, 5, 7}},
+		{"no room for a name's length", []byte{0x81, 0, 0, 5, 0, 0, 0, 0}},
+		{"name past the end", []byte{0x81, 0, 0, 8, 0, 2, 'a', 0}},
+		{"name without its NUL", []byte{0x81, 0, 0, 8, 0, 1, 'a', 'b'}},
+		{"longest name", []byte{0x81, 0, 0, 8, 0xff, 0xff, 'a', 0}},
+	}
+	for _, tt := range tests {
+		if a, _, ok := cutBlob(tt.in[:len(tt.in):len(tt.in)]); ok {
+			t.Errorf("%s: took %+v", tt.name, a)
+		}
+	}
+	if a, rest, ok := cutBlob([]byte{0x83, 0, 0, 9, 0, 1, 'a', 0, 'x', 0, 0, 0, 9}); !ok || a.name != "a" || string(a.data) != "x" || len(rest) != 1 {
+		t.Errorf("whole: %+v, %v, %v", a, rest, ok)
+	}
+}
+
 func TestUbusThatHangs(t *testing.T) {
 	client, server := net.Pipe()
 	defer server.Close()
