@@ -24,10 +24,11 @@ const (
 	Small       Hello = iota // one segment, about 250 bytes
 	PostQuantum              // two segments: a key share of X25519MLKEM768
 	Curl                     // the curl program's: see Hellos
+	Chromium                 // the browser's: two segments, extensions in random order
 )
 
 func (h Hello) String() string {
-	return [...]string{"small", "post-quantum", "curl"}[h]
+	return [...]string{"small", "post-quantum", "curl", "chromium"}[h]
 }
 
 // x25519MLKEM768 is tls.X25519MLKEM768, which Go has by name since 1.24.
@@ -86,8 +87,11 @@ func (l *Lab) Get(r Request) (Result, error) {
 	if r.Path == "" {
 		r.Path = "/"
 	}
-	if r.Hello == Curl {
+	switch r.Hello {
+	case Curl:
 		return l.curl(r)
+	case Chromium:
+		return l.chromium(r)
 	}
 	start := time.Now()
 	deadline := start.Add(l.patience(r.Timeout))
@@ -155,7 +159,7 @@ func (r *Request) http() (*http.Request, error) {
 type ports struct{ next atomic.Uint32 }
 
 func (p *ports) take() int {
-	const first, count = 20000, 40000
+	const first, count = 10000, 20000 // below those the kernel gives to others
 	return first + int(p.next.Add(1)%count)
 }
 

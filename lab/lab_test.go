@@ -124,6 +124,7 @@ type helloShape struct {
 	mu             sync.Mutex
 	client         netip.AddrPort
 	segments       []int
+	next           uint32
 	bytes, largest int
 	answered       bool
 }
@@ -144,7 +145,8 @@ func watchHello(l *Lab) *helloShape {
 		case d == ToServer && !s.client.IsValid():
 			s.client = v.Src
 			fallthrough
-		case d == ToServer && v.Src == s.client && !s.answered:
+		case d == ToServer && v.Src == s.client && !s.answered && int32(v.Seq-s.next) >= 0: // no retransmission
+			s.next = v.Seq + uint32(len(v.Payload))
 			s.segments = append(s.segments, len(v.Payload))
 			s.bytes += len(v.Payload)
 		case d == ToClient && v.Dst == s.client:

@@ -213,19 +213,21 @@ func TestChecksFail(t *testing.T) {
 	}
 }
 
-func TestCurl(t *testing.T) {
-	if !slices.Contains(Hellos(), Curl) {
-		t.Skip("needs curl")
-	}
+// The programs, where they are installed.
+func TestTools(t *testing.T) {
 	l := build(t, Options{})
-	families(t, func(t *testing.T, v6 bool) {
-		if err := l.Open(Request{Host: Blocked, V6: v6, Hello: Curl}); err != nil {
-			t.Error(err)
-		}
-		if err := l.Download(Request{Host: Blocked, V6: v6, Hello: Curl}, 1<<20); err != nil {
-			t.Error(err)
-		}
-	})
+	for _, hello := range Hellos() {
+		t.Run(hello.String(), func(t *testing.T) {
+			families(t, func(t *testing.T, v6 bool) {
+				if err := l.Open(Request{Host: Blocked, V6: v6, Hello: hello}); err != nil {
+					t.Error(err)
+				}
+				if err := l.Download(Request{Host: Blocked, V6: v6, Hello: hello}, 1<<20); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
 
 // Nothing of a lab is to be seen in the caller's namespace.

@@ -19,6 +19,9 @@ func Hellos() []Hello {
 	if _, err := exec.LookPath("curl"); err == nil {
 		all = append(all, Curl)
 	}
+	if _, err := chromiumPath(); err == nil {
+		all = append(all, Chromium)
+	}
 	return all
 }
 

@@ -81,6 +81,7 @@ func newWeb(h *Host) (*web, error) {
 	mux.HandleFunc("/", page)
 	mux.HandleFunc("/bytes", download)
 	mux.HandleFunc("/sink", upload)
+	mux.HandleFunc("/digest", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, digestPage) })
 	w := &web{}
 	for _, s := range []Site{Modern, Retry, Old} {
 		conf := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}

@@ -40,20 +40,15 @@ func (d *demo) rows(name string) ([]row, error) {
 	for _, v6 := range []bool{false, true} {
 		for _, h := range lab.Hellos() {
 			switch {
-			case d.small && h == lab.Curl:
+			case d.small && h > lab.PostQuantum:
 				continue
-			case h == lab.PostQuantum && onePacket(p):
-				continue // open without b4: there is nothing to show
+			case h == lab.PostQuantum && p.WholeHello, h == lab.Chromium && p.TCP.Mode == censor.None:
+				continue // open without b4, always or at random: there is nothing to show
 			}
 			rows = append(rows, row{profile: p, hello: h, v6: v6, host: host, strategy: strategy})
 		}
 	}
 	return rows, nil
-}
-
-// onePacket reports whether a censor reads only hellos of a single packet.
-func onePacket(p censor.Profile) bool {
-	return p.WholeHello && p.MaxPackets == 1 && p.TCP.Mode == censor.None
 }
 
 const format = "%-4s %-12s %-12s %-36s %-8s %-8s %-8s %-8s %-8s %-9s %-7s %s\n"
