@@ -80,7 +80,8 @@ func Default() (WAN, error) {
 // The error joins one line for each name that nothing here knows, wrapping
 // ErrUnknown; the other names are resolved all the same. Any other error comes
 // with an empty WAN: an interface and a device may bear the same name, so
-// nothing is guessed while netifd does not answer.
+// nothing is guessed while netifd does not answer. Keep what was, then, and ask
+// again after Retry.
 func Resolve(names []string) (WAN, error) {
 	if len(names) == 0 {
 		return Default()

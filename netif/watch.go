@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// Retry is how long to Wait while WAN.Down is not empty: netifd calls an
-	// interface up only just after its route appears in the kernel, and says
-	// nothing to rtnetlink.
+	// Retry is how long to Wait while WAN.Down is not empty or Resolve fails:
+	// netifd calls an interface up only just after its route appears in the
+	// kernel, and neither that nor its own return is told by rtnetlink.
 	Retry = 5 * time.Second
 	// settle gathers what belongs together: a WAN that comes up brings a dozen
 	// messages within some tens of milliseconds.
