@@ -16,7 +16,7 @@ import (
 // nil. params may be nil too. Without a daemon the error wraps ErrNotRunning;
 // an error of the method's is the daemon's own text.
 func Call(path, method string, params, result any) error {
-	conn, err := dial(path, method, params)
+	conn, err := ask(path, method, params)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func Call(path, method string, params, result any) error {
 // daemon has said all (nil), ctx ends (its error), each fails (that error), or
 // the daemon answers with an error.
 func Stream(ctx context.Context, path, method string, params any, each func(json.RawMessage) error) error {
-	conn, err := dial(path, method, params)
+	conn, err := ask(path, method, params)
 	if err != nil {
 		return err
 	}
@@ -63,8 +63,8 @@ func Stream(ctx context.Context, path, method string, params any, each func(json
 	}
 }
 
-// dial connects and sends the request.
-func dial(path, method string, params any) (net.Conn, error) {
+// ask connects and sends the request.
+func ask(path, method string, params any) (net.Conn, error) {
 	r := request{Method: method}
 	if params != nil {
 		var err error
@@ -79,7 +79,7 @@ func dial(path, method string, params any) (net.Conn, error) {
 	if len(text) >= maxRequest {
 		return nil, fmt.Errorf("request is longer than %d bytes", maxRequest)
 	}
-	conn, err := net.DialTimeout("unix", path, dialLimit)
+	conn, err := dial(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (no socket %s)", ErrNotRunning, path)
 	}

@@ -81,7 +81,7 @@ func makeWay(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("control socket %s: there is something else of that name", path)
 	}
-	conn, err := net.DialTimeout("unix", path, dialLimit)
+	conn, err := dial(path)
 	var timeout interface{ Timeout() bool }
 	switch {
 	case err == nil:

@@ -50,9 +50,9 @@ const ubusHead = 8
 // askNetifd asks netifd over ubus for its interfaces. Where there is no ubus,
 // or netifd is not on it, there are none and no error.
 func askNetifd(paths []string) (map[string]iface, error) {
-	d := net.Dialer{Deadline: time.Now().Add(ubusLimit)}
 	for _, path := range paths {
-		conn, err := d.Dial("unix", path)
+		// net.Dial would do as well, and bring 330 KB of resolver.
+		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -60,7 +60,7 @@ func askNetifd(paths []string) (map[string]iface, error) {
 			return nil, err
 		}
 		defer conn.Close()
-		if err := conn.SetDeadline(d.Deadline); err != nil {
+		if err := conn.SetDeadline(time.Now().Add(ubusLimit)); err != nil {
 			return nil, err
 		}
 		return dumpInterfaces(conn)
