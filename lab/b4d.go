@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,7 +21,6 @@ type B4D struct {
 
 	lab    *Lab
 	cmd    *exec.Cmd
-	args   []string // what tells the binary's other verbs which daemon is meant
 	dir    string
 	log    transcript
 	before []string      // the router's state without it
@@ -42,7 +40,6 @@ func (l *Lab) StartB4D(path, config string) (_ *B4D, err error) {
 	}
 	d := &B4D{lab: l, dir: dir, Socket: filepath.Join(dir, "b4.sock"), ended: make(chan struct{})}
 	file, bin := filepath.Join(dir, "b4"), filepath.Join(dir, "bin")
-	d.args = []string{"-config", file, "-set", "main.socket=" + d.Socket}
 	err = errors.Join(os.WriteFile(file, []byte(config), 0o600), os.Mkdir(bin, 0o700))
 	if err == nil {
 		d.before, err = l.Router.State()
@@ -50,7 +47,7 @@ func (l *Lab) StartB4D(path, config string) (_ *B4D, err error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	d.cmd = exec.Command(path, append([]string{"run"}, d.args...)...)
+	d.cmd = exec.Command(path, "run", "-config", file, "-set", "main.socket="+d.Socket)
 	d.cmd.Env = []string{"PATH=" + bin}
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	if err := l.Router.Start(d.cmd); err != nil {
@@ -122,8 +119,7 @@ func (d *B4D) Status() (Status, error) {
 // Ask runs one of the binary's other verbs against this b4d and returns what it
 // prints.
 func (d *B4D) Ask(verb string, flags ...string) ([]byte, error) {
-	args := slices.Concat([]string{verb}, flags, d.args)
-	cmd := exec.Command(d.cmd.Path, args...)
+	cmd := exec.Command(d.cmd.Path, append([]string{verb, "-socket", d.Socket}, flags...)...)
 	cmd.Env = d.cmd.Env
 	var out, msg transcript
 	cmd.Stdout, cmd.Stderr = &out, &msg
