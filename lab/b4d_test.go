@@ -176,7 +176,11 @@ func TestHelloRetry(t *testing.T) {
 // Only the decisive packets of a connection come to user space, however long
 // it lasts.
 func TestPacketsInUserSpace(t *testing.T) {
-	l, d := run(t, Options{})
+	// A line of some length, as all are: on one without, the client is through
+	// with its request before b4d's first verdict, and sends a hello again that
+	// waits for one.
+	line := Impairment{Delay: 5 * time.Millisecond}
+	l, d := run(t, Options{ToServer: line, ToClient: line})
 	const most = 4
 	families(t, func(t *testing.T, v6 bool) {
 		for _, hello := range []Hello{Small, PostQuantum} {

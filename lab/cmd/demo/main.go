@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"b4/lab"
 )
@@ -35,7 +36,8 @@ func main() {
 		err = os.MkdirAll(*pcap, 0o755)
 	}
 	if err == nil {
-		d.lab, err = lab.New(lab.Options{Pcap: *pcap, Slow: *small})
+		line := lab.Impairment{Delay: delay}
+		d.lab, err = lab.New(lab.Options{Pcap: *pcap, Slow: *small, ToServer: line, ToClient: line})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -51,6 +53,11 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// delay is that of the line, each way: the distance of a server in the next
+// town. Without any, a client is through with its request before b4d's first
+// verdict, which no real one is.
+const delay = 5 * time.Millisecond
 
 // demo is the lab, and the score.
 type demo struct {
