@@ -31,11 +31,11 @@ type core struct {
 
 // startCore brings everything up, or nothing. It opens what the rules point to
 // before it writes the rules.
-func startCore(k kernel, s *settings, devices []string, log *slog.Logger) (c *core, err error) {
-	c = &core{kernel: k, done: make(chan struct{}), lost: make(chan struct{}, 1)}
+func startCore(k kernel, s *settings, devices []string, log *slog.Logger) (_ *core, err error) {
+	c := &core{kernel: k, done: make(chan struct{}), lost: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
-			c, err = nil, errors.Join(err, c.undo.run())
+			err = errors.Join(err, c.undo.run())
 		}
 	}()
 	if c.rules, err = rules(k, s); err != nil {

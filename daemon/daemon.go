@@ -138,14 +138,15 @@ func (d *Daemon) serve(ctx context.Context, reload, changed <-chan struct{}) err
 }
 
 // timer fires when there is something to look at again though nothing tells: an
-// interface that netifd is bringing up, or the end of a pause.
+// interface that netifd is bringing up, a netifd that did not answer, or the end
+// of a pause.
 func (d *Daemon) timer() <-chan time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if wait := time.Until(d.paused); wait > 0 {
 		return time.After(wait)
 	}
-	if len(d.wan.Down) > 0 {
+	if len(d.wan.Down) > 0 || d.wanErr != nil {
 		return time.After(netif.Retry)
 	}
 	return nil
@@ -176,18 +177,20 @@ func (d *Daemon) heal() {
 }
 
 // resolve finds the devices that are WAN now, and tells what is new about them.
+// Where that cannot be known, those known so far stay.
 func (d *Daemon) resolve() {
 	wan, err := d.kernel.resolve(d.set.conf.Main.WAN)
-	if fmt.Sprint(err) != fmt.Sprint(d.wanErr) && err != nil {
+	if err != nil && fmt.Sprint(err) != fmt.Sprint(d.wanErr) {
 		d.log.Warn("wan", "place", d.set.conf.Place("main.wan").String(), "why", err)
+	}
+	d.wanErr = err
+	if err != nil && !errors.Is(err, netif.ErrUnknown) {
+		return
 	}
 	if wan.String() != d.wan.String() {
 		d.log.Info("wan is " + wan.String())
 	}
-	if len(wan.Devices()) == 0 && (len(d.wan.Devices()) > 0 || d.core == nil) {
-		d.log.Warn("no interface leads to the internet: nothing is watched until one does")
-	}
-	d.wan, d.wanErr = wan, err
+	d.wan = wan
 }
 
 // watched is what the rules look at now.

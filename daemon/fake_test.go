@@ -1,0 +1,264 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"b4/control"
+	"b4/engine"
+	"b4/fw"
+	"b4/mark"
+	"b4/netif"
+	"b4/nfq"
+	"b4/nfq/nfqtest"
+)
+
+var errBroken = errors.New("broken on purpose")
+
+// fake is a kernel of the test's. Each step may be told to fail.
+type fake struct {
+	t    *testing.T
+	mu   sync.Mutex
+	fail map[string]bool
+	live map[string]int // what is open, by step
+	wan  netif.WAN
+	werr error
+
+	applied  string
+	watched  []string
+	refresh  int
+	gone     bool // the table was deleted by another program
+	queue    *nfqtest.Queue
+	news     chan struct{}
+	queueNum uint16
+}
+
+func newFake(t *testing.T) *fake {
+	return &fake{t: t, fail: map[string]bool{}, live: map[string]int{}, news: make(chan struct{}, 8),
+		wan: netif.WAN{V4: []string{"wan0"}, V6: []string{"wan0"}}}
+}
+
+// step notes an act, or fails it.
+func (k *fake) step(name string, opens int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.fail[name] {
+		return errBroken
+	}
+	k.live[name] += opens
+	return nil
+}
+
+func (k *fake) close(name string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.live[name]--
+	return nil
+}
+
+func (k *fake) set(f func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f()
+}
+
+// get reads under the lock.
+func get[T any](k *fake, f func() T) T {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return f()
+}
+
+func (k *fake) probe() (fw.Features, error) {
+	return fw.Features{Owner: true, Queue: fw.Native}, k.step("probe", 0)
+}
+
+func (k *fake) openTable() (table, error) {
+	if err := k.step("table", 1); err != nil {
+		return nil, err
+	}
+	k.set(func() { k.gone = false })
+	return &fakeTable{fake: k}, nil
+}
+
+func (k *fake) openSender(mark.Set) (sender, error) {
+	return &fakeSender{fake: k}, k.step("sender", 1)
+}
+
+func (k *fake) newEngine(c nfq.Config) engine.Engine {
+	k.set(func() { k.queue, k.queueNum = nfqtest.New(), c.Num })
+	return &fakeEngine{k.queue, k}
+}
+
+func (k *fake) resolve([]string) (netif.WAN, error) {
+	return get(k, func() netif.WAN { return k.wan }), get(k, func() error { return k.werr })
+}
+
+func (k *fake) watch() (watcher, error) {
+	return &fakeWatcher{fake: k, closed: make(chan struct{})}, k.step("watch", 1)
+}
+
+type fakeTable struct {
+	*fake
+	once sync.Once
+}
+
+func (t *fakeTable) Apply(r *fw.Ruleset, watched []string) error {
+	if err := t.step("apply", 0); err != nil {
+		return err
+	}
+	t.set(func() { t.applied, t.watched = r.String(), watched })
+	return nil
+}
+func (t *fakeTable) Watch(names []string) error {
+	t.set(func() { t.watched = names })
+	return nil
+}
+func (t *fakeTable) Refresh() error {
+	return get(t.fake, func() error {
+		if t.refresh++; t.gone {
+			return errBroken
+		}
+		return nil
+	})
+}
+func (t *fakeTable) Counters() (fw.Counters, error) { return fw.Counters{Opened: 3}, nil }
+func (t *fakeTable) Close() error {
+	t.once.Do(func() { t.fake.close("table") })
+	return nil
+}
+
+type fakeSender struct{ *fake }
+
+func (s *fakeSender) Send(engine.Out) error { return nil }
+func (s *fakeSender) Close() error          { return s.fake.close("sender") }
+
+type fakeEngine struct {
+	*nfqtest.Queue
+	k *fake
+}
+
+func (e *fakeEngine) Supported() error { return e.k.step("supported", 0) }
+func (e *fakeEngine) Start() error {
+	if err := e.k.step("engine", 1); err != nil {
+		return err
+	}
+	return e.Queue.Start()
+}
+func (e *fakeEngine) Close() error { e.k.close("engine"); return e.Queue.Close() }
+
+type fakeWatcher struct {
+	*fake
+	closed chan struct{}
+}
+
+func (w *fakeWatcher) Wait(time.Duration) error {
+	select {
+	case <-w.news:
+		return nil
+	case <-w.closed:
+		return os.ErrClosed
+	}
+}
+func (w *fakeWatcher) Close() error { close(w.closed); return w.fake.close("watch") }
+
+// left is what is still open.
+func (k *fake) left() map[string]int {
+	return get(k, func() map[string]int {
+		m := map[string]int{}
+		for name, n := range k.live {
+			if n != 0 {
+				m[name] = n
+			}
+		}
+		return m
+	})
+}
+
+// A running is a daemon under test.
+type running struct {
+	*fake
+	d      *Daemon
+	conf   string // path of its configuration
+	socket string
+	log    *strings.Builder
+	reload chan struct{}
+	stop   func() error
+}
+
+// start runs a daemon on k with the given configuration until the test ends.
+func start(t *testing.T, k *fake, conf string) *running {
+	t.Helper()
+	r := prepare(t, k, conf)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.d.Run(ctx, r.reload) }()
+	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		if l := k.left(); len(l) != 0 {
+			t.Errorf("left open: %v", l)
+		}
+		if _, err := os.Stat(r.socket); err == nil {
+			t.Error("the socket is left")
+		}
+	})
+	r.eventually("the control socket answers", func() bool { return control.Call(r.socket, "status", nil, nil) == nil })
+	return r
+}
+
+func prepare(t *testing.T, k *fake, conf string) *running {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "b4") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	r := &running{fake: k, conf: filepath.Join(dir, "b4"), socket: filepath.Join(dir, "s"), reload: make(chan struct{})}
+	r.write(conf)
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	if testing.Verbose() {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	r.d = New(Options{Config: r.conf, Overrides: []string{"main.socket=" + r.socket}, Version: "0-test", Log: log})
+	r.d.kernel = k
+	return r
+}
+
+func (r *running) write(conf string) {
+	r.t.Helper()
+	if err := os.WriteFile(r.conf, []byte(conf), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// eventually waits for something another goroutine is about to do.
+func (r *running) eventually(what string, ok func() bool) {
+	r.t.Helper()
+	for range 400 {
+		if ok() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	r.t.Fatalf("never: %s", what)
+}
+
+func (r *running) status() Status {
+	r.t.Helper()
+	var s Status
+	if err := control.Call(r.socket, "status", nil, &s); err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
