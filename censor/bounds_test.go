@@ -67,9 +67,13 @@ func TestIslands(t *testing.T) {
 // and a blocked one is still found behind it.
 func TestBounded(t *testing.T) {
 	h := hello(t, blockedName, true)
+	flood := 100_000
+	if testing.Short() {
+		flood = 2 * maxFlows
+	}
 	for _, f := range families {
 		w := newWire(t, profile(t, "full"), f)
-		for i := range 100_000 {
+		for i := range flood {
 			var id [4]byte
 			binary.BigEndian.PutUint32(id[:], uint32(i))
 			a := netip.AddrFrom4([4]byte{10, id[1], id[2], id[3]})
