@@ -98,6 +98,30 @@ type Status struct {
 			Lost uint64 `json:"lost"`
 		} `json:"counters"`
 	} `json:"engine"`
+	Kernel struct {
+		Opened uint64 `json:"opened"` // connections
+	} `json:"kernel"`
+	Rules []struct {
+		Name string `json:"name"`
+		TLS  string `json:"tls"`
+	} `json:"rules"`
+}
+
+// Since tells what came after an earlier status: packets to user space, and
+// connections.
+func (s *Status) Since(earlier Status) (packets, connections uint64) {
+	return s.Engine.Counters.Read - earlier.Engine.Counters.Read, s.Kernel.Opened - earlier.Kernel.Opened
+}
+
+// Strategy is the text of what a rule does to TLS; empty if there is no such
+// rule.
+func (s *Status) Strategy(rule string) string {
+	for _, r := range s.Rules {
+		if r.Name == rule {
+			return r.TLS
+		}
+	}
+	return ""
 }
 
 // Status asks the running b4d.
@@ -127,12 +151,6 @@ func (d *B4D) Ask(verb string, flags ...string) ([]byte, error) {
 		return nil, fmt.Errorf("b4d %s: %w: %s", verb, err, strings.TrimSpace(msg.String()))
 	}
 	return []byte(out.String()), nil
-}
-
-// Reads is how many packets have come to user space.
-func (d *B4D) Reads() (uint64, error) {
-	s, err := d.Status()
-	return s.Engine.Counters.Read, err
 }
 
 // Log is what b4d has written so far.

@@ -6,15 +6,18 @@ import (
 	"b4/lab"
 )
 
-// The strategies of the demo, as its table shows them. The default is the
-// shipped one. A censor that reassembles TCP is not deceived by any order of
-// the segments: for it a decoy goes ahead, with another name and too few hops
-// left to reach the server.
-const defaultStrategy = "split(1, midsld) disorder"
-
+// decoyStrategy is for a censor that reassembles TCP, which no order of the
+// segments deceives: a decoy goes ahead, with another name and too few hops left
+// to reach the server.
 func decoyStrategy(ttl int) string {
 	return fmt.Sprintf("fake(ttl=%d) split(midsld) disorder", ttl)
 }
+
+// Rules of the file, by name.
+const (
+	ruleHard = "hard"
+	ruleAll  = "all" // with the strategy that b4 ships as default
+)
 
 // config is the UCI file b4d runs with.
 func config(ttl int) string {
@@ -22,17 +25,14 @@ func config(ttl int) string {
 config b4 'main'
 	option enabled '1'
 
-config rule 'hard'
+config rule '%s'
 	list domain '%s'
 	option strategy 'decoy'
 
-config rule 'all'
+config rule '%s'
 	option strategy 'default'
-
-config strategy 'default'
-	option tls '%s'
 
 config strategy 'decoy'
 	option tls '%s'
-`, lab.Hard, defaultStrategy, decoyStrategy(ttl))
+`, ruleHard, lab.Hard, ruleAll, decoyStrategy(ttl))
 }

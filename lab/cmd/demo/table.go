@@ -10,15 +10,15 @@ import (
 
 // A row is one censor, one family and one kind of hello.
 type row struct {
-	profile  censor.Profile
-	hello    lab.Hello
-	v6       bool
-	host     string // the blocked name it asks for
-	strategy string
+	profile censor.Profile
+	hello   lab.Hello
+	v6      bool
+	host    string // the blocked name it asks for
+	rule    string // that is to match it
 
-	engine                               string
+	engine, strategy                     string // as b4d tells them
 	before, open, after, allowed, intact error
-	packets                              uint64 // that visited user space in a connection with the download
+	packets, connections                 uint64 // that visited user space with the download
 	tooMany                              error
 }
 
@@ -32,9 +32,9 @@ func (d *demo) rows(name string) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, strategy := lab.Blocked, defaultStrategy
+	host, rule := lab.Blocked, ruleAll
 	if p.TCP.Mode == censor.Full {
-		host, strategy = lab.Hard, decoyStrategy(d.lab.DecoyTTL())
+		host, rule = lab.Hard, ruleHard
 	}
 	var rows []row
 	for _, v6 := range []bool{false, true} {
@@ -45,17 +45,17 @@ func (d *demo) rows(name string) ([]row, error) {
 			case h == lab.PostQuantum && p.WholeHello, h == lab.Chromium && p.TCP.Mode == censor.None:
 				continue // open without b4, always or at random: there is nothing to show
 			}
-			rows = append(rows, row{profile: p, hello: h, v6: v6, host: host, strategy: strategy})
+			rows = append(rows, row{profile: p, hello: h, v6: v6, host: host, rule: rule})
 		}
 	}
 	return rows, nil
 }
 
-const format = "%-4s %-12s %-12s %-36s %-8s %-8s %-8s %-8s %-8s %-9s %-7s %s\n"
+const format = "%-4s %-12s %-12s %-47s %-8s %-8s %-8s %-8s %-8s %-9s %-7s %s\n"
 
 // table prints and counts the rows, censor by censor. b4d runs once for each.
 func (d *demo) table() {
-	fmt.Printf("v4 is behind NAT, v6 is routed; downloads are of %d MiB; packets: of such a connection in user space\n", d.size>>20)
+	fmt.Printf("v4 is behind NAT, v6 is routed; downloads are of %d MiB; packets: those of such a connection in user space (/connections)\n", d.size>>20)
 	fmt.Printf("tspu-2022-II does not read hellos of two packets, so its post-quantum rows are tspu-2024's\n\n")
 	fmt.Printf(format, "ip", "hello", "censor", "strategy", "engine", "before", "b4", "after", "allowed", "download", "packets", "")
 	names := []string{"tspu-2022-II", "tspu-2024", "gfw-2022", "full"}
@@ -110,16 +110,16 @@ func (d *demo) with(b *lab.B4D, r *row) {
 		r.intact = err
 		return
 	}
-	r.engine = first.Engine.Name
+	r.engine, r.strategy = first.Engine.Name, first.Strategy(r.rule)
 	r.intact = d.lab.Download(r.request(r.host), d.size)
-	second, err := b.Reads()
+	second, err := b.Status()
 	if err != nil {
 		r.tooMany = err
 		return
 	}
-	r.packets = second - first.Engine.Counters.Read
-	if r.packets == 0 || r.packets > maxPackets {
-		r.tooMany = fmt.Errorf("%d packets of a connection came to user space, want 1 to %d", r.packets, maxPackets)
+	r.packets, r.connections = second.Since(first)
+	if r.packets == 0 || r.packets > maxPackets*r.connections {
+		r.tooMany = fmt.Errorf("%d packets of %d connections came to user space, want 1 to %d of each", r.packets, r.connections, maxPackets)
 	}
 }
 
@@ -149,8 +149,11 @@ func (d *demo) print(r *row) {
 		d.passed++
 		verdict = "ok"
 	}
-	fmt.Printf(format, family, r.hello, r.profile.Name, r.strategy, r.engine, before, open, after, allowed, intact,
-		fmt.Sprint(r.packets), verdict)
+	packets := fmt.Sprint(r.packets)
+	if r.connections > 1 { // a browser
+		packets += fmt.Sprintf("/%d", r.connections)
+	}
+	fmt.Printf(format, family, r.hello, r.profile.Name, r.strategy, r.engine, before, open, after, allowed, intact, packets, verdict)
 	for _, w := range wrong {
 		fmt.Printf("       %s\n", strings.ReplaceAll(w, "\n", "\n       "))
 	}
