@@ -2,9 +2,10 @@
 
 GO      ?= go
 BUILD   := $(CURDIR)/build
-# A release's tarball carries VERSION; a checkout asks git.
-VERSION := $(shell cat VERSION 2>/dev/null || git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+# A release's tarball carries VERSION; a checkout asks git; without either
+# b4d says what its source says.
+VERSION := $(shell cat VERSION 2>/dev/null || git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION))
 # How long each fuzz target runs.
 FUZZTIME ?= 20s
 # What a router with 8 MiB of flash can spare for b4d, in bytes.
