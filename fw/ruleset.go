@@ -9,12 +9,12 @@ import (
 const (
 	// Timeout is how long a watched device stays watched without a refresh:
 	// with a wedged daemon new connections hang this long at most. Two
-	// seconds bear three refreshes lost to a busy router.
+	// seconds bear two refreshes lost to a busy router.
 	Timeout = 2 * time.Second
 
-	// RefreshEvery is how often the packet loop calls [Conn.Refresh]: twice
-	// a second is all the waking an idle b4d may do.
-	RefreshEvery = 500 * time.Millisecond
+	// RefreshEvery is how often the packet loop calls [Conn.Refresh]: an
+	// idle b4d wakes for nothing else, and that is fewer than two times a second.
+	RefreshEvery = 600 * time.Millisecond
 )
 
 const (

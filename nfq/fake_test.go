@@ -39,15 +39,13 @@ func pair(t testing.TB) (*queue, *fake) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		t.Fatal(err)
-	}
 	q := &queue{
-		socket: &socket{fd: fds[0]}, event: event, n: new(counters), slot: copyRange + overhead,
+		socket: &socket{fd: fds[0]}, n: new(counters), slot: copyRange + overhead,
 		c: Config{Num: 537, Done: 1 << 26, Send: failing{}, Report: func(err error) { t.Error(err) }},
 	}
-	q.prepare()
+	if err := q.prepare(); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		q.release()
 		unix.Close(fds[1])

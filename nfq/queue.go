@@ -1,7 +1,6 @@
 package nfq
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -33,17 +32,21 @@ type mmsghdr struct {
 // goroutine that reads; release is for whoever knows that it reads no more.
 type queue struct {
 	*socket
+	*waiter
 	c      Config
 	n      *counters
 	caps   engine.Capabilities
-	event  int // eventfd, readable from Close on
 	closed atomic.Bool
 
 	slot int // bytes of bufs per message
 	bufs []byte
 	msgs []mmsghdr
 	pkts []engine.Packet
-	fds  [2]unix.PollFd
+
+	// What attempt has found.
+	attempt func(fd uintptr) bool
+	got     []engine.Packet
+	err     error
 
 	last uint32 // the newest packet's id; the kernel counts from 1
 	out  []byte // the message being built
@@ -66,11 +69,10 @@ func open(c Config, n *counters) (*queue, error) {
 		s.close()
 		return nil, err
 	}
-	if q.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+	if err := q.prepare(); err != nil {
 		s.close()
-		return nil, fmt.Errorf("make eventfd: %w", err)
+		return nil, err
 	}
-	q.prepare()
 	return q, nil
 }
 
@@ -93,8 +95,8 @@ func bind(s *socket, c Config, n *counters) (*queue, error) {
 	return q, q.Flush()
 }
 
-// prepare makes the buffers and points the message headers at them.
-func (q *queue) prepare() {
+// prepare makes the buffers, points the message headers at them, and the waiter.
+func (q *queue) prepare() (err error) {
 	q.bufs = make([]byte, burst*q.slot)
 	q.msgs = make([]mmsghdr, burst)
 	q.pkts = make([]engine.Packet, burst)
@@ -105,28 +107,26 @@ func (q *queue) prepare() {
 		q.msgs[i].hdr.Iov = &iovs[i]
 		q.msgs[i].hdr.SetIovlen(1)
 	}
-	q.fds = [2]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}, {Fd: int32(q.event), Events: unix.POLLIN}}
+	q.attempt = func(uintptr) bool {
+		q.got, q.err = q.receive()
+		return q.err != unix.EAGAIN || q.rung()
+	}
+	q.waiter, err = newWaiter(q.fd)
+	return err
 }
 
-// Read implements engine.Source. A signal can end the wait early.
+// Read implements engine.Source. It may return early with nothing.
 func (q *queue) Read(wait time.Duration) ([]engine.Packet, error) {
-	for {
+	if err := q.wait(wait, q.attempt); err != nil {
 		if q.closed.Load() {
 			return nil, os.ErrClosed
 		}
-		pkts, err := q.receive()
-		if err != unix.EAGAIN {
-			return pkts, err
-		}
-		if wait <= 0 {
-			return nil, nil
-		}
-		ts := unix.NsecToTimespec(int64(wait))
-		if _, err := unix.Ppoll(q.fds[:], &ts, nil); err != nil && err != unix.EINTR {
-			return nil, fmt.Errorf("poll: %w", err)
-		}
-		wait = 0
+		return nil, fmt.Errorf("wait for packets: %w", err)
 	}
+	if q.err == unix.EAGAIN {
+		return nil, nil
+	}
+	return q.got, q.err
 }
 
 // receive takes what is there. EAGAIN means nothing is.
@@ -271,18 +271,13 @@ func (q *queue) Close() error {
 	if q.closed.Swap(true) {
 		return nil
 	}
-	var one [8]byte
-	binary.NativeEndian.PutUint64(one[:], 1)
-	if _, err := unix.Write(q.event, one[:]); err != nil {
-		return fmt.Errorf("wake reader: %w", err)
-	}
-	return nil
+	return q.wake()
 }
 
 // release lets go all that waits, read or not, and closes the descriptors.
 // Closing alone would drop it.
 func (q *queue) release() error {
-	return errors.Join(q.letGo(), unix.Close(q.event), q.socket.close())
+	return errors.Join(q.letGo(), q.waiter.close(), q.socket.close())
 }
 
 // letGo first makes the queue one that is always full, so that by fail-open
