@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -189,7 +188,6 @@ type running struct {
 	d      *Daemon
 	conf   string // path of its configuration
 	socket string
-	log    *strings.Builder
 	reload chan struct{}
 	stop   func() error
 }

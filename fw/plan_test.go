@@ -24,7 +24,7 @@ func config(t testing.TB, form QueueForm) Config {
 	}
 	return Config{
 		Marks: marks, Queue: 537, Form: form, TCP: []uint16{443},
-		IPv4: true, IPv6: true, Bound: DefaultBound,
+		IPv4: true, IPv6: true, Bound: 12,
 	}
 }
 
