@@ -17,7 +17,7 @@ import (
 
 // Censored by gfw-2022 throughout, a single hello that leaks is punished for
 // the rest of the test: its penalty holds for the client's address.
-const testCensor = "tspu-2024"
+const testCensor = "gfw-2022"
 
 const testConfig = `
 config b4 'main'
@@ -147,7 +147,7 @@ func TestEachPieceLost(t *testing.T) {
 				for lose := 1; lose <= 5; lose++ {
 					l.SetCensor(profile(t))
 					l.SetJudge(&loser{judge: l.watched, lose: lose, seen: seen})
-					if err := l.Open(Request{Host: Blocked, V6: v6, Hello: hello, Timeout: 2 * time.Second}); err != nil {
+					if err := l.Open(Request{Host: Blocked, V6: v6, Hello: hello}); err != nil {
 						t.Errorf("%v hello, piece %d lost, seen by the censor %t: %v", hello, lose, seen, err)
 					}
 					clean(t, l)
