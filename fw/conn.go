@@ -99,6 +99,16 @@ func (b *batch) explain(err error) error {
 // a queue keep waiting unless a chain goes away. unix.ENOENT is in the error if
 // the table is gone, as for [Conn.Refresh].
 func (c *Conn) Apply(r *Ruleset, watched []string) error {
+	err := c.change(watched, func(b *batch) { b.replaceRules(c.rules, r) }, func() { c.rules = r })
+	if err != nil {
+		return fmt.Errorf("apply rules: %w", err)
+	}
+	return nil
+}
+
+// change runs what add adds and the set of watched devices as one transaction,
+// and done once it has succeeded.
+func (c *Conn) change(watched []string, add func(*batch), done func()) error {
 	keys, err := deviceKeys(watched)
 	if err != nil {
 		return err
@@ -113,12 +123,13 @@ func (c *Conn) Apply(r *Ruleset, watched []string) error {
 		return os.ErrClosed
 	}
 	b := newBatch(tableName)
-	b.replaceRules(c.rules, r)
+	add(b)
 	b.fill(wanSet, keys)
 	if err := c.s.run(b); err != nil {
-		return fmt.Errorf("apply rules: %w", err)
+		return err
 	}
-	c.rules, c.beat = r, beat
+	c.beat = beat
+	done()
 	return nil
 }
 
@@ -159,25 +170,9 @@ func (r *Ruleset) has(chain string) bool {
 // Watch makes names the devices whose packets are looked at, from now on and
 // for [Timeout] after each refresh. None is a pause.
 func (c *Conn) Watch(names []string) error {
-	keys, err := deviceKeys(names)
-	if err != nil {
-		return err
-	}
-	beat, err := heartbeat(keys)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.s == nil {
-		return os.ErrClosed
-	}
-	b := newBatch(tableName)
-	b.fill(wanSet, keys)
-	if err := c.s.run(b); err != nil {
+	if err := c.change(names, func(*batch) {}, func() {}); err != nil {
 		return fmt.Errorf("watch devices %q: %w", names, err)
 	}
-	c.beat = beat
 	return nil
 }
 
