@@ -1,6 +1,9 @@
 package netif
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // The wire format of libubox: blob.h and blobmsg.h. An attribute is a
 // big-endian word (bit 31: a name follows; bits 24-30: type; bits 0-23: length
@@ -134,3 +137,12 @@ func parseIface(b []byte) (name string, i iface, ok bool) {
 	})
 	return name, i, ok
 }
+
+// cString is b up to its first NUL.
+func cString(b []byte) string {
+	s, _, _ := bytes.Cut(b, []byte{0})
+	return string(s)
+}
+
+// align4 rounds up to the padding that ubus and netlink share.
+func align4(n int) int { return (n + 3) &^ 3 }

@@ -1,8 +1,8 @@
 package netif
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"runtime"
@@ -11,14 +11,15 @@ import (
 	"testing"
 	"time"
 
+	"b4/rtnl"
+
 	"golang.org/x/sys/unix"
 )
 
 // A netns changes the network namespace that a test made for itself.
 type netns struct {
 	*testing.T
-	f   *os.File
-	seq uint32
+	c *rtnl.Conn
 }
 
 // inNetNS runs f in a fresh network namespace with four pairs of devices, a1 to
@@ -37,9 +38,9 @@ func inNetNS(t *testing.T, f func(n *netns)) {
 			done <- err
 			return
 		}
-		sock, err := dial(0)
+		sock, err := rtnl.Dial()
 		if err == nil {
-			n := &netns{t, sock, 0}
+			n := &netns{t, sock}
 			// Without link-local addresses nothing moves but by the test.
 			err = os.WriteFile("/proc/sys/net/ipv6/conf/default/addr_gen_mode", []byte("1"), 0)
 			n.link("lo", unix.IFF_UP)
@@ -61,26 +62,8 @@ func inNetNS(t *testing.T, f func(n *netns)) {
 	}
 }
 
-// try sends a request and returns the kernel's answer to it.
-func (n *netns) try(typ, flags uint16, body ...[]byte) error {
-	n.seq++
-	if _, err := n.f.Write(datagram(typ, flags|unix.NLM_F_REQUEST|unix.NLM_F_ACK, n.seq, body...)); err != nil {
-		return err
-	}
-	b := make([]byte, 4096)
-	k, err := n.f.Read(b)
-	if err != nil {
-		return err
-	}
-	m, _, ok := cutMessage(b[:k])
-	if !ok || m.typ != unix.NLMSG_ERROR || m.seq != n.seq {
-		return fmt.Errorf("answer %+v", m)
-	}
-	return m.errno()
-}
-
 func (n *netns) do(what string, typ, flags uint16, body ...[]byte) {
-	if err := n.try(typ, flags, body...); err != nil {
+	if err := n.c.Do(typ, flags, bytes.Join(body, nil)); err != nil {
 		n.Errorf("%s: %v", what, err)
 	}
 }
@@ -112,16 +95,6 @@ func (n *netns) oif(dev string) []byte { return attr(unix.RTA_OIF, u32(uint32(n.
 
 func (n *netns) route(family uint8, attrs ...[]byte) {
 	n.do("add route", unix.RTM_NEWROUTE, create, append([][]byte{rthead(family, 0, mainTable, unicast, 0)}, attrs...)...)
-}
-
-func (n *netns) addr(dev, prefix string) {
-	p := netip.MustParsePrefix(prefix)
-	family := uint8(v4)
-	if p.Addr().Is6() {
-		family = v6
-	}
-	head := append([]byte{family, byte(p.Bits()), unix.IFA_F_NODAD, 0}, u32(uint32(n.index(dev)))...)
-	n.do("add "+prefix, unix.RTM_NEWADDR, create, head, attr(unix.IFA_LOCAL, p.Addr().AsSlice()), attr(unix.IFA_ADDRESS, p.Addr().AsSlice()))
 }
 
 func (n *netns) want(what string, v4, v6 []string) {
@@ -239,8 +212,12 @@ func TestResolveAsksNetifd(t *testing.T) {
 	})
 }
 
-// patience is far above settle, for a slow machine.
-const patience = 5 * time.Second
+const (
+	// patience is far above what a Watcher gathers events for, on a slow machine.
+	patience = 5 * time.Second
+	// calmness is well above it.
+	calmness = 500 * time.Millisecond
+)
 
 // fires asks that act wakes w before patience ends.
 func (n *netns) fires(w *Watcher, what string, act func()) {
@@ -255,7 +232,7 @@ func (n *netns) fires(w *Watcher, what string, act func()) {
 // silent asks that nothing wakes w for a while.
 func (n *netns) silent(w *Watcher, what string) {
 	n.Helper()
-	const limit = 3 * settle
+	const limit = calmness
 	start := time.Now()
 	if err := w.Wait(limit); err != nil || time.Since(start) < limit {
 		n.Errorf("%s: event after %v (%v)", what, time.Since(start), err)
@@ -301,68 +278,5 @@ func TestWatch(t *testing.T) {
 		n.want("device renamed", devs("wan"), nil)
 		n.fires(w, "device removed", func() { n.do("remove", unix.RTM_DELLINK, 0, ifinfo(0, n.index("wan"), 0, 0)) })
 		n.want("device removed", nil, nil)
-	})
-}
-
-// A burst is one event, and one that overflows the socket's buffer is too.
-func TestWatchBurst(t *testing.T) {
-	inNetNS(t, func(n *netns) {
-		w, err := Watch()
-		if err != nil {
-			n.Error(err)
-			return
-		}
-		defer w.Close()
-		n.calm(w)
-		many := func() {
-			for i := range 100 {
-				n.addr("a1", fmt.Sprintf("10.%d.0.1/24", i))
-			}
-		}
-		n.fires(w, "100 addresses", many)
-		n.silent(w, "after 100 addresses")
-		raw, err := w.f.SyscallConn()
-		if err == nil {
-			err = raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
-		}
-		if err != nil {
-			n.Error(err)
-		}
-		dev := n.oif("a2")
-		n.fires(w, "overflow by routes of no concern", func() {
-			for i := range 100 {
-				n.do("add route", unix.RTM_NEWROUTE, create, rthead(v4, 32, mainTable, unicast, 0), attr(unix.RTA_DST, []byte{10, 1, 1, byte(i)}), dev)
-			}
-		})
-		n.silent(w, "after the overflow")
-	})
-}
-
-func TestWatchClose(t *testing.T) {
-	inNetNS(t, func(n *netns) {
-		w, err := Watch()
-		if err != nil {
-			n.Error(err)
-			return
-		}
-		done := make(chan error, 1)
-		go func() { done <- w.Wait(0) }()
-		time.Sleep(20 * time.Millisecond)
-		for range 2 {
-			if err := w.Close(); err != nil {
-				n.Error(err)
-			}
-		}
-		select {
-		case err := <-done:
-			if err != os.ErrClosed {
-				n.Errorf("woken with %v", err)
-			}
-		case <-time.After(patience):
-			n.Error("Close did not wake Wait")
-		}
-		if err := w.Wait(0); err != os.ErrClosed {
-			n.Errorf("after Close: %v", err)
-		}
 	})
 }

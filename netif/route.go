@@ -1,13 +1,37 @@
 package netif
 
 import (
-	"bytes"
 	"encoding/binary"
+	"fmt"
+
+	"b4/rtnl"
 
 	"golang.org/x/sys/unix"
 )
 
 const mainTable = unix.RT_TABLE_MAIN
+
+// readKernel asks for the links and for the default routes of both families.
+func readKernel() (k kernel, err error) {
+	c, err := rtnl.Dial()
+	if err != nil {
+		return k, err
+	}
+	defer c.Close()
+	if k.links, err = rtnl.Dump(c, unix.RTM_GETLINK, unix.AF_UNSPEC, parseLink); err != nil {
+		return k, fmt.Errorf("list devices: %w", err)
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		// A kernel without IPv6 answers with every family it has, so routes
+		// may stand here twice.
+		routes, err := rtnl.Dump(c, unix.RTM_GETROUTE, family, parseRoute)
+		if err != nil {
+			return k, fmt.Errorf("list routes: %w", err)
+		}
+		k.routes = append(k.routes, routes...)
+	}
+	return k, nil
+}
 
 // A link is one device.
 type link struct {
@@ -18,21 +42,21 @@ type link struct {
 
 // parseLink appends the device that RTM_NEWLINK describes (struct ifinfomsg,
 // then attributes), and nothing for any other message.
-func parseLink(ls []link, m message) []link {
-	if m.typ != unix.RTM_NEWLINK || len(m.body) < unix.SizeofIfInfomsg {
+func parseLink(ls []link, m rtnl.Message) []link {
+	if m.Type != unix.RTM_NEWLINK || len(m.Body) < unix.SizeofIfInfomsg {
 		return ls
 	}
 	l := link{
-		index:    int32(binary.NativeEndian.Uint32(m.body[4:])),
-		loopback: binary.NativeEndian.Uint32(m.body[8:])&unix.IFF_LOOPBACK != 0,
+		index:    int32(binary.NativeEndian.Uint32(m.Body[4:])),
+		loopback: binary.NativeEndian.Uint32(m.Body[8:])&unix.IFF_LOOPBACK != 0,
 	}
-	for b := m.body[unix.SizeofIfInfomsg:]; len(b) > 0; {
-		typ, value, rest, ok := cutAttr(b)
+	for b := m.Body[unix.SizeofIfInfomsg:]; len(b) > 0; {
+		typ, value, rest, ok := rtnl.CutAttr(b)
 		if !ok {
 			return ls
 		}
 		if typ == unix.IFLA_IFNAME {
-			l.name = cString(value)
+			l.name = rtnl.CString(value)
 		}
 		b = rest
 	}
@@ -50,40 +74,21 @@ type route struct {
 	index  int32 // the device's
 }
 
-// rtmsg is struct rtmsg of include/uapi/linux/rtnetlink.h as far as it is used.
-type rtmsg struct {
-	family, dstLen, table, typ uint8
-	flags                      uint32
-}
-
-func parseRtmsg(b []byte) (r rtmsg, ok bool) {
-	if len(b) < unix.SizeofRtMsg {
-		return r, false
-	}
-	return rtmsg{b[0], b[1], b[4], b[7], binary.NativeEndian.Uint32(b[8:])}, true
-}
-
-// isDefault tells a default route, also one for a source prefix only, as netifd
-// makes for IPv6. Cached copies (RTM_F_CLONED) are none.
-func (r rtmsg) isDefault() bool {
-	return (r.family == unix.AF_INET || r.family == unix.AF_INET6) && r.dstLen == 0 && r.flags&unix.RTM_F_CLONED == 0
-}
-
 // parseRoute appends the next hops of a unicast default route (RTM_NEWROUTE) to
 // rs, and nothing for any other message: unreachable, blackhole and prohibit
 // lead nowhere. A next hop whose carrier is off counts, for the route stands
 // and its packets still go there; one the kernel calls dead does not. Of a next
 // hop object (`ip nexthop`) the kernel gives the device too, unless
 // net.ipv4.nexthop_compat_mode is 0.
-func parseRoute(rs []route, m message) []route {
-	msg, ok := parseRtmsg(m.body)
-	if m.typ != unix.RTM_NEWROUTE || !ok || !msg.isDefault() || msg.typ != unix.RTN_UNICAST {
+func parseRoute(rs []route, m rtnl.Message) []route {
+	msg, ok := rtnl.ParseRoute(m.Body)
+	if m.Type != unix.RTM_NEWROUTE || !ok || !msg.Default() || msg.Type != unix.RTN_UNICAST {
 		return rs
 	}
-	r := route{v6: msg.family == unix.AF_INET6, table: uint32(msg.table)}
+	r := route{v6: msg.Family == unix.AF_INET6, table: uint32(msg.Table)}
 	var hops []byte
-	for b := m.body[unix.SizeofRtMsg:]; len(b) > 0; {
-		typ, value, rest, ok := cutAttr(b)
+	for b := m.Body[unix.SizeofRtMsg:]; len(b) > 0; {
+		typ, value, rest, ok := rtnl.CutAttr(b)
 		if !ok {
 			return rs
 		}
@@ -99,7 +104,7 @@ func parseRoute(rs []route, m message) []route {
 		}
 		b = rest
 	}
-	if r.index > 0 && msg.flags&unix.RTNH_F_DEAD == 0 {
+	if r.index > 0 && msg.Flags&unix.RTNH_F_DEAD == 0 {
 		rs = append(rs, r)
 	}
 	return parseHops(rs, r, hops)
@@ -119,10 +124,4 @@ func parseHops(rs []route, r route, b []byte) []route {
 		b = b[min(align4(n), len(b)):]
 	}
 	return rs
-}
-
-// cString is b up to its first NUL.
-func cString(b []byte) string {
-	s, _, _ := bytes.Cut(b, []byte{0})
-	return string(s)
 }

@@ -13,6 +13,8 @@ import (
 // sockets are where ubusd listens: since OpenWrt 21.02, and before.
 var sockets = []string{"/var/run/ubus/ubus.sock", "/var/run/ubus.sock"}
 
+var errCut = errors.New("message is cut short")
+
 const (
 	// ubusLimit bounds the whole conversation. netifd answers in a few
 	// milliseconds, on the slowest router too.

@@ -1,110 +1,20 @@
 package netif
 
 import (
-	"errors"
-	"fmt"
-	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"b4/rtnl"
 )
 
-const (
-	// Retry is how long to Wait while WAN.Down is not empty or Resolve fails:
-	// netifd calls an interface up only just after its route appears in the
-	// kernel, and neither that nor its own return is told by rtnetlink.
-	Retry = 5 * time.Second
-	// settle gathers what belongs together: a WAN that comes up brings a dozen
-	// messages within some tens of milliseconds.
-	settle = 150 * time.Millisecond
-	// eventBuffer is more than any notification has: each is one object.
-	eventBuffer = 8 << 10
-)
-
-// groups is a bit for each of RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR,
-// RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR and RTNLGRP_IPV6_ROUTE, as bind(2)
-// takes them. The links are needed for routes too: when a device goes down the
-// kernel removes its IPv4 routes without a word.
-const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV4_ROUTE |
-	unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV6_ROUTE
+// Retry is how long to Wait while WAN.Down is not empty or Resolve fails:
+// netifd calls an interface up only just after its route appears in the
+// kernel, and neither that nor its own return is told by rtnetlink.
+const Retry = 5 * time.Second
 
 // A Watcher tells when Resolve may have another answer.
-type Watcher struct{ f *os.File }
+type Watcher = rtnl.Watcher
 
 // Watch subscribes to what the kernel says of devices, addresses and default
 // routes of the calling thread's network namespace. Subscribe first, resolve
 // then: what changes in between is reported.
-func Watch() (*Watcher, error) {
-	f, err := dial(groups)
-	if err != nil {
-		return nil, fmt.Errorf("watch routes: %w", err)
-	}
-	return &Watcher{f}, nil
-}
-
-// Wait blocks until something has happened, gathers what follows at its heels
-// and returns nil: resolve again. It also returns nil after limit, if that is
-// above zero. After Close it returns os.ErrClosed. One goroutine may wait.
-func (w *Watcher) Wait(limit time.Duration) error {
-	var until time.Time
-	if limit > 0 {
-		until = time.Now().Add(limit)
-	}
-	b := make([]byte, eventBuffer)
-	for found := false; ; {
-		n, err := w.read(b, until)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil
-		case errors.Is(err, os.ErrClosed):
-			return os.ErrClosed
-		case err != nil && !errors.Is(err, unix.ENOBUFS): // ENOBUFS: some were lost, so anything may have happened
-			return fmt.Errorf("read route events: %w", err)
-		case !found && (err != nil || relevant(b[:n])):
-			found, until = true, time.Now().Add(settle)
-		}
-	}
-}
-
-// read reads one datagram. On a closed file no deadline can be set, and Read
-// gives the better error.
-func (w *Watcher) read(b []byte, until time.Time) (int, error) {
-	if err := w.f.SetReadDeadline(until); errors.Is(err, os.ErrNoDeadline) {
-		return 0, err
-	}
-	return w.f.Read(b)
-}
-
-// Close ends Wait and the subscription. It is idempotent.
-func (w *Watcher) Close() error {
-	if err := w.f.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		return fmt.Errorf("close route events: %w", err)
-	}
-	return nil
-}
-
-// relevant tells whether a notification may change what Resolve answers: any
-// device or address, but of routes only default ones and of bridge ports, which
-// speak up at each change of their state, nothing.
-func relevant(b []byte) bool {
-	for len(b) > 0 {
-		m, rest, ok := cutMessage(b)
-		if !ok {
-			return true // cut short: look for yourself
-		}
-		b = rest
-		switch m.typ {
-		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-			if len(m.body) > 0 && m.body[0] != unix.AF_BRIDGE {
-				return true
-			}
-		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-			return true
-		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			if r, ok := parseRtmsg(m.body); ok && r.isDefault() {
-				return true
-			}
-		}
-	}
-	return false
-}
+func Watch() (*Watcher, error) { return rtnl.Watch(rtnl.Links | rtnl.Addrs | rtnl.Routes) }

@@ -1,0 +1,173 @@
+package rtnl
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// enterNetNS moves the test into a network namespace of its own, whose only
+// device is lo, index 1, and returns a connection to it. The thread is never
+// unlocked, so the runtime discards it, and the namespace with it, when the test
+// returns.
+func enterNetNS(t *testing.T) *Conn {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("asks the kernel")
+	}
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); errors.Is(err, unix.EPERM) {
+		t.Skip("needs root")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	setLo(t, c, unix.IFF_UP)
+	return c
+}
+
+func setLo(t *testing.T, c *Conn, flags uint32) {
+	t.Helper()
+	b := append(make([]byte, 4), u32(1)...)
+	b = append(append(b, u32(flags)...), u32(unix.IFF_UP)...)
+	if err := c.Do(unix.RTM_NEWLINK, 0, b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const create = unix.NLM_F_CREATE | unix.NLM_F_EXCL
+
+func addAddr(t *testing.T, c *Conn, i byte) {
+	t.Helper()
+	b := append([]byte{unix.AF_INET, 24, 0, 0}, u32(1)...)
+	if err := c.Do(unix.RTM_NEWADDR, create, AppendAttr(b, unix.IFA_LOCAL, []byte{10, i, 0, 1})); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func addRoute(c *Conn, dst []byte, oif uint32) error {
+	r := Route{Family: unix.AF_INET, DstLen: uint8(8 * len(dst)), Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
+	return c.Do(unix.RTM_NEWROUTE, create, AppendUint32(AppendAttr(r.Append(nil), unix.RTA_DST, dst), unix.RTA_OIF, oif))
+}
+
+func wait(t *testing.T, w *Watcher, limit time.Duration) (told bool) {
+	t.Helper()
+	start := time.Now()
+	if err := w.Wait(limit); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(start) < limit
+}
+
+// The kernel's refusal comes with its reason.
+func TestRefusal(t *testing.T) {
+	c := enterNetNS(t)
+	setLo(t, c, 0)
+	err := addRoute(c, []byte{10, 0, 0, 1}, 1)
+	if !errors.Is(err, unix.ENETDOWN) || !strings.HasSuffix(err.Error(), "is not up)") {
+		t.Errorf("route by a device that is down: %v", err)
+	}
+}
+
+// A burst is one event, and one that overflows the socket's buffer is too.
+func TestWatchBurst(t *testing.T) {
+	c := enterNetNS(t)
+	w, err := Watch(Links | Addrs | Routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for i := range byte(100) {
+		addAddr(t, c, i)
+	}
+	if !wait(t, w, patience) {
+		t.Error("100 addresses: no event")
+	}
+	if wait(t, w, 3*settle) {
+		t.Error("another event after 100 addresses")
+	}
+	raw, err := w.f.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range byte(100) {
+		if err := addRoute(c, []byte{10, 200, 1, i}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !wait(t, w, patience) {
+		t.Error("overflow by routes of no concern: no event")
+	}
+	if wait(t, w, 3*settle) {
+		t.Error("another event after the overflow")
+	}
+}
+
+// Each kind is told to who asked for it, and to no one else.
+func TestWatchKinds(t *testing.T) {
+	c := enterNetNS(t)
+	rules, err := Watch(Rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rules.Close()
+	others, err := Watch(Links | Addrs | Routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer others.Close()
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		b := []byte{family, 0, 0, 0, 100, 0, 0, unix.FR_ACT_TO_TBL, 0, 0, 0, 0}
+		b = AppendUint32(b, unix.FRA_PRIORITY, 77)
+		for _, do := range []struct{ typ, flags uint16 }{{unix.RTM_NEWRULE, create}, {unix.RTM_DELRULE, 0}} {
+			if err := c.Do(do.typ, do.flags, b); err != nil {
+				t.Fatal(err)
+			}
+			if !wait(t, rules, patience) {
+				t.Errorf("family %d, message %d: no event", family, do.typ)
+			}
+		}
+	}
+	if wait(t, others, settle) {
+		t.Error("a rule is told as something else")
+	}
+}
+
+func TestWatchClose(t *testing.T) {
+	enterNetNS(t)
+	w, err := Watch(Links)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- w.Wait(0) }()
+	time.Sleep(20 * time.Millisecond)
+	for range 2 {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	select {
+	case err := <-done:
+		if err != os.ErrClosed {
+			t.Errorf("woken with %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("Close did not wake Wait")
+	}
+	if err := w.Wait(0); err != os.ErrClosed {
+		t.Errorf("after Close: %v", err)
+	}
+}
