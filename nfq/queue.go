@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"b4/engine"
+	"b4/wait"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +33,7 @@ type mmsghdr struct {
 // goroutine that reads; release is for whoever knows that it reads no more.
 type queue struct {
 	*socket
-	*waiter
+	await  *wait.Waiter
 	c      Config
 	n      *counters
 	caps   engine.Capabilities
@@ -109,15 +110,15 @@ func (q *queue) prepare() (err error) {
 	}
 	q.attempt = func(uintptr) bool {
 		q.got, q.err = q.receive()
-		return q.err != unix.EAGAIN || q.rung()
+		return q.err != unix.EAGAIN || q.await.Rung()
 	}
-	q.waiter, err = newWaiter(q.fd)
+	q.await, err = wait.New(q.fd)
 	return err
 }
 
 // Read implements engine.Source. It may return early with nothing.
-func (q *queue) Read(wait time.Duration) ([]engine.Packet, error) {
-	if err := q.wait(wait, q.attempt); err != nil {
+func (q *queue) Read(d time.Duration) ([]engine.Packet, error) {
+	if err := q.await.Wait(d, q.attempt); err != nil {
 		if q.closed.Load() {
 			return nil, os.ErrClosed
 		}
@@ -271,13 +272,13 @@ func (q *queue) Close() error {
 	if q.closed.Swap(true) {
 		return nil
 	}
-	return q.wake()
+	return q.await.Wake()
 }
 
 // release lets go all that waits, read or not, and closes the descriptors.
 // Closing alone would drop it.
 func (q *queue) release() error {
-	return errors.Join(q.letGo(), q.waiter.close(), q.socket.close())
+	return errors.Join(q.letGo(), q.await.Close(), q.socket.close())
 }
 
 // letGo first makes the queue one that is always full, so that by fail-open
