@@ -120,7 +120,6 @@ var strategies = []string{
 	"split(midsld) disorder fake(ttl=4)",
 	"fake(clone, badsum)",
 	"fake(clone, sni=ok.example, md5, repeat=2) split(1)",
-	"split(midsld) ipid(zero)",
 	"split(1, 2) ipid(seq)",
 	"split(midsld) ipid(rnd)",
 }

@@ -32,7 +32,7 @@ func (k *pkt) emit(out *engine.Batch, m engine.Meta, e *Env) {
 	}
 	order := uint16(out.Len())
 	hdr, c := e.headerLen(k.Fool), &e.Conn
-	b := out.Grow(hdr+len(data), m, k.after)
+	b := out.Grow(hdr+len(data), m)
 	copy(b, c.Header)
 	copy(b[hdr:], data)
 	if k.TTL != 0 {

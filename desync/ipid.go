@@ -7,7 +7,6 @@ type idMode uint8
 
 const (
 	idKeep idMode = iota // the client's for the first packet, counted on for the rest
-	idZero
 	idSeq
 	idRnd
 )
@@ -15,7 +14,9 @@ const (
 // ipid sets the IPv4 identification of every packet of the message.
 type ipid struct{ mode idMode }
 
-var idNames = map[string]idMode{"zero": idZero, "seq": idSeq, "rnd": idRnd}
+// Zero is not among them: where a raw socket is given one, the kernel fills in
+// another (raw_send_hdrinc in net/ipv4/raw.c).
+var idNames = map[string]idMode{"seq": idSeq, "rnd": idRnd}
 
 func parseIPID(p *parser, args []arg) Step {
 	if len(args) != 1 || args[0].key != "" || idNames[args[0].val] == idKeep {
@@ -23,7 +24,7 @@ func parseIPID(p *parser, args []arg) Step {
 		if len(args) > 0 {
 			at = args[0].pos
 		}
-		p.fail(at, "ipid wants one of zero, seq, rnd")
+		p.fail(at, "ipid wants seq or rnd")
 		return nil
 	}
 	return ipid{idNames[args[0].val]}
@@ -33,7 +34,7 @@ func (ipid) Need() Need { return Need{} }
 func (ipid) Harm() Harm { return Segments }
 
 func (s ipid) String() string {
-	return "ipid(" + [...]string{idZero: "zero", idSeq: "seq", idRnd: "rnd"}[s.mode] + ")"
+	return "ipid(" + [...]string{idSeq: "seq", idRnd: "rnd"}[s.mode] + ")"
 }
 
 func (s ipid) Rewrite(p *Plan, _ *Env) {
@@ -53,8 +54,6 @@ func (m idMode) set(b []byte, order uint16, rnd uint64) {
 		if id != 0 { // RFC 6864: zero is what a sender of atomic packets may always use
 			id += order
 		}
-	case idZero:
-		id = 0
 	case idSeq:
 		id = id + order + 1
 	case idRnd:

@@ -138,6 +138,9 @@ func (p *parser) args() (args []arg) {
 		a := arg{pos: p.pos}
 		a.val = p.word("(),=")
 		if p.is('=') {
+			if a.val == "" {
+				p.fail(a.pos, "want a name before '='")
+			}
 			p.space()
 			a.key, a.pos = a.val, p.pos
 			a.val = p.word("(),=")

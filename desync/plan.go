@@ -1,7 +1,5 @@
 package desync
 
-import "time"
-
 // A Fool is how a decoy makes sure that the server does not read it.
 type Fool uint8
 
@@ -25,8 +23,7 @@ func (s *Seg) real() bool { return s.Data == nil }
 // A pkt is one packet to be: a segment, or the part of it that fits.
 type pkt struct {
 	Seg
-	id    idMode
-	after time.Duration
+	id idMode
 }
 
 // A Plan is the packets for one message in the order they leave.

@@ -1,12 +1,9 @@
 package engine
 
-import "time"
-
 // An Out is one whole IP packet to send.
 type Out struct {
 	Bytes []byte
 	Meta
-	After time.Duration // wait this long first; zero is at once
 }
 
 // A Batch collects packets to send in place of, or ahead of, the one read.
@@ -14,23 +11,31 @@ type Out struct {
 type Batch struct {
 	arena []byte
 	outs  []out
+	own   int // the first packet that stands for the one at hand
 }
 
 type out struct {
-	end   int
-	meta  Meta
-	after time.Duration
+	end  int
+	meta Meta
 }
 
 // Reset empties the batch.
-func (b *Batch) Reset() { b.arena, b.outs = b.arena[:0], b.outs[:0] }
+func (b *Batch) Reset() { b.arena, b.outs, b.own = b.arena[:0], b.outs[:0], 0 }
+
+// Own says that the packets from now on stand for the one at hand. Those before
+// are others that leave on the occasion; a failure to send them does not keep
+// the one at hand from being replaced.
+func (b *Batch) Own() { b.own = len(b.outs) }
+
+// Others reports how many packets stand before those that Own began.
+func (b *Batch) Others() int { return b.own }
 
 // Len reports how many packets the batch holds.
 func (b *Batch) Len() int { return len(b.outs) }
 
 // Grow adds a packet of n bytes and returns them to be written. Their contents
 // are undefined, and the slice is valid until the next Grow or Reset.
-func (b *Batch) Grow(n int, m Meta, after time.Duration) []byte {
+func (b *Batch) Grow(n int, m Meta) []byte {
 	start := len(b.arena)
 	if start+n > cap(b.arena) {
 		grown := make([]byte, start, 2*cap(b.arena)+n)
@@ -38,12 +43,12 @@ func (b *Batch) Grow(n int, m Meta, after time.Duration) []byte {
 		b.arena = grown
 	}
 	b.arena = b.arena[:start+n]
-	b.outs = append(b.outs, out{start + n, m, after})
+	b.outs = append(b.outs, out{start + n, m})
 	return b.arena[start : start+n : start+n]
 }
 
 // Add copies p into the batch.
-func (b *Batch) Add(p []byte, m Meta) { copy(b.Grow(len(p), m, 0), p) }
+func (b *Batch) Add(p []byte, m Meta) { copy(b.Grow(len(p), m), p) }
 
 // At returns packet i. Its bytes are valid until the next Grow or Reset.
 func (b *Batch) At(i int) Out {
@@ -52,5 +57,5 @@ func (b *Batch) At(i int) Out {
 		start = b.outs[i-1].end
 	}
 	o := b.outs[i]
-	return Out{b.arena[start:o.end], o.meta, o.after}
+	return Out{b.arena[start:o.end], o.meta}
 }

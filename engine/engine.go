@@ -79,6 +79,9 @@ type Handler interface {
 	// Tick runs after every Read, adds what has fallen due to out, and tells
 	// how long the next Read may wait.
 	Tick(now time.Time, out *Batch) time.Duration
+	// Drain is the last call, when the engine is closed: whatever the handler
+	// still keeps goes to out.
+	Drain(out *Batch)
 }
 
 // An Engine takes packets from the kernel and puts them back.

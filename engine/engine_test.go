@@ -68,23 +68,35 @@ func (s *sink) Flush() error {
 
 // handler plans the words it was given and answers with a verdict.
 type handler struct {
-	v     Verdict
-	words []string
-	due   string // added by Tick
+	v      Verdict
+	others []string // of other packets
+	words  []string
+	due    []string // added by Tick
+	kept   string   // added by Drain
 }
 
 func (h *handler) Handle(_ time.Time, p *Packet, out *Batch) Verdict {
+	for _, w := range h.others {
+		out.Add([]byte(w), Meta{Mark: 8})
+	}
+	out.Own()
 	for _, w := range h.words {
-		copy(out.Grow(len(w), p.Meta, 0), w)
+		copy(out.Grow(len(w), p.Meta), w)
 	}
 	return h.v
 }
 
 func (h *handler) Tick(_ time.Time, out *Batch) time.Duration {
-	if h.due != "" {
-		out.Add([]byte(h.due), Meta{Mark: 9})
+	for _, w := range h.due {
+		out.Add([]byte(w), Meta{Mark: 9})
 	}
 	return time.Minute
+}
+
+func (h *handler) Drain(out *Batch) {
+	if h.kept != "" {
+		out.Add([]byte(h.kept), Meta{Mark: 10})
+	}
 }
 
 func TestRun(t *testing.T) {
@@ -105,7 +117,14 @@ func TestRun(t *testing.T) {
 		{"replace by nothing", handler{v: Replace}, 0, []string{"settle 5 0x0 ", "flush"}},
 		{"send fails", handler{v: Replace | Done, words: []string{"a", "b", "c"}}, 2,
 			[]string{"flush", "send a mark 7", "settle 5 0x0 ", "flush"}},
-		{"due", handler{due: "late"}, 0, []string{"settle 5 0x0 ", "flush", "send late mark 9"}},
+		{"another's send fails", handler{v: Replace, others: []string{"o", "p"}, words: []string{"a", "b"}}, 1,
+			[]string{"flush", "send p mark 8", "send a mark 7", "settle 5 0x2 b", "flush"}},
+		{"others of an accepted packet", handler{others: []string{"o", "p"}}, 1,
+			[]string{"flush", "send p mark 8", "settle 5 0x0 ", "flush"}},
+		{"others only", handler{v: Replace, others: []string{"o"}}, 0, []string{"flush", "send o mark 8", "settle 5 0x0 ", "flush"}},
+		{"due", handler{due: []string{"late"}}, 0, []string{"settle 5 0x0 ", "flush", "send late mark 9"}},
+		{"one of those due fails", handler{due: []string{"x", "y", "z"}}, 2, []string{"settle 5 0x0 ", "flush", "send x mark 9", "send z mark 9"}},
+		{"kept until the end", handler{kept: "last"}, 0, []string{"settle 5 0x0 ", "flush", "send last mark 10"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,8 +134,12 @@ func TestRun(t *testing.T) {
 			if err := Run(src, &tt.h, dst, func(err error) { reported = append(reported, err) }); err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(dst.log, tt.want) {
-				t.Errorf("did %q, want %q", dst.log, tt.want)
+			want := append(tt.want, "flush") // of Drain
+			if tt.h.kept != "" {
+				want[len(want)-1], want[len(want)-2] = want[len(want)-2], want[len(want)-1]
+			}
+			if !slices.Equal(dst.log, want) {
+				t.Errorf("did %q, want %q", dst.log, want)
 			}
 			if len(reported) != min(tt.fail, 1) {
 				t.Errorf("reported %v", reported)
@@ -164,15 +187,15 @@ func TestBatch(t *testing.T) {
 	for range 2 {
 		b.Reset()
 		for i := range 100 {
-			copy(b.Grow(i, Meta{Mark: uint32(i)}, time.Duration(i)), bytes.Repeat([]byte{byte(i)}, i))
+			copy(b.Grow(i, Meta{Mark: uint32(i)}), bytes.Repeat([]byte{byte(i)}, i))
 		}
 		for i := range b.Len() {
-			if o := b.At(i); !bytes.Equal(o.Bytes, bytes.Repeat([]byte{byte(i)}, i)) || o.Mark != uint32(i) || o.After != time.Duration(i) {
+			if o := b.At(i); !bytes.Equal(o.Bytes, bytes.Repeat([]byte{byte(i)}, i)) || o.Mark != uint32(i) {
 				t.Fatalf("packet %d: %v", i, o)
 			}
 		}
 	}
-	if g := b.Grow(3, Meta{}, 0); cap(g) != 3 {
+	if g := b.Grow(3, Meta{}); cap(g) != 3 {
 		t.Error("an append would reach into the next packet")
 	}
 }

@@ -7,15 +7,24 @@ import (
 	"time"
 )
 
-// Run reads, judges and settles packets until src is closed. A Sink's error
-// costs no packet: the one at hand goes on untouched, and the error is given to
-// report. Only a Source's error ends Run.
+// Run reads, judges and settles packets until src is closed. Where what a packet
+// is to be replaced with cannot be sent, it goes on untouched, and the error is
+// given to report: a sink's errors cost no packet but what the handler had kept
+// to itself. Only a Source's error ends Run.
 func Run(src Source, h Handler, dst Sink, report func(error)) error {
 	var b Batch
 	var wait time.Duration
+	tell := func(err error) {
+		if err != nil {
+			report(err)
+		}
+	}
 	for {
 		pkts, err := src.Read(wait)
 		if errors.Is(err, os.ErrClosed) {
+			b.Reset()
+			h.Drain(&b)
+			tell(errors.Join(dst.Flush(), sendAll(&b, b.Len(), dst)))
 			return nil
 		}
 		if err != nil {
@@ -25,34 +34,35 @@ func Run(src Source, h Handler, dst Sink, report func(error)) error {
 		for i := range pkts {
 			b.Reset()
 			v := h.Handle(now, &pkts[i], &b)
-			if err := settle(&pkts[i], v, &b, dst); err != nil {
-				report(err)
-			}
+			tell(settle(&pkts[i], v, &b, dst))
 		}
 		b.Reset()
 		wait = h.Tick(now, &b)
-		if err := errors.Join(dst.Flush(), send(&b, b.Len(), dst)); err != nil {
-			report(err)
-		}
+		tell(errors.Join(dst.Flush(), sendAll(&b, b.Len(), dst)))
 	}
 }
 
 // settle sends what goes ahead of p and then gives the verdict on p. Gathered
 // verdicts are carried out before a send, so that a flow keeps its order.
 func settle(p *Packet, v Verdict, b *Batch, dst Sink) error {
-	ahead, payload := b.Len(), []byte(nil)
+	others, pieces, payload := b.Len(), b.Len(), []byte(nil)
 	if v.Act() == Replace {
-		if ahead == 0 {
+		if others = b.Others(); others == pieces {
 			v = Accept
 		} else {
-			ahead--
-			payload = b.At(ahead).Bytes
+			pieces--
+			payload = b.At(pieces).Bytes
 		}
 	}
 	var errs error
-	if ahead > 0 {
-		if errs = errors.Join(dst.Flush(), send(b, ahead, dst)); errs != nil {
+	if pieces > 0 {
+		errs = errors.Join(dst.Flush(), sendAll(b, others, dst))
+	}
+	for i := others; i < pieces; i++ {
+		if err := dst.Send(b.At(i)); err != nil {
 			v, payload = Accept, nil // never lose the user's packet to our own failure
+			errs = errors.Join(errs, err)
+			break
 		}
 	}
 	if err := dst.Settle(p, v, payload); err != nil {
@@ -61,12 +71,12 @@ func settle(p *Packet, v Verdict, b *Batch, dst Sink) error {
 	return errs
 }
 
-// send sends the first n packets of b and stops at the first failure.
-func send(b *Batch, n int, dst Sink) error {
+// sendAll sends the first n packets of b, each whatever became of the others.
+func sendAll(b *Batch, n int, dst Sink) (errs error) {
 	for i := range n {
 		if err := dst.Send(b.At(i)); err != nil {
-			return err
+			errs = errors.Join(errs, err)
 		}
 	}
-	return nil
+	return errs
 }

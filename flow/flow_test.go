@@ -213,8 +213,40 @@ func TestMemoryBound(t *testing.T) {
 	if f, ok := tb.Lookup(start, key(flood-65536-1, true)); !ok || len(f.Stream().Bytes()) != len(half) || f.Held() != 1 {
 		t.Error("the newest is not whole")
 	}
-	if evicted == 0 || len(tb.wait) > flood {
+	tb.Due(start.Add(Hold), func(f *Flow[int]) { f.Release() })
+	if evicted == 0 || len(tb.wait) != 0 {
 		t.Errorf("%d evicted, %d waiting", evicted, len(tb.wait))
+	}
+}
+
+// A slot that is used again remembers nothing, and memory is given back however
+// a buffer grew.
+func TestReuse(t *testing.T) {
+	tb := New[int](1, func(*Flow[int]) {})
+	for i := range 3 {
+		f := tb.Add(start, key(i, false))
+		if f.State != 0 || f.Stream().Bytes() != nil || f.Held() != 0 {
+			t.Errorf("round %d: %+v", i, f)
+		}
+		f.State = 7
+		tb.Begin(f, 9, make([]byte, 10))
+		for n := 10; n < MaxMessage; n += 1000 {
+			tb.Insert(f, 9+uint32(n), make([]byte, min(1000, MaxMessage-n)))
+		}
+		for range MaxHeld {
+			tb.Hold(start, f, Held{Bytes: make([]byte, 1500)})
+		}
+		if n := len(f.Stream().Bytes()); n != MaxMessage {
+			t.Errorf("round %d: %d bytes", i, n)
+		}
+	}
+	tb.Expire(start.Add(Idle - 1))
+	if tb.Len() != 1 {
+		t.Error("expired early")
+	}
+	tb.Expire(start.Add(Idle))
+	if tb.Len() != 0 || tb.memory != 0 {
+		t.Errorf("%d flows, %d bytes left", tb.Len(), tb.memory)
 	}
 }
 

@@ -36,6 +36,16 @@ func (s *Stream) Bytes() []byte {
 	return s.buf[:s.ranges[0].end]
 }
 
+// Has reports whether all n bytes from offset off are there.
+func (s *Stream) Has(off, n int) bool {
+	for _, r := range s.ranges[:s.n] {
+		if int(r.off) <= off && off+n <= int(r.end) {
+			return true
+		}
+	}
+	return false
+}
+
 // begin starts the stream anew at seq. It keeps the memory.
 func (s *Stream) begin(seq uint32) { s.base, s.buf, s.n = seq, s.buf[:0], 0 }
 

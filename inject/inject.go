@@ -125,11 +125,10 @@ func message(b []byte, level, typ, n int) []byte {
 	return b[unix.CmsgLen(0):unix.CmsgLen(n)]
 }
 
-// Send puts o.Bytes on the wire at once: o.After is the caller's to wait for,
-// and must be over. The packet carries the Injected mark and o.Mark's bits that
-// are not b4's, and leaves by o.Out where that is known, else as its mark,
-// source and destination are routed. Send allocates nothing. Packets longer
-// than the device's MTU are refused (EMSGSIZE), never cut.
+// Send puts o.Bytes on the wire. The packet carries the Injected mark and
+// o.Mark's bits that are not b4's, and leaves by o.Out where that is known, else
+// as its mark, source and destination are routed. Send allocates nothing.
+// Packets longer than the device's MTU are refused (EMSGSIZE), never cut.
 //
 // The kernel fills in an IPv4 header's total length and checksum whatever they
 // were, and its identification where that is zero (raw_send_hdrinc in

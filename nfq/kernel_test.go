@@ -114,7 +114,7 @@ func TestKernelDrop(t *testing.T) {
 				return engine.Drop
 			case !cut:
 				cut = true
-				b := out.Grow(len(p.Bytes)-len(d)/2, p.Meta, 0)
+				b := out.Grow(len(p.Bytes)-len(d)/2, p.Meta)
 				copy(b, p.Bytes)
 				binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 				capitals(b)

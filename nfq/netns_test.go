@@ -117,6 +117,7 @@ func (j judge) Handle(_ time.Time, p *engine.Packet, out *engine.Batch) engine.V
 	return j(p, out)
 }
 func (judge) Tick(time.Time, *engine.Batch) time.Duration { return time.Minute }
+func (judge) Drain(*engine.Batch)                         {}
 
 // serve starts an engine under the rules and runs j on it until the test ends.
 func serve(t *testing.T, c Config, j judge) *Engine {

@@ -97,14 +97,15 @@ func (v *View) decode6(b []byte) bool {
 }
 
 // skipExtensions walks IPv6 extension headers (RFC 8200 section 4) to the
-// transport header. Fragments, and headers it does not know, are not ours.
+// transport header. Fragments, headers it does not know, and routing headers that
+// have not reached their end, are not ours.
 func skipExtensions(b []byte) (proto uint8, off int, ok bool) {
 	proto, off = b[6], 40
 	for {
 		switch proto {
 		case 0, 43, 60: // hop-by-hop, routing, destination options
-			if off+8 > len(b) {
-				return 0, 0, false
+			if off+8 > len(b) || proto == 43 && b[off+3] != 0 {
+				return 0, 0, false // segments left: the checksum is over another destination
 			}
 			proto, off = b[off], off+8+int(b[off+1])*8
 		default:

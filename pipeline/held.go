@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"time"
+
 	"b4/engine"
 	"b4/flow"
 	"b4/packet"
@@ -31,17 +33,32 @@ func (p *Pipeline) releaseBeyond(f *flow.Flow[state], n int) {
 // evict lets go of a flow that must make room.
 func (p *Pipeline) evict(f *flow.Flow[state]) { p.release(f, Evicted) }
 
+// Drain implements engine.Handler: what still waits is let go.
+func (p *Pipeline) Drain(out *engine.Batch) {
+	p.out = out
+	p.flows.Due(endOfTime, p.evict)
+}
+
+// endOfTime is when every packet has waited long enough.
+var endOfTime = time.Unix(1<<40, 0)
+
 // late lets go of a hello whose rest did not come. If the name is there already
-// the strategy is applied to what is there: untouched, it would show the name.
+// its rule is followed for what is there: untouched, it would show the name.
+// What comes later goes on at once, and is treated if it brings the name.
 func (p *Pipeline) late(f *flow.Flow[state]) {
 	s := &f.State
-	msg := f.Stream().Bytes()
-	s.phase = givenUp
+	s.loose = true
 	if s.hello.Named() {
-		p.name = s.hello.AppendName(p.name[:0], msg)
+		p.name = s.hello.AppendName(p.name[:0], f.Stream().Bytes())
 		s.rule = p.config.Load().Choose(p.name)
+		if s.rule != nil && s.rule.Action == Drop {
+			s.phase = judged
+			p.counts[Dropped].Add(uint64(f.Held()))
+			f.Release()
+			return
+		}
 		if s.rule != nil && s.rule.Action == Desync && s.rule.TLS != nil {
-			p.treatLate(f, len(msg))
+			p.treatLate(f, len(f.Stream().Bytes()))
 			return
 		}
 	}

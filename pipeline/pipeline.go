@@ -47,13 +47,14 @@ const (
 	strange   phase = iota // its first data begins no hello: perhaps a later segment came first
 	gathering              // its hello is not whole yet
 	judged                 // a rule has decided
-	givenUp                // its hello did not become whole: it goes on untouched
+	givenUp                // its hello is beyond the bounds: it goes on untouched
 )
 
 // state is what the pipeline keeps with a flow.
 type state struct {
 	phase phase
-	flags uint8 // PSH if any segment of the message had it
+	loose bool  // its beginning has gone on: no more is held
+	flags uint8 // PSH and FIN if any segment of the message had them
 	mtu   int   // longest packet of the message, in bytes
 	ack   uint32
 	hello tlshello.Hello // positions in the flow's stream
@@ -119,6 +120,9 @@ func (p *Pipeline) judge(pkt *engine.Packet) (engine.Verdict, Reason) {
 	case f.State.phase == strange && begins(v.Payload):
 		return p.behind(pkt, f)
 	}
+	if f.State.phase == strange && f.Stream().Offset(v.Seq) <= 0 {
+		return engine.Accept, NotTLS // the same again: the beginning may still come
+	}
 	why := NotTLS
 	if f.State.phase == givenUp {
 		why = Finished
@@ -163,6 +167,7 @@ func (p *Pipeline) behind(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 	verdict, why := p.first(pkt, f)
 	if why == Held && p.flows.Insert(f, seq, p.scratch) {
 		if h, st := p.parse(f); st == tlshello.Complete {
+			f.Release() // the copy of this very packet
 			return p.decide(pkt, f, h)
 		}
 	}
@@ -171,7 +176,11 @@ func (p *Pipeline) behind(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 
 // gather adds a segment to a hello.
 func (p *Pipeline) gather(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
-	if !p.flows.Insert(f, p.view.Seq, p.view.Payload) {
+	st, v := f.Stream(), &p.view
+	if !f.State.loose && st.Has(st.Offset(v.Seq), len(v.Payload)) {
+		return engine.Drop, Held // sent again while its first copy waits
+	}
+	if !p.flows.Insert(f, v.Seq, v.Payload) {
 		return p.giveUp(f)
 	}
 	return p.look(pkt, f)
@@ -189,9 +198,12 @@ func (p *Pipeline) parse(f *flow.Flow[state]) (tlshello.Hello, tlshello.Status) 
 // look decides on a hello that is whole, and holds a copy of the packet if not.
 func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
 	s, v := &f.State, &p.view
-	s.flags |= v.Flags & packet.PSH
+	s.flags |= v.Flags & (packet.PSH | packet.FIN)
 	s.mtu = max(s.mtu, v.Hdr+len(v.Payload))
 	s.ack = v.Ack
+	if end := f.Stream().Offset(v.Seq) + len(v.Payload); s.loose && end > len(f.Stream().Bytes()) {
+		return engine.Accept, Early // behind a gap
+	}
 	h, st := p.parse(f)
 	switch st {
 	case tlshello.Complete:
@@ -202,6 +214,12 @@ func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 		return engine.Accept | engine.Done, NotTLS
 	}
 	s.hello = h
+	if s.loose {
+		if h.Named() {
+			return p.decide(pkt, f, h)
+		}
+		return engine.Accept, Early
+	}
 	if !p.flows.Hold(p.now, f, flow.Held{Bytes: pkt.Bytes, Mark: pkt.Mark, Out: pkt.Out}) {
 		return p.giveUp(f)
 	}
@@ -217,7 +235,7 @@ func (p *Pipeline) giveUp(f *flow.Flow[state]) (engine.Verdict, Reason) {
 
 // decide finds the rule for a whole hello and follows it.
 func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state], h tlshello.Hello) (engine.Verdict, Reason) {
-	s := &f.State
+	s, v := &f.State, &p.view
 	s.hello, s.phase = h, judged
 	p.hellos.Add(1)
 	p.name = h.AppendName(p.name[:0], f.Stream().Bytes())
@@ -230,7 +248,12 @@ func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state], h tlshello.He
 	}
 	switch why {
 	case Treated:
-		return p.treat(pkt, f, 0, len(f.Stream().Bytes()), Treated)
+		from, to := 0, len(f.Stream().Bytes())
+		if s.loose {
+			from = f.Stream().Offset(v.Seq)
+			to = from + len(v.Payload)
+		}
+		return p.treat(pkt, f, from, to, Treated)
 	case Dropped:
 		f.Release()
 		p.trace(f, Dropped, p.out.Len())
@@ -259,17 +282,31 @@ func (p *Pipeline) more(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 	return p.treat(pkt, f, off, end, Again)
 }
 
+// ccsLen is the length of a change_cipher_spec record, which is too short to be
+// shown to us unless it has PSH.
+const ccsLen = 6
+
 // later takes data behind the hello: a second hello after HelloRetryRequest, or
 // the client's Finished, with which our part is over. Data that acknowledges
-// nothing new comes ahead of the answer, and then the hello may be sent again.
+// nothing new comes ahead of the answer, and then the hello may be sent again;
+// data behind a gap may be the end of a second hello.
 func (p *Pipeline) later(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
 	v := &p.view
 	answered := int32(v.Ack-f.State.ack) > 0
+	gap := f.Stream().Offset(v.Seq) - len(f.Stream().Bytes())
 	switch {
 	case answered && begins(v.Payload):
 		f.State = state{}
 		return p.first(pkt, f)
-	case !answered || tlshello.SkipCCS(v.Payload) == len(v.Payload):
+	case answered && tlshello.SkipCCS(v.Payload) == len(v.Payload):
+		// What follows may be sent again together with this.
+		f.State = state{phase: gathering, loose: true}
+		p.flows.Begin(f, v.Seq, v.Payload)
+		return engine.Accept, Early
+	case !answered || gap != 0 && gap != ccsLen:
+		if gap == 0 {
+			p.flows.Insert(f, v.Seq, v.Payload) // so that what comes behind it is known to
+		}
 		return engine.Accept, Early
 	}
 	p.trace(f, Finished, p.out.Len())
@@ -300,6 +337,7 @@ func (p *Pipeline) treat(pkt *engine.Packet, f *flow.Flow[state], from, to int, 
 		return engine.Accept, why
 	}
 	p.releaseBeyond(f, to)
+	p.out.Own()
 	p.plan.Emit(p.out, pkt.Meta, &p.env, from, to)
 	f.Release()
 	p.trace(f, why, before)

@@ -287,42 +287,6 @@ func TestEarlyData(t *testing.T) {
 	r.reads(both)
 }
 
-func TestRestDoesNotCome(t *testing.T) {
-	msg := hello(host, 1760, true)
-	r := newRig(t)
-	r.expect(engine.Drop, "held")(r.send(0, msg[:1000], 100))
-	r.wait(flow.Hold - 1)
-	if len(r.wire) != 0 {
-		t.Error("let go early")
-	}
-	sent := slices.Clone(r.wire)
-	r.wait(1)
-	if len(r.wire) != 1 || r.p.Counts()["late"] != 1 || len(sent) != 0 {
-		t.Fatalf("%d packets, counts %v", len(r.wire), r.p.Counts())
-	}
-	r.reads(msg[:1000]) // as it came
-	r.expect(engine.Accept|engine.Done, "finished")(r.send(1000, msg[1000:], 100))
-	r.reads(msg)
-}
-
-// With the name there, what is there is treated, so that the name stays hidden.
-func TestRestDoesNotComeNameThere(t *testing.T) {
-	msg := hello(host, 1760, false)
-	r := newRig(t)
-	r.expect(engine.Drop, "held")(r.send(0, msg[:1400], 100))
-	r.wait(flow.Hold)
-	if len(r.wire) != 2 || r.shown() {
-		t.Errorf("%d packets, name shown: %v", len(r.wire), r.shown())
-	}
-	r.expect(engine.Replace, "again")(r.send(0, msg[:1400], 100))
-	r.expect(engine.Accept, "early")(r.send(1400, msg[1400:], 100))
-	r.reads(msg)
-	if r.shown() {
-		t.Error("name shown")
-	}
-	r.expect(engine.Accept|engine.Done, "finished")(r.send(1760, []byte{23}, 200))
-}
-
 func TestRules(t *testing.T) {
 	split := strategy(t, "split(midsld)")
 	rules := []Rule{
@@ -436,7 +400,7 @@ func TestReload(t *testing.T) {
 func TestTrace(t *testing.T) {
 	r := newRig(t)
 	var events []Event
-	stop := r.p.Trace(&Tracer{Hosts: set(t, "blocked.example"), Each: func(e Event) { events = append(events, e) }})
+	stop, _ := r.p.Trace(&Tracer{Hosts: set(t, "blocked.example"), Each: func(e Event) { events = append(events, e) }})
 	msg := hello(host, 0, false)
 	r.send(0, msg, 100)
 	r.send(len(msg), []byte{23}, 200)

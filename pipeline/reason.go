@@ -1,6 +1,6 @@
 package pipeline
 
-// A Reason is why a packet got its verdict. Every packet has exactly one.
+// A Reason is why a packet got its verdict. Every packet that comes has one.
 type Reason uint8
 
 const (
@@ -9,9 +9,9 @@ const (
 	Reply                  // from the server: looked at, never changed
 	Empty                  // no data
 	NotTLS                 // data that begins no ClientHello
-	Held                   // part of a hello, kept until the rest comes
+	Held                   // part of a hello, kept until the rest comes, or sent again while it is
 	TooLong                // a hello beyond the bounds: let go as it came
-	Late                   // the rest of the hello did not come in time: let go
+	Late                   // was held, and the rest of the hello did not come in time
 	NoName                 // a hello without a host name
 	NoRule                 // no rule for the name
 	Passed                 // the rule says pass
@@ -20,9 +20,9 @@ const (
 	Again                  // the client sent it again, and the strategy was applied again
 	AsIs                   // the strategy leaves this hello as it is
 	Failed                 // the strategy could not be applied to this hello
-	Early                  // data ahead of the server's answer
+	Early                  // data that neither belongs to a hello known to us nor ends our part
 	Finished               // the first data after the answer: the kernel shows us no more
-	Evicted                // let go because newer connections needed the room
+	Evicted                // was held, and newer connections needed the room
 	reasons
 )
 
@@ -34,8 +34,8 @@ var names = [reasons]string{
 
 func (r Reason) String() string { return names[r] }
 
-// Counts returns how many packets each reason was given, by its name. Held
-// packets that are let go count once more, as too_long, late or evicted.
+// Counts returns how many packets each reason was given, by its name. A held
+// packet that is let go as it came counts once more, under the reason for that.
 func (p *Pipeline) Counts() map[string]uint64 {
 	m := make(map[string]uint64, reasons)
 	for r := range reasons {

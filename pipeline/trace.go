@@ -27,10 +27,10 @@ type Tracer struct {
 	Each  func(Event) // called on the packet path: it must not block
 }
 
-// Trace tells t from now on, in the place of an earlier tracer. stop ends it.
-func (p *Pipeline) Trace(t *Tracer) (stop func()) {
-	p.tracer.Store(t)
-	return func() { p.tracer.CompareAndSwap(t, nil) }
+// Trace tells t from now on. It reports false where another is being told. stop
+// ends it.
+func (p *Pipeline) Trace(t *Tracer) (stop func(), ok bool) {
+	return func() { p.tracer.CompareAndSwap(t, nil) }, p.tracer.CompareAndSwap(nil, t)
 }
 
 // trace tells the tracer, if there is one for f's host, of a verdict and of the

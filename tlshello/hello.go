@@ -128,6 +128,9 @@ func body(r *reader, h *Hello) Status {
 	if exts > r.left {
 		return NotHello
 	}
+	if exts == 0 {
+		return Complete
+	}
 	if !r.more() {
 		return partial(r)
 	}

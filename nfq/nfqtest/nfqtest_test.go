@@ -40,6 +40,8 @@ func (s *script) Tick(_ time.Time, out *engine.Batch) time.Duration {
 	return time.Minute
 }
 
+func (s *script) Drain(*engine.Batch) {}
+
 func start(t *testing.T) (*Queue, *script) {
 	q, s := New(), new(script)
 	if err := q.Start(); err != nil {
