@@ -83,8 +83,15 @@ func ask(path, method string, params any) (net.Conn, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (no socket %s)", ErrNotRunning, path)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reach b4d: %w", err)
+	var timeout interface{ Timeout() bool }
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("reach b4d: only root may: %w", err)
+	case errors.As(err, &timeout) && timeout.Timeout(): // its backlog is full
+		return nil, fmt.Errorf("reach b4d: it does not answer: %w", err)
+	default:
+		return nil, fmt.Errorf("%w (nobody serves socket %s)", ErrNotRunning, path)
 	}
 	err = conn.SetWriteDeadline(time.Now().Add(callLimit))
 	if err == nil {

@@ -69,6 +69,10 @@ func Listen(path string) (*Server, error) {
 	return s, nil
 }
 
+// Cleanup removes the socket of a daemon that died. None is no error; where one
+// lives the error wraps ErrRunning.
+func Cleanup(path string) error { return makeWay(path) }
+
 // makeWay removes a socket at path that nobody serves.
 func makeWay(path string) error {
 	info, err := os.Lstat(path)

@@ -87,7 +87,7 @@ func Plan(c Config) (*Ruleset, error) {
 func (c *Config) check() error {
 	m := c.Marks
 	switch {
-	case m.Injected == 0 || m.Done == 0 || m.Kill == 0:
+	case m.Injected == 0 || m.Done == 0:
 		return errors.New("no mark bits")
 	case c.Form != Native && c.Form != Xt:
 		return fmt.Errorf("queue form %v: want native or xt", c.Form)
@@ -158,7 +158,6 @@ func (c *Config) confirm() chain {
 	m := c.Marks
 	return chain{"confirm", &hook{postrouting, 102}, []rule{
 		{bits{metaMark, m.Done, true}, port{dport, c.TCP}, setBits{ctMark, m.Done}, clearBits{metaMark, m.Done}},
-		{bits{metaMark, m.Kill, true}, port{dport, c.TCP}, drop},
 	}}
 }
 

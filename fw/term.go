@@ -330,17 +330,11 @@ type verdict struct {
 	chain string // where a goto leads
 }
 
-var (
-	accept = verdict{kind: expr.VerdictAccept}
-	drop   = verdict{kind: expr.VerdictDrop}
-)
+var accept = verdict{kind: expr.VerdictAccept}
 
 func (v verdict) String() string {
-	switch v.kind {
-	case expr.VerdictAccept:
+	if v.kind == expr.VerdictAccept {
 		return "accept"
-	case expr.VerdictDrop:
-		return "drop"
 	}
 	return "goto " + v.chain
 }

@@ -14,8 +14,8 @@ const Base = 0x01000000
 type Set struct {
 	Injected uint32 // packet: sent by b4, leave it alone and untracked
 	Done     uint32 // packet and conntrack: the connection needs b4 no more
-	Kill     uint32 // packet: accepted for its conntrack entry's sake, drop it at 102
-	Steer    uint32 // packet: goes to the TUN
+	Hide     uint32 // packet: kept for hiding hellos from flow offload
+	Steer    uint32 // packet: kept for sending hellos to a TUN
 }
 
 // New returns the set whose four bits begin at base.
@@ -23,8 +23,8 @@ func New(base uint32) (Set, error) {
 	if base == 0 || base&(base-1) != 0 || base > 1<<28 {
 		return Set{}, fmt.Errorf("mark base %#x: want one bit, at most 0x10000000", base)
 	}
-	return Set{Steer: base, Kill: base << 1, Done: base << 2, Injected: base << 3}, nil
+	return Set{Steer: base, Hide: base << 1, Done: base << 2, Injected: base << 3}, nil
 }
 
 // Mask covers every bit of the set.
-func (s Set) Mask() uint32 { return s.Injected | s.Done | s.Kill | s.Steer }
+func (s Set) Mask() uint32 { return s.Injected | s.Done | s.Hide | s.Steer }

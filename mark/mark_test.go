@@ -14,7 +14,7 @@ func TestNew(t *testing.T) {
 		}
 	}
 	seen := uint32(0)
-	for _, bit := range []uint32{s.Injected, s.Done, s.Kill, s.Steer} {
+	for _, bit := range []uint32{s.Injected, s.Done, s.Hide, s.Steer} {
 		if bit == 0 || bit&(bit-1) != 0 || seen&bit != 0 {
 			t.Errorf("%#x is not a bit of its own", bit)
 		}

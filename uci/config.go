@@ -28,7 +28,7 @@ type Main struct {
 	IPv6     bool     // treat IPv6 too
 	Router   bool     // treat connections that the router itself opens too
 	Ports    []uint16 // TCP destination ports, none twice
-	QueueNum uint16   // number of the first NFQUEUE
+	QueueNum uint16   // number of the NFQUEUE
 	QueueLen int      // packets that the kernel holds for us at most
 	MaxFlows int      // connections remembered at most
 	Mark     uint32   // lowest of the four fwmark bits; one bit
