@@ -1,0 +1,41 @@
+// Package tun takes packets from a TUN device of its own, to which routes steer
+// them, and sends what becomes of them by another way.
+//
+// # Verdicts
+//
+// The kernel is rid of a packet once it is in the device's queue, so there is
+// nothing to settle: Accept sends the packet again as it came, Replace sends the
+// pieces, Drop sends nothing. All leave through Config.Send, marked and
+// untracked, by the device Config.Out. A TUN carries no mark and no device
+// number: one Engine serves one WAN.
+//
+// # Done
+//
+// With NFQUEUE a verdict's mark becomes the connection's. Here what is sent is
+// untracked, so its mark reaches no connection, and the packet that was read is
+// gone. What conntrack still knows is the tuple. Signal makes an ICMP error
+// about the packet, which the Sink writes to the device: conntrack looks the
+// quoted packet up, finds the connection by its translated addresses (so a
+// source NAT on the device costs nothing), and hangs it on the error. One rule
+// after that turns it into the connection's mark and drops it, before routing
+// and before any socket:
+//
+//	chain prerouting, priority -150:
+//	iifname "b4tun0" icmp type source-quench    ct mark set ct mark | DONE drop
+//	iifname "b4tun0" icmpv6 type packet-too-big ct mark set ct mark | DONE drop
+//
+// An ICMP error does not touch TCP's state machine, nor the counters, nor the
+// timeout. Without the rule it does no harm either: hosts ignore a source quench
+// (RFC 6633), and a packet too big for the largest MTU there is. It costs one write a
+// connection, needs no ctnetlink module and no set of tuples that would have to
+// guess the address before NAT; without it a connection's first 20 packets come
+// by, done or not.
+//
+// # Superpackets
+//
+// With offloads the kernel hands over what it would have cut and summed for the
+// wire: up to 64 KiB under one header. The Source cuts that into the wire's own
+// segments, because these are what a censor sees and what bounds the size of
+// ours. Only what Config.Whole names travels whole, and with Config.Back returns
+// whole, in one write.
+package tun

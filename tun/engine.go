@@ -1,0 +1,215 @@
+package tun
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"b4/engine"
+)
+
+// A Link is what an Engine needs of a Device. Package tuntest has a fake.
+type Link interface {
+	Read(wait time.Duration, h *Header, p []byte) (int, error)
+	Write(h Header, p []byte) error
+	Index() int32
+	Offloads() Offloads
+	SetMTU(n int) error
+	Close() error
+}
+
+// A Config says which device to make and what to do with what comes out of it.
+type Config struct {
+	Device DeviceConfig
+	Out    int32         // index of the WAN device that packets leave by; 0 leaves it to the routes. See SetOut
+	Send   engine.Sender // carries all that leaves; used by Run's goroutine only
+
+	// Signal shows a connection that is Done to conntrack: see the package's
+	// documentation for the rule it needs.
+	Signal bool
+
+	// Whole tells of a superpacket whether it reaches the Handler in one
+	// piece. It must not keep the bytes. Nil is never: what may be treated
+	// has to be seen as the wire's own segments.
+	Whole func(pkt []byte) bool
+
+	// Back gives accepted packets back to the kernel by the device, where
+	// they go on as if they had come from there, superpackets in one write.
+	// It is for a mode that takes all traffic: it needs forwarding from the
+	// device, and accept_local for the sources that are the router's own.
+	Back bool
+
+	// Report is given what went wrong. It must not block and may be called
+	// for every packet: the caller samples. Nil drops it.
+	Report func(error)
+
+	// Open makes the link; nil is Open(Device).
+	Open func() (Link, error)
+}
+
+// An Engine serves one TUN device. It implements engine.Engine.
+type Engine struct {
+	c     Config
+	n     counters
+	out   atomic.Int32
+	link  atomic.Pointer[Link] // nil before Start
+	serve sync.Mutex           // held by Run
+
+	mu     sync.Mutex // guards what follows; Close holds it until the device is gone
+	s      *stream    // nil before Start
+	closed bool
+}
+
+// counters are the live engine.Counters.
+type counters struct {
+	read, accepted, dropped, replaced, sent, sendFailed, lost atomic.Uint64
+}
+
+var (
+	errBusy       = errors.New("engine already runs")
+	errNotStarted = errors.New("engine is not started")
+)
+
+// New returns an engine for a device of its own. It makes nothing.
+func New(c Config) *Engine {
+	if c.Report == nil {
+		c.Report = func(error) {}
+	}
+	if c.Open == nil {
+		c.Open = func() (Link, error) {
+			d, err := Open(c.Device)
+			if err != nil {
+				return nil, err // and no Link that holds a nil
+			}
+			return d, nil
+		}
+	}
+	e := &Engine{c: c}
+	e.out.Store(c.Out)
+	return e
+}
+
+// Name is "tun".
+func (e *Engine) Name() string { return "tun" }
+
+// Supported opens the file that makes devices, and makes none. The error wraps
+// engine.ErrNotSupported where the kernel has no TUN.
+func (e *Engine) Supported() error { return supported() }
+
+// Start makes the device and brings it up. What is steered there from then on
+// waits in its queue for Run. After an error Start may be tried again; after
+// Close it is os.ErrClosed.
+func (e *Engine) Start() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return os.ErrClosed
+	case e.s != nil:
+		return engine.ErrStarted
+	}
+	l, err := e.c.Open()
+	if err != nil {
+		return err
+	}
+	e.s = newStream(e, l)
+	e.link.Store(&l)
+	return nil
+}
+
+// Run serves h until Close. Only one Run can be under way.
+func (e *Engine) Run(h engine.Handler) error {
+	s, err := e.enter()
+	if s == nil {
+		return err
+	}
+	defer e.serve.Unlock()
+	return engine.Run(s, h, s, e.c.Report)
+}
+
+// enter takes the stream for Run. It is nil with a nil error after Close.
+func (e *Engine) enter() (*stream, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return nil, nil
+	case e.s == nil:
+		return nil, errNotStarted
+	case !e.serve.TryLock():
+		return nil, errBusy
+	}
+	return e.s, nil
+}
+
+// Close ends Run and removes the device with all that waits in it. It returns
+// after Run has, so a Handler must not call it.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.closed = true
+	if e.s == nil {
+		return nil
+	}
+	err := e.s.link.Close()
+	e.serve.Lock() // until Run has returned
+	defer e.serve.Unlock()
+	return err
+}
+
+// SetOut changes the device that packets leave by from now on.
+func (e *Engine) SetOut(index int32) { e.out.Store(index) }
+
+// SetMTU changes the device's MTU to WAN's.
+func (e *Engine) SetMTU(n int) error {
+	l := e.link.Load()
+	if l == nil {
+		return errNotStarted
+	}
+	return (*l).SetMTU(n)
+}
+
+// Index is the device's number; zero before Start.
+func (e *Engine) Index() int32 {
+	if l := e.link.Load(); l != nil {
+		return (*l).Index()
+	}
+	return 0
+}
+
+// Offloads are those of the device; none before Start.
+func (e *Engine) Offloads() Offloads {
+	if l := e.link.Load(); l != nil {
+		return (*l).Offloads()
+	}
+	return 0
+}
+
+// Capabilities are zero before Start. A full device drops what comes: it never
+// fails open.
+func (e *Engine) Capabilities() engine.Capabilities {
+	if e.link.Load() == nil {
+		return engine.Capabilities{}
+	}
+	return engine.Capabilities{GSO: e.c.Whole != nil && e.Offloads()&(TCP4|TCP6) != 0, Buffer: readBuffer}
+}
+
+// Counters may be read at any time. Read counts segments where a superpacket was
+// cut. Lost counts what the kernel handed over in a shape that could not be sent
+// on; what found the device's queue full, only the device's own statistics know.
+func (e *Engine) Counters() engine.Counters {
+	return engine.Counters{
+		Read:       e.n.read.Load(),
+		Accepted:   e.n.accepted.Load(),
+		Dropped:    e.n.dropped.Load(),
+		Replaced:   e.n.replaced.Load(),
+		Sent:       e.n.sent.Load(),
+		SendFailed: e.n.sendFailed.Load(),
+		Lost:       e.n.lost.Load(),
+	}
+}

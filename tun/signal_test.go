@@ -1,0 +1,258 @@
+package tun
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"b4/engine"
+	"b4/packet"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+const testDone = 1 << 26
+
+// The WAN addresses that test packets get on their way into the device.
+var nat4, nat6 = netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("2001:db8:9::9")
+
+// rules steer all that is not done to the device, translated, and turn signals
+// into conntrack's mark, as package fw does. What is done does not get there.
+func rules(t *testing.T, signals bool) {
+	c, err := nftables.New()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "b4test"})
+	chain := func(name string, typ nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
+		return c.AddChain(&nftables.Chain{Table: table, Name: name, Type: typ, Hooknum: hook, Priority: &priority})
+	}
+	rule := func(c *nftables.Conn, chain *nftables.Chain, e ...expr.Any) {
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: e})
+	}
+	device := func(key expr.MetaKey) []expr.Any {
+		name := make([]byte, 16)
+		copy(name, "b4tun0")
+		return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Register: 1, Data: name}}
+	}
+	family := func(v byte) []expr.Any {
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, &expr.Cmp{Register: 1, Data: []byte{v}}}
+	}
+	done, zero := binaryutil.NativeEndian.PutUint32(testDone), make([]byte, 4)
+	out := chain("out", nftables.ChainTypeFilter, nftables.ChainHookOutput, -100)
+	rule(c, out, append(device(expr.MetaKeyOIFNAME),
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: done, Xor: zero},
+		&expr.Cmp{Register: 1, Data: done},
+		&expr.Verdict{Kind: expr.VerdictDrop})...)
+	snat := chain("snat", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 99)
+	for fam, a := range map[byte]netip.Addr{unix.NFPROTO_IPV4: nat4, unix.NFPROTO_IPV6: nat6} {
+		rule(c, snat, append(append(device(expr.MetaKeyOIFNAME), family(fam)...),
+			&expr.Immediate{Register: 1, Data: a.AsSlice()},
+			&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(fam), RegAddrMin: 1})...)
+	}
+	if signals {
+		in := chain("signals", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -150)
+		for fam, typ := range map[byte]byte{unix.NFPROTO_IPV4: SignalICMP, unix.NFPROTO_IPV6: SignalICMPv6} {
+			rule(c, in, append(append(device(expr.MetaKeyIIFNAME), family(fam)...),
+				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Len: 1},
+				&expr.Cmp{Register: 1, Data: []byte{typ}},
+				&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
+				&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(^uint32(testDone)), Xor: done},
+				&expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},
+				&expr.Verdict{Kind: expr.VerdictDrop})...)
+		}
+	}
+	if err := c.Flush(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A record collects the payloads of UDP, and the ports of TCP, packets that
+// came to an engine.
+type record struct {
+	mu   sync.Mutex
+	seen []string
+	from []netip.Addr
+}
+
+func (r *record) judge(p *engine.Packet, _ *engine.Batch) engine.Verdict {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var v packet.View
+	if !v.Decode(p.Bytes) {
+		return engine.Accept
+	}
+	r.seen, r.from = append(r.seen, string(v.Payload)), append(r.from, v.Src.Addr())
+	if string(v.Payload) == "go on" {
+		return engine.Accept
+	}
+	return engine.Accept | engine.Done
+}
+
+func (r *record) got() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.seen)
+}
+
+// serve runs an engine in a namespace until the test ends.
+func serve(t *testing.T, s space, c Config, h engine.Handler) *Engine {
+	t.Helper()
+	c.Device = DeviceConfig{Name: "b4tun0", Addrs: []netip.Prefix{net4, net6}}
+	c.Report = func(err error) { t.Error(err) }
+	e := New(c)
+	var err error
+	s.do(func() { err = e.Start() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := make(chan error, 1)
+	go func() { end <- e.Run(h) }()
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-end; err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+// After Done no packet of the connection comes to the device, though source NAT
+// has changed its address on the way in; before it, and of others, they do.
+func TestKernelSignal(t *testing.T) {
+	s := newSpace(t)
+	var r record
+	var sent int
+	serve(t, s, Config{Signal: true, Send: sender(func(engine.Out) error { sent++; return nil })}, judge(r.judge))
+	s.do(func() { rules(t, true) })
+	var want []string
+	for _, far := range []netip.Addr{far4, far6} {
+		a, b := udpTo(t, s, far, 443), udpTo(t, s, far, 443)
+		for _, w := range []struct {
+			c     *net.UDPConn
+			words string
+		}{{a, "go on"}, {a, "done"}, {b, "another"}} {
+			w.c.Write([]byte(w.words))
+			want = append(want, w.words)
+			eventually(t, "packets come", func() bool { return slices.Equal(r.got(), want) })
+		}
+		time.Sleep(5 * time.Millisecond) // the signal follows the verdict
+		for range 3 {
+			if _, err := a.Write([]byte("silence")); err != nil && err.(*net.OpError).Err.(*os.SyscallError).Err != unix.EPERM {
+				t.Errorf("%v: write: %v", far, err) // EPERM is the dropping rule's
+			}
+			b.Write([]byte("silence"))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if got := r.got(); !slices.Equal(got, want) {
+		t.Errorf("came %q, want %q", got, want)
+	}
+	for _, a := range r.from {
+		if a != nat4 && a != nat6 {
+			t.Errorf("came from %v", a)
+		}
+	}
+}
+
+// The same for TCP: a SYN whose connection is done is not seen again.
+func TestKernelSignalTCP(t *testing.T) {
+	for _, signals := range []bool{false, true} {
+		s := newSpace(t)
+		var r record
+		serve(t, s, Config{Signal: true, Send: sender(func(engine.Out) error { return nil })}, judge(r.judge))
+		s.do(func() { rules(t, signals) })
+		ends := make(chan error, 2)
+		for _, far := range []netip.Addr{far4, far6} {
+			go s.do(func() {
+				fd, err := dialTCP(far)
+				if err != nil {
+					t.Error(err)
+				}
+				time.AfterFunc(1500*time.Millisecond, func() { // the SYN is sent again after a second
+					soerr, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+					if err != nil || soerr != 0 {
+						t.Errorf("%v: signal has harmed the socket: %v, %v", far, unix.Errno(soerr), err)
+					}
+					ends <- unix.Close(fd)
+				})
+			})
+		}
+		for range 2 {
+			if err := <-ends; err != nil {
+				t.Error(err)
+			}
+		}
+		want := 4
+		if signals {
+			want = 2
+		}
+		if got := r.got(); len(got) != want {
+			t.Errorf("rule %v: %d SYNs, want %d", signals, len(got), want)
+		}
+	}
+}
+
+// dialTCP begins to connect.
+func dialTCP(to netip.Addr) (int, error) {
+	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: 443, Addr: [4]byte(to.AsSlice()[:4])})
+	if to.Is6() {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: 443, Addr: to.As16()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Connect(fd, sa); err != unix.EINPROGRESS {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func TestSignal(t *testing.T) {
+	for _, ip := range []string{"v4", "v6"} {
+		for _, proto := range []uint8{packet.TCP, packet.UDP} {
+			b := sample(ip, proto, 100)
+			sig := Signal(make([]byte, maxSignal), b)
+			var v, quoted packet.View
+			if !v.Decode(sig) || !packet.ChecksumOK(sig) {
+				t.Fatalf("%s: %x", ip, sig)
+			}
+			quoted.Decode(b)
+			if v.Src.Addr() != quoted.Dst.Addr() || v.Dst.Addr() != quoted.Src.Addr() ||
+				binary.BigEndian.Uint16(v.Payload[quoted.IPLen:]) != quoted.Src.Port() {
+				t.Errorf("%s: %+v", ip, v)
+			}
+		}
+		frag := sample(ip, packet.ICMP, 100)
+		if Signal(make([]byte, maxSignal), frag) != nil || Signal(make([]byte, maxSignal), frag[:30]) != nil {
+			t.Error("a signal about a packet without ports")
+		}
+	}
+	long := extend(sample("v6", packet.TCP, 0), 1200)
+	if Signal(make([]byte, maxSignal), long) != nil {
+		t.Error("a signal longer than a link carries")
+	}
+}
