@@ -1,0 +1,238 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"b4/rtnl"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Conn changes the routes of the network namespace it was opened in. Its
+// methods may be called from any goroutine.
+type Conn struct {
+	mu    sync.Mutex
+	c     *rtnl.Conn                                 // nil once closed
+	do    func(typ, flags uint16, body []byte) error // c.Do, or a test's
+	addrs []Addr                                     // that we have added: the kernel keeps no record of whose they are
+}
+
+// Open connects to the kernel and changes nothing.
+func Open() (*Conn, error) {
+	c, err := rtnl.Dial()
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{c: c, do: c.Do}, nil
+}
+
+// Watch subscribes to what the kernel says of devices, addresses, default
+// routes and rules of the calling thread's network namespace: whenever it
+// tells, take [Conn.Links], [Plan] and [Conn.Reconcile] again. Our own changes
+// are told too; what they lead to changes nothing any more. It tells whatever
+// netif's Watch does.
+func Watch() (*rtnl.Watcher, error) {
+	return rtnl.Watch(rtnl.Links | rtnl.Addrs | rtnl.Routes | rtnl.Rules)
+}
+
+// Links takes a snapshot.
+func (c *Conn) Links() (Links, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.c == nil {
+		return Links{}, os.ErrClosed
+	}
+	return readLinks(c.c)
+}
+
+// Reconcile adds what want has and the kernel has not, and then removes what is
+// ours and not in want: routes and rules by their [Protocol], addresses that
+// this Conn has added. nil removes everything. It may be called again and
+// again; where nothing is to be changed, nothing is.
+//
+// A family stands whole or as it was: if something of it is refused, what this
+// call had added to it is taken back, and what stood there before is left. The
+// other family and the removals go on. The error joins all refusals.
+func (c *Conn) Reconcile(want *State) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.c == nil {
+		return os.ErrClosed
+	}
+	if err := c.reconcile(want); err != nil {
+		return fmt.Errorf("reconcile routes: %w", err)
+	}
+	return nil
+}
+
+func (c *Conn) reconcile(want *State) error {
+	l, err := readLinks(c.c)
+	if err != nil {
+		return err
+	}
+	var wanted []family
+	if want != nil {
+		wanted = want.families
+	}
+	var errs []error
+	var refused [2]bool // by family, IPv4 first
+	for _, f := range wanted {
+		if err := c.raise(f, l); err != nil {
+			errs = append(errs, err)
+			refused[index(f.v6())] = true
+		}
+	}
+	return errors.Join(append(errs, c.remove(wanted, refused, l))...)
+}
+
+func index(v6 bool) int {
+	if v6 {
+		return 1
+	}
+	return 0
+}
+
+// raise adds what is missing of f: the rule last, for without the route it
+// leads nowhere. On an error it takes back what it has added.
+func (c *Conn) raise(f family, l Links) error {
+	var undo []func() error
+	fail := func(err error) error {
+		errs := []error{err}
+		for _, back := range slices.Backward(undo) {
+			errs = append(errs, back())
+		}
+		return errors.Join(errs...)
+	}
+	if a := f.addr; a.Prefix.IsValid() && !slices.ContainsFunc(l.Addrs, a.same) {
+		if err := c.do(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, a.body()); err != nil {
+			return fmt.Errorf("add address %v to %s: %w", a.Prefix, l.name(a.Index), root(err))
+		}
+		c.addrs = append(c.addrs, a)
+		undo = append(undo, func() error { return c.removeAddr(a, l) })
+	}
+	if r := f.route; !slices.ContainsFunc(l.Routes, r.same) {
+		// Append, for a route by another device of ours may hold the place.
+		if err := c.do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, r.body()); err != nil {
+			return fail(fmt.Errorf("add route %s: %w", r.text(l), root(err)))
+		}
+		undo = append(undo, func() error { return c.removeRoute(r, l) })
+	}
+	if r := f.rule; !slices.ContainsFunc(l.Rules, r.same) {
+		if err := c.do(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, r.body()); err != nil {
+			return fail(fmt.Errorf("add rule %v: %w", r, noPolicy(root(err))))
+		}
+	}
+	return nil
+}
+
+// remove takes away what is ours in l and not wanted, in the reverse order.
+func (c *Conn) remove(wanted []family, keep [2]bool, l Links) error {
+	var errs []error
+	for _, r := range l.Rules {
+		stays := slices.ContainsFunc(wanted, func(f family) bool { return f.rule.same(r) })
+		if r.Protocol == Protocol && !stays && !keep[index(r.V6)] {
+			errs = append(errs, c.removeRule(r, l))
+		}
+	}
+	for _, r := range l.Routes {
+		stays := slices.ContainsFunc(wanted, func(f family) bool { return f.route.same(r) })
+		if r.Protocol == Protocol && !stays && !keep[index(r.V6())] {
+			errs = append(errs, c.removeRoute(r, l))
+		}
+	}
+	for _, a := range slices.Clone(c.addrs) {
+		stays := slices.ContainsFunc(wanted, func(f family) bool { return f.addr.same(a) })
+		if !stays && !keep[index(a.Prefix.Addr().Is6())] {
+			errs = append(errs, c.removeAddr(a, l))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeRule removes r, which is in l. The kernel removes the first rule that
+// agrees in whatever the request names, the protocol not being asked for
+// (rule_find in net/core/fib_rules.c). So nothing is done where the first such
+// rule is another's. One that comes meanwhile stands behind ours.
+func (c *Conn) removeRule(r Rule, l Links) error {
+	first := slices.IndexFunc(l.Rules, func(o Rule) bool {
+		return o.V6 == r.V6 && o.Pref == r.Pref && o.Action == r.Action && o.Table == r.Table && o.Mark == r.Mark && o.Mask == r.Mask
+	})
+	if o := l.Rules[first]; o.Protocol != Protocol {
+		return fmt.Errorf("remove rule %v: the kernel would remove %v, %w: remove that one first", r, o, ErrTaken)
+	}
+	if err := c.do(unix.RTM_DELRULE, 0, r.body()); err != nil && !gone(err) {
+		return fmt.Errorf("remove rule %v: %w", r, root(err))
+	}
+	return nil
+}
+
+// removeRoute removes r, and no route of another protocol: the kernel asks for
+// that (fib_table_delete, ip6_route_del).
+func (c *Conn) removeRoute(r Route, l Links) error {
+	if err := c.do(unix.RTM_DELROUTE, 0, r.body()); err != nil && !gone(err) {
+		return fmt.Errorf("remove route %s: %w", r.text(l), root(err))
+	}
+	return nil
+}
+
+func (c *Conn) removeAddr(a Addr, l Links) error {
+	if err := c.do(unix.RTM_DELADDR, 0, a.body()); err != nil && !gone(err) {
+		return fmt.Errorf("remove address %v from %s: %w", a.Prefix, l.name(a.Index), root(err))
+	}
+	c.addrs = slices.DeleteFunc(c.addrs, a.same)
+	return nil
+}
+
+// gone tells that there was nothing to remove: no such rule, route or address,
+// or its device went away.
+func gone(err error) bool {
+	for _, e := range []error{unix.ENOENT, unix.ESRCH, unix.EADDRNOTAVAIL, unix.ENODEV} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func root(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: b4d needs CAP_NET_ADMIN, run it as root", err)
+	}
+	return err
+}
+
+// noPolicy says what the kernel lacks where it knows no rules, of one family or
+// of any.
+func noPolicy(err error) error {
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
+		return fmt.Errorf("%w: this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES), use the NFQUEUE engine", err)
+	}
+	return err
+}
+
+// Close ends the connection. It changes nothing: what stands goes on to lead
+// packets into the TUN until that is closed, and the rules stay after that.
+// [Conn.Reconcile] with nil removes everything first. Close is idempotent.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.c == nil {
+		return nil
+	}
+	err := c.c.Close()
+	c.c = nil
+	return err
+}
+
+// Cleanup removes every route and rule of ours, whoever left them.
+func Cleanup() error {
+	c, err := Open()
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Reconcile(nil), c.Close())
+}
