@@ -21,32 +21,41 @@ const maxListLine = 4096
 // settings is a configuration ready to be put in force: everything in it has
 // been checked, and nothing has touched the kernel.
 type settings struct {
-	conf     uci.Config
-	warnings []uci.Warning
-	marks    mark.Set
-	pipe     *pipeline.Config
-	need     desync.Need // of all strategies that rules use
+	file  string // where conf is from
+	conf  uci.Config
+	marks mark.Set
+	pipe  *pipeline.Config
+	need  desync.Need // of all strategies that rules use
 }
 
 // load reads and checks everything there is to check without the kernel. The
-// error has a line for each thing that is wrong.
-func load(path string, overrides []string) (*settings, error) {
+// error has a line for each thing that is wrong; warnings come in any case.
+func load(path string, overrides []string) (*settings, []uci.Warning, error) {
 	conf, warnings, err := uci.Load(path, overrides...)
 	if err != nil {
-		return nil, err
+		return nil, warnings, err
 	}
-	s := &settings{conf: conf, warnings: warnings, pipe: &pipeline.Config{}}
+	s, err := build(path, conf)
+	return s, append(warnings, unused(&conf)...), err
+}
+
+// build checks what package uci cannot know about.
+func build(path string, conf uci.Config) (s *settings, err error) {
+	if path == "" {
+		path = uci.DefaultPath
+	}
+	s = &settings{file: path, conf: conf, pipe: &pipeline.Config{}}
 	if s.marks, err = mark.New(conf.Main.Mark); err != nil {
-		return nil, &uci.Error{At: conf.Place("main.mark"), Text: "main.mark: " + err.Error()}
+		return nil, s.wrong("main.mark", err)
 	}
 	var errs []error
 	if conf.Main.Engine == "tun" {
-		errs = append(errs, &uci.Error{At: conf.Place("main.engine"), Text: "main.engine: this version has engine nfqueue only: write auto or nfqueue"})
+		errs = append(errs, s.wrong("main.engine", errors.New("this version has engine nfqueue only: write auto or nfqueue")))
 	}
-	strategies, err := parseStrategies(&conf)
+	strategies, err := s.parseStrategies()
 	errs = append(errs, err)
 	for _, r := range conf.Rules {
-		rule, err := buildRule(&conf, r, strategies)
+		rule, err := s.buildRule(r, strategies)
 		errs = append(errs, err)
 		s.pipe.Rules = append(s.pipe.Rules, rule)
 		if rule.Action == pipeline.Desync && rule.TLS != nil {
@@ -59,26 +68,47 @@ func load(path string, overrides []string) (*settings, error) {
 	return s, nil
 }
 
-// parseStrategies reads the TLS text of every strategy; an empty one is nil.
-func parseStrategies(conf *uci.Config) (map[string]*desync.Strategy, error) {
-	m := make(map[string]*desync.Strategy, len(conf.Strategies))
-	var errs []error
+// wrong is an error at the place of an option, or of the whole file where the
+// option is not set.
+func (s *settings) wrong(option string, err error) error {
+	at := s.conf.Place(option)
+	if at == (uci.Place{}) {
+		at.File = s.file
+	}
+	return &uci.Error{At: at, Text: option + ": " + err.Error()}
+}
+
+// unused warns of texts that this version does nothing with.
+func unused(conf *uci.Config) (list []uci.Warning) {
 	for _, st := range conf.Strategies {
+		for _, o := range []struct{ name, text string }{{"quic", st.QUIC}, {"http", st.HTTP}} {
+			if option := "strategy." + st.Name + "." + o.name; o.text != "" {
+				list = append(list, uci.Warning{At: conf.Place(option), Text: option + ": this version treats TLS only and leaves this alone"})
+			}
+		}
+	}
+	return list
+}
+
+// parseStrategies reads the TLS text of every strategy; an empty one is nil.
+func (s *settings) parseStrategies() (map[string]*desync.Strategy, error) {
+	m := make(map[string]*desync.Strategy, len(s.conf.Strategies))
+	var errs []error
+	for _, st := range s.conf.Strategies {
 		if st.TLS == "" {
 			continue
 		}
-		s, err := desync.Parse(st.TLS)
+		parsed, err := desync.Parse(st.TLS)
 		if err != nil {
-			option := "strategy." + st.Name + ".tls"
-			errs = append(errs, &uci.Error{At: conf.Place(option), Text: option + ": " + err.Error()})
+			errs = append(errs, s.wrong("strategy."+st.Name+".tls", err))
 			continue
 		}
-		m[st.Name] = s
+		m[st.Name] = parsed
 	}
 	return m, errors.Join(errs...)
 }
 
-func buildRule(conf *uci.Config, r uci.Rule, strategies map[string]*desync.Strategy) (pipeline.Rule, error) {
+func (s *settings) buildRule(r uci.Rule, strategies map[string]*desync.Strategy) (pipeline.Rule, error) {
 	rule := pipeline.Rule{Name: r.Name, Strategy: r.Strategy, TLS: strategies[r.Strategy]}
 	switch r.Action {
 	case "pass":
@@ -89,27 +119,26 @@ func buildRule(conf *uci.Config, r uci.Rule, strategies map[string]*desync.Strat
 	var errs []error
 	if len(r.Domain)+len(r.DomainFile) > 0 {
 		var b match.Builder
-		errs = append(errs, addNames(&b, conf, "rule."+r.Name+".domain", r.Domain))
+		errs = append(errs, s.addNames(&b, "rule."+r.Name+".domain", r.Domain))
 		for _, file := range r.DomainFile {
 			if err := addFile(&b, file); err != nil {
-				option := "rule." + r.Name + ".domain_file"
-				errs = append(errs, &uci.Error{At: conf.Place(option), Text: option + ": " + err.Error()})
+				errs = append(errs, s.wrong("rule."+r.Name+".domain_file", err))
 			}
 		}
 		rule.Domains = b.Set()
 	}
 	if len(r.Not) > 0 {
 		var b match.Builder
-		errs = append(errs, addNames(&b, conf, "rule."+r.Name+".not", r.Not))
+		errs = append(errs, s.addNames(&b, "rule."+r.Name+".not", r.Not))
 		rule.Not = b.Set()
 	}
 	return rule, errors.Join(errs...)
 }
 
-func addNames(b *match.Builder, conf *uci.Config, option string, names []string) error {
+func (s *settings) addNames(b *match.Builder, option string, names []string) error {
 	for _, n := range names {
 		if err := b.Add(n); err != nil {
-			return &uci.Error{At: conf.Place(option), Text: option + ": " + err.Error()}
+			return s.wrong(option, err)
 		}
 	}
 	return nil

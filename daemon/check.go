@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 
-	"b4/engine"
+	"b4/control"
 	"b4/fw"
-	"b4/uci"
+	"b4/nfq"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,12 +18,12 @@ import (
 func Check(o Options, w io.Writer) error { return check(linux{}, o, w) }
 
 func check(k kernel, o Options, w io.Writer) error {
-	s, err := load(o.Config, o.Overrides)
+	s, warnings, err := load(o.Config, o.Overrides)
+	for _, warning := range warnings {
+		fmt.Fprintf(w, "warning: %s\n", warning)
+	}
 	if err != nil {
 		return err
-	}
-	for _, warning := range s.warnings {
-		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
 	writeRules(w, s)
 	return errors.Join(checkWAN(k, s, w), checkKernel(k, s, w))
@@ -52,13 +52,13 @@ func writeRules(w io.Writer, s *settings) {
 func checkWAN(k kernel, s *settings, w io.Writer) error {
 	wan, err := k.resolve(s.conf.Main.WAN)
 	if err == nil && len(wan.Devices()) == 0 {
-		err = errors.New("no interface holds a default route")
+		err = errors.New("no interface holds a default route: bring the uplink up, or name it with list wan")
 		if len(wan.Down) > 0 {
-			err = fmt.Errorf("%s", wan)
+			err = fmt.Errorf("%s: bring it up", wan)
 		}
 	}
 	if err != nil {
-		return &uci.Error{At: s.conf.Place("main.wan"), Text: "main.wan: " + err.Error()}
+		return s.wrong("main.wan", err)
 	}
 	fmt.Fprintf(w, "wan: %s\n", wan)
 	return nil
@@ -68,17 +68,17 @@ func checkWAN(k kernel, s *settings, w io.Writer) error {
 // they are the rules for one that has everything.
 func checkKernel(k kernel, s *settings, w io.Writer) error {
 	features, err := k.probe()
+	if err == nil {
+		err = k.newEngine(nfq.Config{}).Supported()
+	}
 	switch {
 	case errors.Is(err, unix.EPERM):
 		fmt.Fprintln(w, "engine: nfqueue; whether this kernel has it only root may ask (CAP_NET_ADMIN)")
 		features = fw.Features{Owner: true, Queue: fw.Native}
 	case err != nil:
-		return fmt.Errorf("ask the kernel for nftables: %w", err)
+		return s.wrong("main.engine", err)
 	case features.Queue == fw.None:
-		return &uci.Error{
-			At:   s.conf.Place("main.engine"),
-			Text: fmt.Sprintf("main.engine: nfqueue: %v: install %s", engine.ErrNotSupported, features.Missing),
-		}
+		return s.wrong("main.engine", missing(features))
 	default:
 		fmt.Fprintf(w, "engine: nfqueue (%s queue)\n", features.Queue)
 	}
@@ -91,4 +91,4 @@ func checkKernel(k kernel, s *settings, w io.Writer) error {
 }
 
 // Cleanup removes whatever an earlier b4d could not remove itself.
-func Cleanup() error { return fw.Cleanup() }
+func Cleanup(socket string) error { return errors.Join(control.Cleanup(socket), fw.Cleanup()) }

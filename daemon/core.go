@@ -12,6 +12,8 @@ import (
 	"b4/fw"
 	"b4/nfq"
 	"b4/pipeline"
+
+	"golang.org/x/sys/unix"
 )
 
 // A core is what treats packets: table, raw sockets, engine and pipeline. It
@@ -71,7 +73,12 @@ func startCore(k kernel, s *settings, devices []string, log *slog.Logger) (_ *co
 	if err := c.apply(devices); err != nil {
 		return nil, err
 	}
-	c.undo.add(func() error { return c.watch(nil) }) // no new packets while the queue empties
+	c.undo.add(func() error { // no new packets while the queue empties
+		if err := c.watch(nil); !errors.Is(err, unix.ENOENT) { // gone is as good
+			return err
+		}
+		return nil
+	})
 	return c, nil
 }
 
@@ -82,9 +89,14 @@ func rules(k kernel, s *settings) (*fw.Ruleset, error) {
 		return nil, fmt.Errorf("ask the kernel for nftables: %w", err)
 	}
 	if features.Queue == fw.None {
-		return nil, fmt.Errorf("engine nfqueue: %w: install %s", engine.ErrNotSupported, features.Missing)
+		return nil, missing(features)
 	}
 	return s.plan(features)
+}
+
+// missing says what to install where the rules cannot queue.
+func missing(f fw.Features) error {
+	return fmt.Errorf("engine nfqueue: %w: install %s", engine.ErrNotSupported, f.Missing)
 }
 
 func (c *core) tab() table { return *c.table.Load() }
@@ -119,9 +131,17 @@ func (c *core) watch(devices []string) error {
 	return nil
 }
 
-// heal makes the table anew after another program deleted it.
-func (c *core) heal() error {
-	return errors.Join(c.tab().Close(), c.takeTable(), c.apply(c.watched))
+// remake makes the table anew, for the given devices. After an error it is
+// closed, so that whatever is next asked of it fails.
+func (c *core) remake(devices []string) error {
+	closed := c.tab().Close()
+	if err := c.takeTable(); err != nil {
+		return errors.Join(closed, err)
+	}
+	if err := c.apply(devices); err != nil {
+		return errors.Join(closed, err, c.tab().Close())
+	}
+	return closed
 }
 
 // stopEngine ends the packet loop. Packets that wait go on untouched.
@@ -162,7 +182,7 @@ type loop struct {
 func (l *loop) Tick(now time.Time, out *engine.Batch) time.Duration {
 	wait := l.Pipeline.Tick(now, out)
 	if !now.Before(l.refresh) {
-		l.refresh = now.Add(fw.RefreshEvery)
+		l.refresh = now.Add(l.core.kernel.refreshEvery())
 		if l.core.tab().Refresh() != nil {
 			select {
 			case l.core.lost <- struct{}{}:
@@ -185,7 +205,7 @@ type sampler struct {
 func (s *sampler) report(err error) {
 	s.n++
 	if now := time.Now(); now.After(s.next) {
-		s.log.Warn("packet went on untouched", "why", err, "times", s.n)
+		s.log.Warn("engine", "why", err, "times", s.n)
 		s.n, s.next = 0, now.Add(s.every)
 	}
 }

@@ -34,6 +34,7 @@ type Daemon struct {
 	core    *core // nil while disabled
 	wan     netif.WAN
 	wanErr  error
+	coreErr error     // why the core is not as wanted
 	paused  time.Time // until then; zero is not
 	refused error     // why the last reload was
 }
@@ -48,11 +49,11 @@ func New(o Options) *Daemon {
 func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) (err error) {
 	var u undo
 	defer func() { err = errors.Join(err, u.run()) }()
-	set, err := load(d.opts.Config, d.opts.Overrides)
+	set, warnings, err := load(d.opts.Config, d.opts.Overrides)
 	if err != nil {
 		return err
 	}
-	d.adopt(set)
+	d.adopt(set, warnings)
 	server, err := control.Listen(set.conf.Main.Socket)
 	if err != nil {
 		return err
@@ -62,8 +63,8 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) (err error) {
 	if err != nil {
 		return err
 	}
-	changed, watching := follow(watch)
-	u.add(func() error { return errors.Join(watch.Close(), <-watching) })
+	changed := follow(watch)
+	u.add(func() error { return errors.Join(watch.Close(), <-changed.ended) })
 
 	d.resolve()
 	u.add(d.stopCore)
@@ -71,10 +72,8 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) (err error) {
 		if d.core, err = startCore(d.kernel, set, d.watched(), d.log); err != nil {
 			return err
 		}
-		d.log.Info("started", "version", d.opts.Version, "engine", d.core.engine.Name(), "wan", d.wan.String())
-	} else {
-		d.log.Info("off: set main.enabled to 1 and reload")
 	}
+	d.log.Info("started", "version", d.opts.Version, "state", d.state())
 	d.methods(server)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve() }()
@@ -82,24 +81,27 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) (err error) {
 	return d.serve(ctx, reload, changed)
 }
 
-// follow turns a watcher's news into a channel. The second one gives the error
-// that ended it, nil after Close.
-func follow(w watcher) (<-chan struct{}, <-chan error) {
-	changed, ended := make(chan struct{}, 1), make(chan error, 1)
+// news tells of what a watcher has seen.
+type news struct {
+	some  chan struct{}
+	ended chan error // why it ended, for the main loop; then nil, for who closes it
+}
+
+// follow turns a watcher's news into channels.
+func follow(w watcher) news {
+	n := news{make(chan struct{}, 1), make(chan error, 2)}
 	go func() {
-		for {
-			switch err := w.Wait(0); {
-			case errors.Is(err, os.ErrClosed):
-				ended <- nil
-				return
-			case err != nil:
-				ended <- err
-				return
-			}
-			notify(changed)
+		err := w.Wait(0)
+		for ; err == nil; err = w.Wait(0) {
+			notify(n.some)
 		}
+		if errors.Is(err, os.ErrClosed) {
+			err = nil
+		}
+		n.ended <- err // one for the main loop,
+		n.ended <- nil // and one for who closes
 	}()
-	return changed, ended
+	return n
 }
 
 // notify sends unless a message waits already.
@@ -111,7 +113,7 @@ func notify(c chan<- struct{}) {
 }
 
 // serve is the daemon's main loop.
-func (d *Daemon) serve(ctx context.Context, reload, changed <-chan struct{}) error {
+func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news) error {
 	for {
 		var ended, lost <-chan struct{}
 		if d.core != nil {
@@ -126,9 +128,11 @@ func (d *Daemon) serve(ctx context.Context, reload, changed <-chan struct{}) err
 		case <-lost:
 			d.heal()
 		case <-ended:
-			return fmt.Errorf("engine %s ended: %w", d.core.engine.Name(), d.core.err)
-		case <-changed:
+			return errors.Join(fmt.Errorf("engine %s has ended", d.core.engine.Name()), d.core.err)
+		case <-changed.some:
 			d.align()
+		case err := <-changed.ended:
+			return fmt.Errorf("watch for changes of wan: %w", err)
 		case <-d.poke:
 			d.align()
 		case <-timer:
@@ -138,30 +142,36 @@ func (d *Daemon) serve(ctx context.Context, reload, changed <-chan struct{}) err
 }
 
 // timer fires when there is something to look at again though nothing tells: an
-// interface that netifd is bringing up, a netifd that did not answer, or the end
-// of a pause.
+// interface that netifd is bringing up, a netifd that did not answer, a core that
+// could not be brought to where it should be, or the end of a pause.
 func (d *Daemon) timer() <-chan time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if len(d.wan.Down) > 0 || d.wanErr != nil || d.coreErr != nil {
+		return time.After(netif.Retry)
+	}
 	if wait := time.Until(d.paused); wait > 0 {
 		return time.After(wait)
-	}
-	if len(d.wan.Down) > 0 || d.wanErr != nil {
-		return time.After(netif.Retry)
 	}
 	return nil
 }
 
-// align brings the watched devices in line with what is there now.
+// align brings the core in line with what is there now.
 func (d *Daemon) align() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.resolve()
-	if d.core == nil {
+	switch {
+	case !d.set.conf.Main.Enabled:
 		return
-	}
-	if err := d.core.watch(d.watched()); err != nil {
-		d.log.Error("watch devices", "why", err)
+	case d.core == nil:
+		var err error
+		d.core, err = startCore(d.kernel, d.set, d.watched(), d.log)
+		d.note(err)
+	case d.core.watch(d.watched()) != nil:
+		d.note(d.core.remake(d.watched()))
+	default:
+		d.note(nil)
 	}
 }
 
@@ -169,11 +179,28 @@ func (d *Daemon) align() {
 func (d *Daemon) heal() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.core.heal(); err != nil {
-		d.log.Warn("the table inet b4 is gone, and could not be made anew yet", "why", err)
-		return
+	if d.core.tab().Refresh() == nil {
+		return // the news was of the table before this one
 	}
-	d.log.Info("the table inet b4 was gone: made anew")
+	if d.note(d.core.remake(d.watched())); d.coreErr == nil {
+		d.log.Info("the table inet b4 was gone, and is made anew")
+	}
+}
+
+// note keeps what is wrong with the core, and logs what is new about it.
+func (d *Daemon) note(err error) {
+	if err != nil && fmt.Sprint(err) != fmt.Sprint(d.coreErr) {
+		d.log.Error("not as it should be, trying again", "why", err)
+	}
+	d.coreErr = err
+}
+
+// state says in a word or two what the daemon does.
+func (d *Daemon) state() string {
+	if d.core == nil {
+		return "off: set main.enabled to 1 and reload"
+	}
+	return "engine " + d.core.engine.Name() + ", wan " + d.wan.String()
 }
 
 // resolve finds the devices that are WAN now, and tells what is new about them.
@@ -187,8 +214,12 @@ func (d *Daemon) resolve() {
 	if err != nil && !errors.Is(err, netif.ErrUnknown) {
 		return
 	}
+	level := slog.LevelInfo
+	if len(wan.Devices()) == 0 {
+		level = slog.LevelWarn // nothing is watched until one comes
+	}
 	if wan.String() != d.wan.String() {
-		d.log.Info("wan is " + wan.String())
+		d.log.Log(context.Background(), level, "wan is "+wan.String())
 	}
 	d.wan = wan
 }
@@ -207,6 +238,6 @@ func (d *Daemon) stopCore() error {
 		return nil
 	}
 	err := d.core.stop()
-	d.core = nil
+	d.core, d.coreErr = nil, nil
 	return err
 }

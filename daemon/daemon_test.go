@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -38,6 +39,7 @@ func push(r *running, name string, port uint16) nfqtest.Outcome {
 
 // From a UCI file to packets on the wire, through everything but the kernel.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	r := start(t, newFake(t), enabled+`
 config rule 'bank'
 	list domain 'bank.example'
@@ -68,6 +70,7 @@ config rule 'rest'
 
 // Each step fails once, and whatever had been built is gone afterwards.
 func TestStartFailsAtEachStep(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"watch", "probe", "sender", "table", "supported", "engine", "apply"} {
 		k := newFake(t)
 		k.fail[step] = true
@@ -85,6 +88,7 @@ func TestStartFailsAtEachStep(t *testing.T) {
 }
 
 func TestSecondDaemon(t *testing.T) {
+	t.Parallel()
 	r := start(t, newFake(t), enabled)
 	second := New(Options{Config: r.conf, Overrides: r.d.opts.Overrides, Log: r.d.log})
 	second.kernel = newFake(t)
@@ -99,6 +103,7 @@ func TestSecondDaemon(t *testing.T) {
 func (r *running) hangup() { r.reload <- struct{}{} }
 
 func TestReload(t *testing.T) {
+	t.Parallel()
 	r := start(t, newFake(t), enabled)
 	first := r.queue
 	r.write(enabled + "\tlist tcp_port '443'\n\tlist tcp_port '8443'\nconfig rule 'x'\n\toption action 'pass'\n")
@@ -115,6 +120,7 @@ func TestReload(t *testing.T) {
 // A bad file, a strategy that does not parse, a list that is not there, and a
 // kernel that refuses: the old configuration stays, and status says so.
 func TestReloadRefused(t *testing.T) {
+	t.Parallel()
 	list := filepath.Join(t.TempDir(), "list")
 	if err := os.WriteFile(list, []byte("ok.example\nnot ok\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -125,6 +131,7 @@ func TestReloadRefused(t *testing.T) {
 		{"step", enabled + "config strategy 'default'\n\toption tls 'spilt(1)'\n", `b4:4: strategy.default.tls: strategy "spilt(1)", position 1: unknown step "spilt"`},
 		{"list", enabled + "config rule 'x'\n\tlist domain_file '/nowhere'\n", "b4:4: rule.x.domain_file: open /nowhere"},
 		{"line of a list", enabled + "config rule 'x'\n\tlist domain_file '" + list + "'\n", list + `:2: host name "not ok": unexpected " "`},
+		{"wan", enabled + "\tlist wan 'nosuch0'\n", "b4:3: main.wan: "},
 		{"engine", enabled + "\toption engine 'tun'\n", "b4:3: main.engine: "},
 		{"kernel", enabled + "\tlist tcp_port '8443'\n", "broken on purpose"},
 	}
@@ -132,8 +139,11 @@ func TestReloadRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := start(t, newFake(t), enabled)
 			before := get(r.fake, func() string { return r.applied })
-			if tt.name == "kernel" {
+			switch tt.name {
+			case "kernel":
 				r.set(func() { r.fail["apply"] = true })
+			case "wan":
+				r.set(func() { r.werr = fmt.Errorf("nosuch0: %w", netif.ErrUnknown) })
 			}
 			r.write(tt.conf)
 			r.hangup()
@@ -148,7 +158,7 @@ func TestReloadRefused(t *testing.T) {
 				t.Error("the rules have changed")
 			}
 			r.write(enabled) // and a good one heals it
-			r.set(func() { r.fail["apply"] = false })
+			r.set(func() { r.fail["apply"], r.werr = false, nil })
 			r.hangup()
 			r.eventually("the complaint is gone", func() bool { return len(r.status().Health) == 0 })
 		})
@@ -157,6 +167,7 @@ func TestReloadRefused(t *testing.T) {
 
 // What needs a new engine gets one; if that cannot be had the old one comes back.
 func TestReloadEngine(t *testing.T) {
+	t.Parallel()
 	r := start(t, newFake(t), enabled)
 	r.write(enabled + "\toption queue_num '600'\n")
 	r.hangup()
@@ -164,17 +175,17 @@ func TestReloadEngine(t *testing.T) {
 	r.eventually("the table names it", func() bool {
 		return strings.Contains(get(r.fake, func() string { return r.applied }), "to 600")
 	})
-	r.set(func() { r.fail["engine"] = true })
-	go func() { // the first start fails, the second, of the old settings, does not
-		r.eventually("tried", func() bool { return get(r.fake, func() uint16 { return r.queueNum }) == 700 })
-		r.set(func() { r.fail["engine"] = false })
-	}()
+	r.set(func() { r.fail["queue 700"] = true })
 	r.write(enabled + "\toption queue_num '700'\n")
 	r.hangup()
 	r.eventually("status tells", func() bool { return len(r.status().Health) > 0 })
+	if n := get(r.fake, func() uint16 { return r.queueNum }); n != 600 || r.status().Engine == nil {
+		t.Errorf("queue %d is served: %v", n, r.status().Health)
+	}
 }
 
 func TestOnAndOff(t *testing.T) {
+	t.Parallel()
 	r := start(t, newFake(t), "config b4 'main'\n\toption enabled '0'\n")
 	if s := r.status(); s.Engine != nil || s.Enabled || !strings.Contains(strings.Join(s.Health, " "), "is off") {
 		t.Errorf("%+v", s)
@@ -191,6 +202,7 @@ func TestOnAndOff(t *testing.T) {
 }
 
 func TestWANChanges(t *testing.T) {
+	t.Parallel()
 	k := newFake(t)
 	k.wan = netif.WAN{}
 	r := start(t, k, enabled)
@@ -211,6 +223,7 @@ func TestWANChanges(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
+	t.Parallel()
 	r := start(t, newFake(t), enabled)
 	devices := func() int { return get(r.fake, func() int { return len(r.watched) }) }
 	if err := control.Call(r.socket, "pause", PauseRequest{5}, nil); err != nil {
@@ -236,16 +249,8 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// A table that another program deleted is made anew.
-func TestHeal(t *testing.T) {
-	r := start(t, newFake(t), enabled)
-	r.set(func() { r.gone, r.applied = true, "" })
-	r.eventually("the table is there again", func() bool {
-		return get(r.fake, func() bool { return !r.gone && r.applied != "" && r.live["table"] == 1 })
-	})
-}
-
 func TestTrace(t *testing.T) {
+	t.Parallel()
 	r := start(t, newFake(t), enabled)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -268,6 +273,9 @@ func TestTrace(t *testing.T) {
 	if e := <-events; e.Host != "www.blocked.example" || e.Why != "treated" || e.Rule != "all" || len(e.Packets) != 2 {
 		t.Errorf("%+v", e)
 	}
+	if err := control.Stream(ctx, r.socket, "trace", TraceRequest{"*"}, nil); err == nil || !strings.Contains(err.Error(), "another trace is running") {
+		t.Errorf("a second trace: %v", err)
+	}
 	cancel()
 	<-ended
 	if err := control.Call(r.socket, "trace", TraceRequest{"a b"}, nil); err == nil {
@@ -277,6 +285,7 @@ func TestTrace(t *testing.T) {
 
 // Our own failure to send costs no packet: it goes on as it came.
 func TestSendFails(t *testing.T) {
+	t.Parallel()
 	r := start(t, newFake(t), enabled)
 	r.queue.FailSend(errBroken)
 	o := push(r, "www.blocked.example", 9)
@@ -289,6 +298,7 @@ func TestSendFails(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	k := newFake(t)
 	r := prepare(t, k, enabled+"\toption colour 'red'\n")
 	var out strings.Builder

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"b4/netif"
 	"b4/nfq"
 	"b4/nfq/nfqtest"
+
+	"golang.org/x/sys/unix"
 )
 
 var errBroken = errors.New("broken on purpose")
@@ -37,11 +40,12 @@ type fake struct {
 	gone     bool // the table was deleted by another program
 	queue    *nfqtest.Queue
 	news     chan struct{}
+	wdies    chan struct{} // closed: the watcher fails
 	queueNum uint16
 }
 
 func newFake(t *testing.T) *fake {
-	return &fake{t: t, fail: map[string]bool{}, live: map[string]int{}, news: make(chan struct{}, 8),
+	return &fake{t: t, fail: map[string]bool{}, live: map[string]int{}, news: make(chan struct{}, 8), wdies: make(chan struct{}),
 		wan: netif.WAN{V4: []string{"wan0"}, V6: []string{"wan0"}}}
 }
 
@@ -94,8 +98,10 @@ func (k *fake) openSender(mark.Set) (sender, error) {
 
 func (k *fake) newEngine(c nfq.Config) engine.Engine {
 	k.set(func() { k.queue, k.queueNum = nfqtest.New(), c.Num })
-	return &fakeEngine{k.queue, k}
+	return &fakeEngine{k.queue, k, c.Num}
 }
+
+func (k *fake) refreshEvery() time.Duration { return 20 * time.Millisecond }
 
 func (k *fake) resolve([]string) (netif.WAN, error) {
 	return get(k, func() netif.WAN { return k.wan }), get(k, func() error { return k.werr })
@@ -107,32 +113,46 @@ func (k *fake) watch() (watcher, error) {
 
 type fakeTable struct {
 	*fake
-	once sync.Once
+	full, closed bool
 }
 
-func (t *fakeTable) Apply(r *fw.Ruleset, watched []string) error {
-	if err := t.step("apply", 0); err != nil {
-		return err
-	}
-	t.set(func() { t.applied, t.watched = r.String(), watched })
-	return nil
-}
-func (t *fakeTable) Watch(names []string) error {
-	t.set(func() { t.watched = names })
-	return nil
-}
-func (t *fakeTable) Refresh() error {
+// here is the error of a table that another program deleted, or that is closed.
+func (t *fakeTable) here() error {
 	return get(t.fake, func() error {
-		if t.refresh++; t.gone {
-			return errBroken
+		if t.gone || t.closed {
+			return unix.ENOENT
 		}
 		return nil
 	})
 }
+
+func (t *fakeTable) Apply(r *fw.Ruleset, watched []string) error {
+	if err := errors.Join(t.here(), t.step("apply", 0)); err != nil {
+		return err
+	}
+	t.set(func() { t.applied, t.watched, t.full = r.String(), watched, true })
+	return nil
+}
+func (t *fakeTable) Watch(names []string) error {
+	if err := t.here(); err != nil {
+		return err
+	}
+	t.set(func() { t.watched = names })
+	return nil
+}
+func (t *fakeTable) Refresh() error {
+	t.set(func() { t.refresh++ })
+	if !get(t.fake, func() bool { return t.full || t.closed }) {
+		return nil // nothing is watched yet
+	}
+	return t.here()
+}
 func (t *fakeTable) Counters() (fw.Counters, error) { return fw.Counters{Opened: 3}, nil }
 func (t *fakeTable) Close() error {
-	t.once.Do(func() { t.fake.close("table") })
-	return nil
+	if get(t.fake, func() bool { was := t.closed; t.closed = true; return was }) {
+		return nil
+	}
+	return t.fake.close("table")
 }
 
 type fakeSender struct{ *fake }
@@ -142,11 +162,15 @@ func (s *fakeSender) Close() error          { return s.fake.close("sender") }
 
 type fakeEngine struct {
 	*nfqtest.Queue
-	k *fake
+	k   *fake
+	num uint16
 }
 
 func (e *fakeEngine) Supported() error { return e.k.step("supported", 0) }
 func (e *fakeEngine) Start() error {
+	if err := e.k.step(fmt.Sprint("queue ", e.num), 0); err != nil {
+		return err
+	}
 	if err := e.k.step("engine", 1); err != nil {
 		return err
 	}
@@ -163,6 +187,8 @@ func (w *fakeWatcher) Wait(time.Duration) error {
 	select {
 	case <-w.news:
 		return nil
+	case <-w.wdies:
+		return errBroken
 	case <-w.closed:
 		return os.ErrClosed
 	}
@@ -190,6 +216,7 @@ type running struct {
 	socket string
 	reload chan struct{}
 	stop   func() error
+	wait   func() error // until it ends by itself
 }
 
 // start runs a daemon on k with the given configuration until the test ends.
@@ -200,6 +227,7 @@ func start(t *testing.T, k *fake, conf string) *running {
 	done := make(chan error, 1)
 	go func() { done <- r.d.Run(ctx, r.reload) }()
 	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	r.wait = sync.OnceValue(func() error { err := <-done; done <- nil; return err })
 	t.Cleanup(func() {
 		if err := r.stop(); err != nil {
 			t.Error(err)

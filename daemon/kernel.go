@@ -20,6 +20,7 @@ type kernel interface {
 	newEngine(nfq.Config) engine.Engine
 	resolve(names []string) (netif.WAN, error)
 	watch() (watcher, error)
+	refreshEvery() time.Duration // see fw.RefreshEvery
 }
 
 // A table is what the daemon needs of fw.Conn.
@@ -46,6 +47,7 @@ type watcher interface {
 type linux struct{}
 
 func (linux) probe() (fw.Features, error)               { return fw.Probe() }
+func (linux) refreshEvery() time.Duration               { return fw.RefreshEvery }
 func (linux) newEngine(c nfq.Config) engine.Engine      { return nfq.New(c) }
 func (linux) resolve(names []string) (netif.WAN, error) { return netif.Resolve(names) }
 

@@ -4,15 +4,18 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+
+	"b4/netif"
+	"b4/uci"
 )
 
 // adopt makes s the configuration that is shown and logged by.
-func (d *Daemon) adopt(s *settings) {
+func (d *Daemon) adopt(s *settings, warnings []uci.Warning) {
 	d.set = s
 	if d.opts.Level != nil {
 		d.opts.Level.Set(levels[s.conf.Main.LogLevel])
 	}
-	for _, w := range s.warnings {
+	for _, w := range warnings {
 		d.log.Warn(w.String())
 	}
 }
@@ -23,7 +26,7 @@ var levels = map[string]slog.Level{
 
 // reload puts a new configuration in force, or keeps the old one.
 func (d *Daemon) reload() {
-	s, err := load(d.opts.Config, d.opts.Overrides)
+	s, warnings, err := load(d.opts.Config, d.opts.Overrides)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil {
@@ -35,13 +38,18 @@ func (d *Daemon) reload() {
 		}
 		return
 	}
-	d.adopt(s)
-	d.log.Info("reloaded", "rules", len(s.pipe.Rules), "wan", d.wan.String())
+	d.adopt(s, warnings)
+	d.log.Info("reloaded", "rules", len(s.pipe.Rules), "state", d.state())
 }
 
 // change brings the core from the old settings to s. After an error the old
-// ones are in force.
+// ones are in force again, or are tried to be until they are.
 func (d *Daemon) change(s *settings) error {
+	// A name that means nothing is an error in a new configuration. Once in
+	// force it is only told of: a device may go and come back.
+	if _, err := d.kernel.resolve(s.conf.Main.WAN); errors.Is(err, netif.ErrUnknown) {
+		return s.wrong("main.wan", err)
+	}
 	old := d.set
 	if s.conf.Main.Socket != old.conf.Main.Socket {
 		d.log.Warn("main.socket takes effect at the next start")
@@ -58,20 +66,20 @@ func (d *Daemon) change(s *settings) error {
 
 func (d *Daemon) changeCore(s, old *settings) error {
 	running := d.core != nil
-	switch {
-	case !s.conf.Main.Enabled:
-		return d.stopCore()
-	case running && s.sameCore(old):
+	if running && s.conf.Main.Enabled && s.sameCore(old) {
 		return d.core.use(s, d.watched())
 	}
 	if err := d.stopCore(); err != nil {
-		return err
+		d.log.Warn("stop", "why", err) // what could not be closed is closed as far as can be
+	}
+	if !s.conf.Main.Enabled {
+		return nil
 	}
 	c, err := startCore(d.kernel, s, d.watched(), d.log)
 	if err != nil && running {
 		var failed error
 		c, failed = startCore(d.kernel, old, d.watched(), d.log)
-		err = errors.Join(err, failed)
+		d.note(failed)
 	}
 	d.core = c
 	return err

@@ -64,8 +64,8 @@ func (d *Daemon) Status() Status {
 		Version: d.opts.Version, Enabled: d.set.conf.Main.Enabled, Config: d.opts.Config, WAN: d.wan.String(),
 		Rules: ruleStatus(d.set), Watched: []string{}, Health: []string{}, Reasons: map[string]uint64{},
 	}
-	if time.Now().Before(d.paused) {
-		s.Paused = &d.paused
+	if until := d.paused; time.Now().Before(until) {
+		s.Paused = &until
 	}
 	var err error
 	if c := d.core; c != nil {
@@ -115,7 +115,9 @@ func (d *Daemon) health(s *Status, countErr error) (list []string) {
 	}
 	say(d.refused != nil, "The last reload was refused, and the configuration before it is in force: %v.", d.refused)
 	say(!s.Enabled, "b4 is off: set main.enabled to 1 and reload.")
-	say(s.Paused != nil, "b4 is paused: nothing is changed on the wire until then.")
+	say(s.Paused != nil, "b4 is paused: nothing is changed on the wire until %s.", d.paused.Format("15:04:05"))
+	say(d.coreErr != nil, "b4 is not as it should be, and tries again: %v.", d.coreErr)
+	say(s.Enabled && s.Engine == nil, "b4 treats nothing: its engine does not run.")
 	say(d.wanErr != nil, "main.wan (%s): %v.", d.set.conf.Place("main.wan"), d.wanErr)
 	say(s.Enabled && len(d.wan.Devices()) == 0, "No interface leads to the internet, so nothing is watched.")
 	if s.Engine == nil {
@@ -123,10 +125,8 @@ func (d *Daemon) health(s *Status, countErr error) (list []string) {
 	}
 	k := s.Kernel
 	say(countErr != nil, "The table inet b4 cannot be read: %v.", countErr)
-	say(k.Opened >= enough && s.Hellos == 0,
+	say(k.Bare >= enough && k.Opened >= enough && s.Hellos == 0,
 		"%d connections were opened and no ClientHello was ever seen: flow offloading, or another program, takes the packets before b4.", k.Opened)
-	say(s.Hellos > 0 && k.Opened >= enough && s.Hellos*2 < k.Opened,
-		"%d connections were opened, but only %d ClientHellos were seen: flow offloading may take the others past b4.", k.Opened, s.Hellos)
 	say(s.Late >= enough && s.Late > s.Hellos,
 		"Hellos are seen too late: of %d connections only what follows the ClientHello came to b4.", s.Late)
 	say(s.Engine.Counters.Lost > 0, "The kernel found no room for %d packets on their way to b4; they went on untouched.", s.Engine.Counters.Lost)
@@ -179,12 +179,15 @@ func (d *Daemon) handleTrace(ctx context.Context, params json.RawMessage, emit f
 		return nil, errors.New("b4 is off: there is nothing to trace")
 	}
 	events := make(chan pipeline.Event, traceRoom)
-	stop := c.pipe.Trace(&pipeline.Tracer{Hosts: b.Set(), Each: func(e pipeline.Event) {
+	stop, ok := c.pipe.Trace(&pipeline.Tracer{Hosts: b.Set(), Each: func(e pipeline.Event) {
 		select {
 		case events <- e:
 		default:
 		}
 	}})
+	if !ok {
+		return nil, errors.New("another trace is running: end it first")
+	}
 	defer stop()
 	for {
 		select {

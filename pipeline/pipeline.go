@@ -31,7 +31,8 @@ type Pipeline struct {
 	view    packet.View
 	env     desync.Env
 	plan    desync.Plan
-	header  []byte // the template in env
+	header  []byte     // the template in env
+	recent  [64]uint64 // hashes of the connections done last
 	name    []byte
 	scratch []byte
 
@@ -148,6 +149,9 @@ func (p *Pipeline) first(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdic
 	v := &p.view
 	begun := p.flows.Begin(f, v.Seq, v.Payload)
 	switch {
+	case !begins(v.Payload) && p.recent[f.Key().Hash()%uint64(len(p.recent))] == f.Key().Hash():
+		p.flows.Remove(f) // was under way when the kernel was told
+		return engine.Accept | engine.Done, Finished
 	case !begins(v.Payload):
 		p.midStream.Add(1)
 		return engine.Accept, NotTLS
@@ -310,6 +314,8 @@ func (p *Pipeline) later(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdic
 		return engine.Accept, Early
 	}
 	p.trace(f, Finished, p.out.Len())
+	h := f.Key().Hash()
+	p.recent[h%uint64(len(p.recent))] = h
 	p.flows.Remove(f)
 	return engine.Accept | engine.Done, Finished
 }

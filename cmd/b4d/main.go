@@ -20,10 +20,10 @@ import (
 // version is set by the build (-ldflags -X main.version=…).
 var version = "0.1.0"
 
-// Exit codes. A failed check is told apart from a check that could not run.
+// Exit codes besides 0.
 const (
-	exitFailed  = 1
-	exitRefused = 2
+	exitFailed  = 1 // it did not work
+	exitRefused = 2 // the configuration or the command line is wrong
 )
 
 const usage = `usage: b4d COMMAND [options]
@@ -38,7 +38,7 @@ const usage = `usage: b4d COMMAND [options]
   cleanup            remove what a killed b4d may have left
   version            the version alone
 
-FILE is /etc/config/b4. status, trace and pause take -socket PATH.
+FILE is /etc/config/b4. status, trace, pause and cleanup take -socket PATH.
 `
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -64,9 +64,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	case err == nil || errors.Is(err, flag.ErrHelp):
 		return 0
 	case errors.As(err, &bad):
-		if bad.text != "" {
-			fmt.Fprintf(stderr, "b4d %s: %s\n", args[0], bad.text)
-		}
+		fmt.Fprintf(stderr, "b4d %s: %s\n", args[0], bad.text)
 		return exitRefused
 	}
 	for _, line := range strings.Split(err.Error(), "\n") {
@@ -78,20 +76,20 @@ func command(args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
-// A usageError is a command line b4d does not understand; the flag package has
-// told already where text is empty.
+// A usageError is a command line b4d does not understand.
 type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
 // parse reads the flags of a subcommand that takes n arguments more.
 func parse(f *flag.FlagSet, args []string, stderr io.Writer, n int, want string) error {
-	f.SetOutput(stderr)
+	f.SetOutput(io.Discard)
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(stderr, usage)
 			return err
 		}
-		return usageError{}
+		return usageError{err.Error()}
 	}
 	if f.NArg() != n {
 		return usageError{"want " + want}
@@ -144,11 +142,11 @@ func runCheck(args []string, stdout, stderr io.Writer) error {
 }
 
 func runCleanup(args []string, _, stderr io.Writer) error {
-	f := flag.NewFlagSet("cleanup", flag.ContinueOnError)
+	f, socket := client("cleanup")
 	if err := parse(f, args, stderr, 0, "no arguments"); err != nil {
 		return err
 	}
-	return daemon.Cleanup()
+	return daemon.Cleanup(*socket)
 }
 
 func runVersion(_ []string, stdout, _ io.Writer) error {
