@@ -2,9 +2,9 @@
 
 GO      ?= go
 BUILD   := $(CURDIR)/build
-# A release's tarball carries VERSION; a checkout asks git; without either
-# b4d says what its source says.
-VERSION := $(shell cat VERSION 2>/dev/null || git describe --tags --always --dirty 2>/dev/null)
+# A release's tarball carries VERSION; a checkout with tags asks git; without
+# either b4d says what its source says.
+VERSION := $(shell cat VERSION 2>/dev/null || git describe --tags --dirty 2>/dev/null)
 LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION))
 # How long each fuzz target runs.
 FUZZTIME ?= 20s

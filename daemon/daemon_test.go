@@ -65,7 +65,11 @@ config rule 'rest'
 	if len(s.Rules) != 2 || s.Rules[0].Names != 1 || s.Rules[1].Names != -1 || s.Rules[1].TLS != "split(midsld) disorder" {
 		t.Errorf("rules %+v", s.Rules)
 	}
-	r.eventually("the watchdog is fed", func() bool { return get(r.fake, func() bool { return r.refresh > 0 }) })
+	began, fed := time.Now(), get(r.fake, func() int { return r.refresh })
+	r.eventually("the watchdog is fed", func() bool { return get(r.fake, func() bool { return r.refresh > fed+2 }) })
+	if n, ticks := get(r.fake, func() int { return r.refresh })-fed, int(time.Since(began)/r.refreshEvery()); n > ticks+2 {
+		t.Errorf("fed %d times in %d ticks", n, ticks)
+	}
 }
 
 // Each step fails once, and whatever had been built is gone afterwards.
