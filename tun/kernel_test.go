@@ -210,10 +210,10 @@ func connect(t *testing.T, from, to space, addr netip.AddrPort) (client, server 
 	t.Helper()
 	var l *net.TCPListener
 	var err error
-	to.do(func() { l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr)) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "the address can be listened on", func() bool {
+		to.do(func() { l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr)) })
+		return err == nil
+	})
 	defer l.Close()
 	from.do(func() { client, err = net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(addr)) })
 	if err != nil {

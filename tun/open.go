@@ -261,8 +261,9 @@ func (d *Device) address(p netip.Prefix) error {
 	return nil
 }
 
-// address6 adds an IPv6 address. It is usable at once: a device without
-// neighbours asks nobody for duplicates.
+// address6 adds an IPv6 address. It is usable as soon as a worker of the kernel's
+// has come by, within milliseconds: a device without neighbours asks nobody for
+// duplicates.
 func (d *Device) address6(p netip.Prefix) error {
 	s, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
