@@ -100,31 +100,34 @@ func index(v6 bool) int {
 // leads nowhere. On an error it takes back what it has added.
 func (c *Conn) raise(f family, l Links) error {
 	var undo []func() error
-	fail := func(err error) error {
-		errs := []error{err}
+	add := func(what string, typ, flags uint16, body []byte) error {
+		err := c.do(typ, unix.NLM_F_CREATE|flags, body)
+		if err == nil {
+			return nil
+		}
+		errs := []error{fmt.Errorf("add %s: %w", what, explain(err))}
 		for _, back := range slices.Backward(undo) {
 			errs = append(errs, back())
 		}
 		return errors.Join(errs...)
 	}
-	if a := f.addr; a.Prefix.IsValid() && !slices.ContainsFunc(l.Addrs, a.same) {
-		if err := c.do(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, a.body()); err != nil {
-			return fmt.Errorf("add address %v to %s: %w", a.Prefix, l.name(a.Index), root(err))
+	if a := f.addr; !slices.ContainsFunc(l.Addrs, a.same) {
+		what := fmt.Sprintf("address %v to %s", a.Prefix, l.name(a.Index))
+		if err := add(what, unix.RTM_NEWADDR, unix.NLM_F_EXCL, a.body()); err != nil {
+			return err
 		}
 		c.addrs = append(c.addrs, a)
 		undo = append(undo, func() error { return c.removeAddr(a, l) })
 	}
 	if r := f.route; !slices.ContainsFunc(l.Routes, r.same) {
 		// Append, for a route by another device of ours may hold the place.
-		if err := c.do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, r.body()); err != nil {
-			return fail(fmt.Errorf("add route %s: %w", r.text(l), root(err)))
+		if err := add("route "+r.text(l), unix.RTM_NEWROUTE, unix.NLM_F_APPEND, r.body()); err != nil {
+			return err
 		}
 		undo = append(undo, func() error { return c.removeRoute(r, l) })
 	}
 	if r := f.rule; !slices.ContainsFunc(l.Rules, r.same) {
-		if err := c.do(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, r.body()); err != nil {
-			return fail(fmt.Errorf("add rule %v: %w", r, noPolicy(root(err))))
-		}
+		return add("rule "+r.String(), unix.RTM_NEWRULE, unix.NLM_F_EXCL, r.body())
 	}
 	return nil
 }
@@ -135,7 +138,7 @@ func (c *Conn) remove(wanted []family, keep [2]bool, l Links) error {
 	for _, r := range l.Rules {
 		stays := slices.ContainsFunc(wanted, func(f family) bool { return f.rule.same(r) })
 		if r.Protocol == Protocol && !stays && !keep[index(r.V6)] {
-			errs = append(errs, c.removeRule(r, l))
+			errs = append(errs, c.removeRule(r))
 		}
 	}
 	for _, r := range l.Routes {
@@ -153,35 +156,30 @@ func (c *Conn) remove(wanted []family, keep [2]bool, l Links) error {
 	return errors.Join(errs...)
 }
 
-// removeRule removes r, which is in l. The kernel removes the first rule that
-// agrees in whatever the request names, the protocol not being asked for
-// (rule_find in net/core/fib_rules.c). So nothing is done where the first such
-// rule is another's. One that comes meanwhile stands behind ours.
-func (c *Conn) removeRule(r Rule, l Links) error {
-	first := slices.IndexFunc(l.Rules, func(o Rule) bool {
-		return o.V6 == r.V6 && o.Pref == r.Pref && o.Action == r.Action && o.Table == r.Table && o.Mark == r.Mark && o.Mask == r.Mask
-	})
-	if o := l.Rules[first]; o.Protocol != Protocol {
-		return fmt.Errorf("remove rule %v: the kernel would remove %v, %w: remove that one first", r, o, ErrTaken)
-	}
+// removeRule removes r, and no rule of another protocol: the kernel asks for
+// that (rule_find in net/core/fib_rules.c).
+func (c *Conn) removeRule(r Rule) error {
 	if err := c.do(unix.RTM_DELRULE, 0, r.body()); err != nil && !gone(err) {
-		return fmt.Errorf("remove rule %v: %w", r, root(err))
+		return fmt.Errorf("remove rule %v: %w", r, explain(err))
 	}
 	return nil
 }
 
-// removeRoute removes r, and no route of another protocol: the kernel asks for
-// that (fib_table_delete, ip6_route_del).
+// removeRoute removes r, and no route of another protocol (fib_table_delete,
+// ip6_route_del).
 func (c *Conn) removeRoute(r Route, l Links) error {
 	if err := c.do(unix.RTM_DELROUTE, 0, r.body()); err != nil && !gone(err) {
-		return fmt.Errorf("remove route %s: %w", r.text(l), root(err))
+		return fmt.Errorf("remove route %s: %w", r.text(l), explain(err))
 	}
 	return nil
 }
 
+// removeAddr removes a. With a device's last IPv4 address the kernel removes,
+// without a word, the routes that lead there (fib_disable_ip): so a new address
+// is added before the old one goes, and none without is planned for.
 func (c *Conn) removeAddr(a Addr, l Links) error {
 	if err := c.do(unix.RTM_DELADDR, 0, a.body()); err != nil && !gone(err) {
-		return fmt.Errorf("remove address %v from %s: %w", a.Prefix, l.name(a.Index), root(err))
+		return fmt.Errorf("remove address %v from %s: %w", a.Prefix, l.name(a.Index), explain(err))
 	}
 	c.addrs = slices.DeleteFunc(c.addrs, a.same)
 	return nil
@@ -198,17 +196,12 @@ func gone(err error) bool {
 	return false
 }
 
-func root(err error) error {
-	if errors.Is(err, unix.EPERM) {
+// explain adds what to do about a refusal.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w: b4d needs CAP_NET_ADMIN, run it as root", err)
-	}
-	return err
-}
-
-// noPolicy says what the kernel lacks where it knows no rules, of one family or
-// of any.
-func noPolicy(err error) error {
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT):
 		return fmt.Errorf("%w: this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES), use the NFQUEUE engine", err)
 	}
 	return err

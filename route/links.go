@@ -183,7 +183,7 @@ func readLinks(c *rtnl.Conn) (l Links, err error) {
 		l.Routes = append(l.Routes, routes...)
 	}
 	if l.Rules, err = rtnl.Dump(c, unix.RTM_GETRULE, unix.AF_UNSPEC, parseRule); err != nil {
-		return l, noPolicy(fmt.Errorf("list rules: %w", err))
+		return l, fmt.Errorf("list rules: %w", explain(err))
 	}
 	return l, nil
 }

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"b4/mark"
@@ -33,13 +32,12 @@ const (
 	// has 2022 and wg-quick 51820.
 	DefaultTable = 25140
 
-	// Our rule is ahead of those that choose an uplink (mwan3 1001 to 3254,
-	// tailscale 5210, sing-box 9000, netifd 10000, pbr 29000 to 30000, main
-	// 32766), for what is steered has been chosen, and of a VRF's (1000). It is
-	// behind IPsec's (220, strongSwan's): that takes what it wants first. The
-	// first priority is used that no rule of another has: to the kernel two
-	// rules that differ in protocol alone are one.
-	firstPref, lastPref = 900, 999
+	// Pref is our rule's priority in both families. It is ahead of those that
+	// choose an uplink (mwan3 1001 to 3254, tailscale 5210, sing-box 9000,
+	// netifd 10000, pbr 29000 to 30000, main 32766), for what is steered has
+	// been chosen, and of a VRF's (1000). It is behind IPsec's (220,
+	// strongSwan's): that takes what it wants first.
+	Pref = 900
 
 	// metric6 is what the kernel gives an IPv6 route that names none
 	// (IP6_RT_PRIO_USER). 0 would stand for it.
@@ -53,7 +51,7 @@ type Config struct {
 	Marks      mark.Set     // a packet with Steer goes to the TUN
 	Table      uint32       // DefaultTable, or another that is free
 	Device     string       // the TUN, which is there and is up
-	V4, V6     netip.Prefix // its own addresses, with their networks' lengths; the zero Prefix is none
+	V4, V6     netip.Prefix // its own addresses, one in each wanted family, with their networks' lengths
 	IPv4, IPv6 bool         // wanted families; none is nothing at all
 }
 
@@ -65,7 +63,7 @@ type State struct {
 
 // A family stands whole or not at all.
 type family struct {
-	addr  Addr // without a Prefix: none
+	addr  Addr
 	route Route
 	rule  Rule
 }
@@ -86,8 +84,7 @@ func Plan(c Config, l Links) (*State, error) {
 var (
 	// ErrNoDevice is wrapped where the TUN is not there or is down.
 	ErrNoDevice = errors.New("no such device, or it is down")
-	// ErrTaken is wrapped where another program has the table, or has left no
-	// priority.
+	// ErrTaken is wrapped where another program has the table.
 	ErrTaken = errors.New("another program's")
 )
 
@@ -119,9 +116,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("mark %#x: want one bit", m)
 	case c.Table == unix.RT_TABLE_UNSPEC || c.Table >= unix.RT_TABLE_COMPAT && c.Table <= unix.RT_TABLE_LOCAL:
 		return fmt.Errorf("route table %d is the system's: set option route_table to a free number, as %d", c.Table, DefaultTable)
-	case c.V4.IsValid() && !c.V4.Addr().Is4():
+	case c.IPv4 && !c.V4.Addr().Is4():
 		return fmt.Errorf("address %v: want an IPv4 one", c.V4)
-	case c.V6.IsValid() && (!c.V6.Addr().Is6() || c.V6.Addr().Is4In6()):
+	case c.IPv6 && (!c.V6.Addr().Is6() || c.V6.Addr().Is4In6()):
 		return fmt.Errorf("address %v: want an IPv6 one", c.V6)
 	}
 	return nil
@@ -142,10 +139,6 @@ func (c *Config) family(v6 bool, index int32, l Links) (f family, err error) {
 	if err := c.taken(v6, l); err != nil {
 		return f, err
 	}
-	pref, err := freePref(v6, l.Rules)
-	if err != nil {
-		return f, err
-	}
 	f.addr = Addr{Index: index, Prefix: c.V4, Flags: addrFlags}
 	f.route = Route{Dst: defaults[0], Table: c.Table, Type: unix.RTN_UNICAST, Scope: unix.RT_SCOPE_LINK, Protocol: Protocol, Index: index, plain: true}
 	if v6 {
@@ -153,7 +146,7 @@ func (c *Config) family(v6 bool, index int32, l Links) (f family, err error) {
 		f.route.Dst, f.route.Scope, f.route.Metric = defaults[1], unix.RT_SCOPE_UNIVERSE, metric6
 	}
 	f.rule = Rule{
-		V6: v6, Pref: pref, Action: unix.FR_ACT_TO_TBL, Table: c.Table,
+		V6: v6, Pref: Pref, Action: unix.FR_ACT_TO_TBL, Table: c.Table,
 		Mark: c.Marks.Steer, Mask: c.Marks.Steer, Protocol: Protocol, plain: true,
 	}
 	return f, nil
@@ -181,16 +174,6 @@ func (c *Config) taken(v6 bool, l Links) error {
 	return fmt.Errorf("route table %d is %w (%s): set option route_table to a free number", c.Table, ErrTaken, what)
 }
 
-// freePref returns the first priority that no rule of another has.
-func freePref(v6 bool, rules []Rule) (uint32, error) {
-	for pref := uint32(firstPref); pref <= lastPref; pref++ {
-		if !slices.ContainsFunc(rules, func(r Rule) bool { return r.V6 == v6 && r.Pref == pref && r.Protocol != Protocol }) {
-			return pref, nil
-		}
-	}
-	return 0, fmt.Errorf("rule priorities %d to %d are %w, all of them", firstPref, lastPref, ErrTaken)
-}
-
 // String is what `ip addr`, `ip route show table all` and `ip rule` print, for
 // each family.
 func (s *State) String() string {
@@ -201,10 +184,7 @@ func (s *State) String() string {
 	for _, f := range s.families {
 		l := Links{Devices: []Device{{Index: f.route.Index, Name: s.device}}}
 		fmt.Fprintf(&b, "# IPv%d\n", 4+2*index(f.v6()))
-		if f.addr.Prefix.IsValid() {
-			b.WriteString(f.addr.text(s.device) + "\n")
-		}
-		b.WriteString(f.route.text(l) + "\n" + f.rule.String() + "\n")
+		fmt.Fprintf(&b, "%s\n%s\n%v\n", f.addr.text(s.device), f.route.text(l), f.rule)
 	}
 	return b.String()
 }

@@ -47,7 +47,7 @@ func router() Links {
 			rule(1001, 0, 0, 1, unix.RTPROT_BOOT),
 			rule(2001, 0x100, 0x3f00, 1, unix.RTPROT_BOOT),
 			rule(29998, 0x10000, 0xff0000, 256, unix.RTPROT_BOOT),
-			rule(firstPref, 1, 1, 99, Protocol),
+			rule(Pref, 1, 1, 99, Protocol),
 		},
 	}
 }
@@ -58,16 +58,10 @@ func TestPlanGolden(t *testing.T) {
 		edit func(*Config, *Links)
 	}{
 		{"both", func(c *Config, l *Links) {}},
-		{"v4", func(c *Config, l *Links) { c.IPv6 = false }},
-		{"v6", func(c *Config, l *Links) { c.IPv4 = false }},
+		{"v4", func(c *Config, l *Links) { c.IPv6, c.V6 = false, netip.Prefix{} }},
+		{"v6", func(c *Config, l *Links) { c.IPv4, c.V4 = false, netip.Prefix{} }},
 		{"none", func(c *Config, l *Links) { c.IPv4, c.IPv6, c.Device = false, false, "nothing" }},
-		{"no addresses", func(c *Config, l *Links) { c.V4, c.V6 = netip.Prefix{}, netip.Prefix{} }},
 		{"another table and mark", func(c *Config, l *Links) { c.Table, c.Marks.Steer = 300, 1<<31 }},
-		{"priority taken", func(c *Config, l *Links) {
-			for i, v6 := range []bool{false, false, true} {
-				l.Rules = append(l.Rules, Rule{V6: v6, Pref: firstPref + uint32(i), Protocol: unix.RTPROT_STATIC})
-			}
-		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -113,6 +107,8 @@ func TestPlanRefuses(t *testing.T) {
 		{"v6 for v4", "want an IPv4 one", nil, func(c *Config, l *Links) { c.V4 = c.V6 }},
 		{"v4 for v6", "want an IPv6 one", nil, func(c *Config, l *Links) { c.V6 = c.V4 }},
 		{"mapped for v6", "want an IPv6 one", nil, func(c *Config, l *Links) { c.V6 = netip.MustParsePrefix("::ffff:10.0.0.1/126") }},
+		{"no v4", "address invalid Prefix: want an IPv4 one", nil, func(c *Config, l *Links) { c.V4 = netip.Prefix{} }},
+		{"no v6", "address invalid Prefix: want an IPv6 one", nil, func(c *Config, l *Links) { c.V6 = netip.Prefix{} }},
 		{"no device", "device b4tun9", ErrNoDevice, func(c *Config, l *Links) { c.Device = "b4tun9" }},
 		{"down", "device off", ErrNoDevice, func(c *Config, l *Links) { c.Device = "off" }},
 		{"route in the table", "(route default dev wan table 25140 proto 4)", ErrTaken, func(c *Config, l *Links) {
@@ -123,11 +119,6 @@ func TestPlanRefuses(t *testing.T) {
 		}},
 		{"rule for the table", "(rule 7:\tfrom all ... fwmark 0x1 lookup 25140 proto 3)", ErrTaken, func(c *Config, l *Links) {
 			l.Rules = append(l.Rules, Rule{V6: true, Pref: 7, Action: unix.FR_ACT_TO_TBL, Table: DefaultTable, Mark: 1, Mask: ^uint32(0), Protocol: 3})
-		}},
-		{"no priority left", "priorities 900 to 999", ErrTaken, func(c *Config, l *Links) {
-			for p := uint32(firstPref); p <= lastPref; p++ {
-				l.Rules = append(l.Rules, Rule{Pref: p})
-			}
 		}},
 	}
 	for _, tt := range tests {

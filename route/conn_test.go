@@ -1,0 +1,311 @@
+package route
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// edits are configurations that a reload may bring, after each other.
+var edits = []struct {
+	name string
+	edit func(*Config)
+}{
+	{"start", func(c *Config) {}},
+	{"v6 off", func(c *Config) { c.IPv6 = false }},
+	{"v6 on", func(c *Config) {}},
+	{"another device", func(c *Config) { c.Device = "b4tun1" }},
+	{"another table", func(c *Config) { c.Device, c.Table = "b4tun1", 300 }},
+	{"another mark", func(c *Config) { c.Device, c.Table, c.Marks.Steer = "b4tun1", 300, 1<<30 }},
+	{"other addresses", func(c *Config) {
+		c.V4, c.V6 = netip.MustParsePrefix("10.255.0.5/30"), netip.MustParsePrefix("fd62:35::1/64")
+	}},
+	{"another v6 address", func(c *Config) {
+		c.V4, c.V6 = netip.MustParsePrefix("10.255.0.5/30"), netip.MustParsePrefix("fd62:34::1/64")
+	}},
+	{"v4 off", func(c *Config) { c.IPv4 = false }},
+	{"all off", func(c *Config) { c.IPv4, c.IPv6 = false, false }},
+	{"all on", func(c *Config) {}},
+}
+
+func TestReconcile(t *testing.T) {
+	n := enterNetNS(t)
+	n.openTUN("b4tun1")
+	before, c := n.others(), n.open()
+	asked := 0
+	c.do = func(typ, flags uint16, body []byte) error { asked++; return c.c.Do(typ, flags, body) }
+	for _, e := range append(edits, struct {
+		name string
+		edit func(*Config)
+	}{"stop", func(c *Config) { c.IPv4, c.IPv6 = false, false }}) {
+		want := n.plan(e.edit)
+		for range 2 {
+			asked = 0
+			if err := c.Reconcile(want); err != nil {
+				t.Fatalf("%s: %v", e.name, err)
+			}
+			n.stands(e.name, want)
+			n.untouched(e.name, before)
+		}
+		if asked != 0 {
+			t.Errorf("%s: %d changes where nothing was to be changed", e.name, asked)
+		}
+	}
+	if got := n.ours(); got != nil {
+		t.Errorf("left over: %q", got)
+	}
+}
+
+// A new Conn knows what an old one left, and Cleanup removes it. So does the
+// end of the TUN, but for the rules.
+func TestCleanup(t *testing.T) {
+	n := enterNetNS(t)
+	before, want := n.others(), n.plan(func(*Config) {})
+	for _, way := range []string{"cleanup", "next start", "device gone"} {
+		c := n.open()
+		if err := errors.Join(c.Reconcile(want), c.Close(), c.Close()); err != nil {
+			t.Fatal(way, err)
+		}
+		if err := c.Reconcile(nil); err != os.ErrClosed {
+			t.Errorf("%s: after Close: %v", way, err)
+		}
+		n.stands(way+", closed", want)
+		switch way {
+		case "next start":
+			if err := n.open().Reconcile(nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := n.ours(); len(got) != 2 || !strings.Contains(got[0], "inet") || !strings.Contains(got[1], "inet") {
+				t.Errorf("%s: left over: %q", way, got) // addresses go with their device
+			}
+			continue
+		case "device gone":
+			n.tun.Close()
+			if got := n.ours(); len(got) != 2 || !strings.Contains(got[0], "fwmark") || !strings.Contains(got[1], "fwmark") {
+				t.Errorf("%s: left over: %q", way, got)
+			}
+		}
+		if err := errors.Join(Cleanup(), Cleanup()); err != nil {
+			t.Fatal(err)
+		}
+		n.untouched(way, before)
+		for _, s := range n.ours() {
+			if !strings.Contains(s, "inet") {
+				t.Errorf("%s: left over: %s", way, s)
+			}
+		}
+	}
+}
+
+// Each change of each reload is refused in turn: nobody else's routes move, a
+// family is whole as it was or as it shall be, and the next try succeeds.
+func TestRefusals(t *testing.T) {
+	for i := range edits {
+		for _, e := range []error{unix.EPERM, unix.ENOMEM, unix.EEXIST} {
+			t.Run(fmt.Sprintf("%s, %v", edits[i].name, e), func(t *testing.T) { refuse(t, i, e) })
+		}
+	}
+}
+
+func refuse(t *testing.T, i int, refusal error) {
+	n := enterNetNS(t)
+	n.openTUN("b4tun1")
+	before := n.others()
+	old := (*State)(nil)
+	if i > 0 {
+		old = n.plan(edits[i-1].edit)
+	}
+	want := n.plan(edits[i].edit)
+	for at := 0; ; at++ {
+		c := n.open()
+		if err := errors.Join(c.Reconcile(nil), c.Reconcile(old)); err != nil {
+			t.Fatal(err)
+		}
+		asked := 0
+		c.do = func(typ, flags uint16, body []byte) error {
+			if asked++; asked == at+1 {
+				return refusal
+			}
+			return c.c.Do(typ, flags, body)
+		}
+		err := c.Reconcile(want)
+		n.untouched("refused", before)
+		if asked <= at {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n.stands("not refused", want); at == 0 {
+				t.Error("nothing was asked")
+			}
+			return
+		}
+		if !errors.Is(err, refusal) {
+			t.Fatalf("change %d: %v", at, err)
+		}
+		for _, v6 := range []bool{false, true} {
+			n.whole(v6, at, old, want)
+		}
+		c.do = c.c.Do
+		if err := c.Reconcile(want); err != nil {
+			t.Fatal(err)
+		}
+		n.stands("healed", want)
+		if err := errors.Join(c.Reconcile(nil), c.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.ours(); got != nil {
+			t.Fatalf("change %d: left over: %q", at, got)
+		}
+		n.untouched("stopped", before)
+	}
+}
+
+// whole asks that one family stands as in old or as in want. What could not be
+// removed may be left besides.
+func (n *netns) whole(v6 bool, at int, old, want *State) {
+	n.Helper()
+	l := n.links()
+	of := func(s *State) *State {
+		if s != nil {
+			for _, f := range s.families {
+				if f.v6() == v6 {
+					return &State{s.device, []family{f}}
+				}
+			}
+		}
+		return nil
+	}
+	was, shall := lines(of(old), l), lines(of(want), l)
+	var got []string
+	for _, s := range n.ours() {
+		if slices.Contains(was, s) || slices.Contains(shall, s) {
+			got = append(got, s)
+		}
+	}
+	lacks := func(all []string) bool {
+		return slices.ContainsFunc(all, func(s string) bool { return !slices.Contains(got, s) })
+	}
+	half := slices.ContainsFunc(got, func(s string) bool { return !slices.Contains(was, s) })
+	if lacks(shall) && (lacks(was) || half) {
+		n.Errorf("change %d, v6 %v: neither\n%q nor\n%q but\n%q", at, v6, was, shall, got)
+	}
+}
+
+// The kernel's own refusal, for want of CAP_NET_ADMIN.
+func TestUnprivileged(t *testing.T) {
+	n := enterNetNS(t)
+	before, want, c := n.others(), n.plan(func(*Config) {}), n.open()
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps, fewer [2]unix.CapUserData
+	if err := unix.Capget(&head, &caps[0]); err != nil {
+		t.Fatal(err)
+	}
+	fewer = caps
+	fewer[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+	if err := unix.Capset(&head, &fewer[0]); err != nil { // of this thread alone
+		t.Fatal(err)
+	}
+	err := c.Reconcile(want)
+	if err := unix.Capset(&head, &caps[0]); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+		t.Errorf("reconciled: %v", err)
+	}
+	n.untouched("refused", before)
+	n.stands("refused", nil)
+}
+
+// Another's rule that says the same as ours, or nearly, ahead of ours or behind.
+func TestTwins(t *testing.T) {
+	n := enterNetNS(t)
+	c, want := n.open(), n.plan(func(*Config) {})
+	for _, f := range want.families {
+		r := f.rule
+		said := bytes.Join([][]byte{attr(unix.FRA_TABLE, u32(r.Table)), attr(unix.FRA_FWMARK, u32(r.Mark)), attr(unix.FRA_FWMASK, u32(r.Mask))}, nil)
+		narrow := append(slices.Clone(said), attr(unix.FRA_IIFNAME, []byte("lan0\x00"))...)
+		wide := append(slices.Clone(said), attr(unix.FRA_SUPPRESS_PREFIXLEN, u32(0))...)
+		family := familyOf(f.v6())
+		n.rule(family, static, r.Action, r.Pref, said)
+		n.rule(family, static, r.Action, r.Pref, narrow)
+		before := n.others()
+		if err := c.Reconcile(want); err != nil {
+			t.Fatal(err)
+		}
+		n.stands("ahead", want)
+		n.untouched("ahead", before)
+		n.rule(family, unix.RTPROT_BOOT, r.Action, r.Pref, wide)
+		n.rule(family, unix.RTPROT_BOOT, r.Action, r.Pref, said)
+		before = n.others()
+		if err := c.Reconcile(nil); err != nil {
+			t.Fatal(err)
+		}
+		n.stands("removed", nil)
+		n.untouched("removed", before)
+	}
+}
+
+// A table that is not in the system's, with somebody's routes in it.
+func TestTakenTable(t *testing.T) {
+	n := enterNetNS(t)
+	for _, table := range []uint32{1, 2, 220, 256} {
+		c := config(t)
+		c.Table = table
+		if _, err := Plan(c, n.links()); !errors.Is(err, ErrTaken) {
+			t.Errorf("table %d: %v", table, err)
+		}
+	}
+	n.do(unix.RTM_NEWROUTE, create, rthead(v6, 64, 77, static, 0, unix.RTN_BLACKHOLE, 0), attr(unix.RTA_DST, addrs("2001:db8:7::")))
+	c := config(t)
+	c.Table = 77
+	if _, err := Plan(c, n.links()); !errors.Is(err, ErrTaken) {
+		t.Errorf("table 77: %v", err)
+	}
+}
+
+// What another removes is told, and stands again.
+func TestWatch(t *testing.T) {
+	const patience = 5 * time.Second
+	n := enterNetNS(t)
+	c, want := n.open(), n.plan(func(*Config) {})
+	if err := c.Reconcile(want); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	f := want.families
+	for _, act := range []struct {
+		name string
+		do   func()
+	}{
+		{"v4 rule", func() { n.do(unix.RTM_DELRULE, 0, f[0].rule.body()) }},
+		{"v6 rule", func() { n.do(unix.RTM_DELRULE, 0, f[1].rule.body()) }},
+		{"v4 route", func() { n.do(unix.RTM_DELROUTE, 0, f[0].route.body()) }},
+		{"v6 route", func() { n.do(unix.RTM_DELROUTE, 0, f[1].route.body()) }},
+		{"address", func() { n.do(unix.RTM_DELADDR, 0, f[0].addr.body()) }},
+	} {
+		act.do()
+		start := time.Now()
+		if err := w.Wait(patience); err != nil || time.Since(start) >= patience {
+			t.Errorf("%s removed: no event (%v)", act.name, err)
+		}
+		if err := c.Reconcile(want); err != nil {
+			t.Fatal(err)
+		}
+		n.stands(act.name, want)
+		if err := w.Wait(patience); err != nil { // what Reconcile did
+			t.Fatal(err)
+		}
+	}
+}
