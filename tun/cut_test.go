@@ -104,6 +104,11 @@ func TestCutRefuses(t *testing.T) {
 		{"other protocol", "v4", func(_ *Header, b []byte) []byte { b[9] = 47; return b }, errTransport},
 		{"fragment v6", "v6", func(_ *Header, b []byte) []byte { b[6] = 44; return b }, errTransport},
 		{"extension past the end", "v6", func(_ *Header, b []byte) []byte { b[6], b[41] = 0, 255; return b }, errTransport},
+		{"routing header with segments left", "v6", func(_ *Header, b []byte) []byte {
+			b = extend(b, 24)
+			b[6], b[43] = 43, 1
+			return b
+		}, errTransport},
 		{"data offset below 20", "v4", func(_ *Header, b []byte) []byte { b[32] = 0x40; return b }, errTransport},
 		{"data offset past the end", "v4", func(_ *Header, b []byte) []byte {
 			b[32] = 0xf0
@@ -248,8 +253,8 @@ func FuzzCut(f *testing.F) {
 func BenchmarkCut(b *testing.B) {
 	for _, ip := range []string{"v4", "v6"} {
 		b.Run(ip, func(b *testing.B) {
-			pkt := sample(ip, packet.TCP, 44*1448)
-			h := super(pkt, 1448)
+			pkt := sample(ip, packet.TCP, 44*1428)
+			h := super(pkt, 1428)
 			var c Cutter
 			var seg [1500]byte
 			b.ReportAllocs()

@@ -123,12 +123,14 @@ func transport(b []byte) (l layout, ok bool) {
 	return layout{}, false
 }
 
-// skipExtensions walks IPv6 extension headers (RFC 8200 section 4).
+// skipExtensions walks IPv6 extension headers (RFC 8200 section 4). It stops at a
+// routing header that has not reached its end: the checksum is over another
+// destination than the packet's.
 func skipExtensions(b []byte) (at int, proto uint8, ok bool) {
 	for at, proto = 40, b[6]; ; {
 		switch proto {
 		case unix.IPPROTO_HOPOPTS, unix.IPPROTO_ROUTING, unix.IPPROTO_DSTOPTS:
-			if at+8 > len(b) {
+			if at+8 > len(b) || proto == unix.IPPROTO_ROUTING && b[at+3] != 0 {
 				return 0, 0, false
 			}
 			at, proto = at+8+int(b[at+1])*8, b[at]
