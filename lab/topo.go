@@ -3,9 +3,9 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -215,7 +215,7 @@ func (l *Lab) settle(h *Host) error {
 
 // join puts the forwarder between the censor's and the core's namespaces.
 func (l *Lab) join() error {
-	var devs [2]*os.File
+	var devs [2]io.ReadWriteCloser
 	for i, h := range []*Host{l.Censor, l.Core} {
 		err := h.Do(func() (err error) {
 			devs[i], err = openTUN("path")
@@ -251,7 +251,7 @@ func (l *Lab) join() error {
 	return l.Censor.route("2001:db8:1::/64", "2001:db8:f::2/64", "access")
 }
 
-func closeAll(files []*os.File) error {
+func closeAll(files []io.ReadWriteCloser) error {
 	var errs []error
 	for _, f := range files {
 		if f != nil {
