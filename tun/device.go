@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +32,7 @@ type Device struct {
 	gate   sync.RWMutex
 	closed atomic.Bool
 	await  *wait.Waiter
+	full   atomic.Uint64 // what Dropped last found
 
 	// The read under way, and what attempt has found.
 	attempt func(fd uintptr) bool
@@ -151,9 +154,36 @@ func (d *Device) SetMTU(n int) error {
 	return d.setMTU(n)
 }
 
+// Dropped is how many packets found the device's queue full, as far as is known
+// in the calling thread's namespace.
+func (d *Device) Dropped() uint64 {
+	d.gate.RLock()
+	defer d.gate.RUnlock()
+	if b, err := os.ReadFile("/proc/thread-self/net/dev"); err == nil && !d.closed.Load() {
+		if n, ok := txDropped(string(b), d.name); ok {
+			d.full.Store(n)
+		}
+	}
+	return d.full.Load()
+}
+
+// txDropped finds a device's twelfth number in the text of /proc/net/dev
+// (dev_seq_printf_stats in net/core/net-procfs.c).
+func txDropped(text, name string) (uint64, bool) {
+	for _, line := range strings.Split(text, "\n") {
+		dev, numbers, _ := strings.Cut(line, ":")
+		if f := strings.Fields(numbers); strings.TrimSpace(dev) == name && len(f) > 11 {
+			n, err := strconv.ParseUint(f[11], 10, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}
+
 // Close removes the device. A Read under way returns os.ErrClosed before Close
 // does. It is idempotent.
 func (d *Device) Close() error {
+	d.Dropped() // while it can be known
 	if d.closed.Swap(true) {
 		return nil
 	}

@@ -17,6 +17,7 @@ type Link interface {
 	Index() int32
 	Offloads() Offloads
 	SetMTU(n int) error
+	Dropped() uint64
 	Close() error
 }
 
@@ -200,9 +201,13 @@ func (e *Engine) Capabilities() engine.Capabilities {
 }
 
 // Counters may be read at any time. Read counts segments where a superpacket was
-// cut. Lost counts what the kernel handed over in a shape that could not be sent
-// on; what found the device's queue full, only the device's own statistics know.
+// cut. Lost counts what found the device's queue full, and what the kernel handed
+// over in a shape that could not be sent on.
 func (e *Engine) Counters() engine.Counters {
+	lost := e.n.lost.Load()
+	if l := e.link.Load(); l != nil {
+		lost += (*l).Dropped()
+	}
 	return engine.Counters{
 		Read:       e.n.read.Load(),
 		Accepted:   e.n.accepted.Load(),
@@ -210,6 +215,6 @@ func (e *Engine) Counters() engine.Counters {
 		Replaced:   e.n.replaced.Load(),
 		Sent:       e.n.sent.Load(),
 		SendFailed: e.n.sendFailed.Load(),
-		Lost:       e.n.lost.Load(),
+		Lost:       lost,
 	}
 }

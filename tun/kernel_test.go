@@ -293,3 +293,25 @@ func TestKernelUDPSuperpacket(t *testing.T) {
 		}
 	}
 }
+
+// What finds the queue full is counted, also when the device is gone.
+func TestKernelDropped(t *testing.T) {
+	s := newSpace(t)
+	d := openIn(t, s, DeviceConfig{Name: "b4tun0", Queue: 10, Addrs: []netip.Prefix{net4}})
+	dropped := func() (n uint64) {
+		s.do(func() { n = d.Dropped() })
+		return n
+	}
+	start, c := dropped(), udpTo(t, s, far4, 4433)
+	for range 100 {
+		c.Write([]byte("question"))
+	}
+	n := dropped()
+	if n-start < 80 || n-start > 100 {
+		t.Errorf("%d of 100 dropped", n-start)
+	}
+	s.do(func() { d.Close() })
+	if dropped() != n {
+		t.Errorf("%d dropped, %d after Close", n, dropped())
+	}
+}

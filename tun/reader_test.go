@@ -32,6 +32,7 @@ func (b *belt) Write(Header, []byte) error { return nil }
 func (b *belt) Index() int32               { return 1 }
 func (b *belt) Offloads() Offloads         { return 0 }
 func (b *belt) SetMTU(int) error           { return nil }
+func (b *belt) Dropped() uint64            { return 0 }
 func (b *belt) Close() error               { return nil }
 
 // add puts a packet on the belt.

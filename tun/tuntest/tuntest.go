@@ -193,6 +193,9 @@ func (l *link) Offloads() tun.Offloads {
 	return tun.Checksums | tun.TCP4 | tun.TCP6 | tun.ECN | tun.UDP
 }
 
+// Dropped is zero: Push waits.
+func (l *link) Dropped() uint64 { return 0 }
+
 // SetMTU implements tun.Link.
 func (l *link) SetMTU(n int) error {
 	l.mtu.Store(int32(n))
