@@ -22,8 +22,8 @@ import (
 // rules. All devices are TUNs: nothing of them comes up by and by.
 type netns struct {
 	testing.TB
-	c   *rtnl.Conn
-	tun *os.File // b4tun0's end
+	c               *rtnl.Conn
+	wan0, wan1, tun *os.File // the devices' other ends; tun is b4tun0's
 }
 
 // enterNetNS moves the test into the namespace. The thread is never unlocked,
@@ -51,9 +51,7 @@ func enterNetNS(t testing.TB) *netns {
 	}
 	n := &netns{TB: t, c: c}
 	n.up("lo")
-	n.openTUN("wan0")
-	n.openTUN("wan1")
-	n.tun = n.openTUN("b4tun0")
+	n.wan0, n.wan1, n.tun = n.openTUN("wan0"), n.openTUN("wan1"), n.openTUN("b4tun0")
 	n.furnish()
 	n.settle()
 	return n
@@ -173,7 +171,7 @@ func (n *netns) furnish() {
 			return append(attr(unix.FRA_FWMARK, u32(m)), attr(unix.FRA_FWMASK, u32(mask))...)
 		}
 		n.rule(f.family, static, lookup, 220, table(220)) // strongSwan
-		n.rule(f.family, boot, unix.FR_ACT_GOTO, 500, attr(unix.FRA_GOTO, u32(2001)))
+		n.rule(f.family, boot, unix.FR_ACT_GOTO, 500, mark(0x8000, 0x8000), attr(unix.FRA_GOTO, u32(2001)))
 		n.rule(f.family, static, lookup, Pref, mark(1, 1), table(1)) // somebody has our priority
 		n.rule(f.family, boot, lookup, 1001, attr(unix.FRA_IIFNAME, []byte("wan0\x00")), table(1))
 		n.rule(f.family, boot, lookup, 2001, mark(0x100, 0x3f00), table(1)) // mwan3
