@@ -152,17 +152,7 @@ func TestKernelSuperpackets(t *testing.T) {
 					return db.Write(h, p)
 				}
 				cut.Add(1)
-				var c Cutter
-				if err := c.Reset(&h, p); err != nil {
-					return err
-				}
-				var seg [1500]byte
-				for c.Len() > 0 {
-					if err := db.Write(Header{}, c.Next(seg[:])); err != nil {
-						return err
-					}
-				}
-				return nil
+				return writeCut(db, &h, p)
 			})
 			go pump(t, db, func(h Header, p []byte) error {
 				if h.Super() {
@@ -183,8 +173,22 @@ func TestKernelSuperpackets(t *testing.T) {
 	}
 }
 
+// writeCut writes a superpacket of an MTU of 1500, segment by segment.
+func writeCut(d *Device, h *Header, p []byte) error {
+	var c Cutter
+	if err := c.Reset(h, p); err != nil {
+		return err
+	}
+	for seg := make([]byte, 1500); c.Len() > 0; {
+		if err := d.Write(Header{}, c.Next(seg)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // pump carries what a device gives until it is closed.
-func pump(t *testing.T, d *Device, carry func(Header, []byte) error) {
+func pump(t testing.TB, d *Device, carry func(Header, []byte) error) {
 	buf := make([]byte, maxPacket)
 	for {
 		var h Header
@@ -206,7 +210,7 @@ func pump(t *testing.T, d *Device, carry func(Header, []byte) error) {
 }
 
 // connect makes a TCP connection from one namespace to a listener in another.
-func connect(t *testing.T, from, to space, addr netip.AddrPort) (client, server net.Conn) {
+func connect(t testing.TB, from, to space, addr netip.AddrPort) (client, server net.Conn) {
 	t.Helper()
 	var l *net.TCPListener
 	var err error

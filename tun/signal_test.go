@@ -129,7 +129,7 @@ func serve(t *testing.T, s space, c Config, h engine.Handler) *Engine {
 	return e
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
