@@ -222,7 +222,7 @@ func (b *batch) addChain(c chain) {
 			return nil
 		})
 		ae.Uint32(unix.NFTA_CHAIN_POLICY, policyAccept)
-		ae.String(unix.NFTA_CHAIN_TYPE, "filter")
+		ae.String(unix.NFTA_CHAIN_TYPE, string(c.hook.kind))
 	}, "add chain %s", c.name)
 }
 

@@ -206,8 +206,7 @@ func heartbeat(keys [][]byte) ([]byte, error) {
 	return b.bytes()
 }
 
-// deviceKeys returns the names, each once, as the kernel compares them: padded
-// to 16 bytes.
+// deviceKeys returns the names, each once, as the kernel compares them.
 func deviceKeys(names []string) ([][]byte, error) {
 	names = slices.Clone(names)
 	slices.Sort(names)
@@ -216,11 +215,16 @@ func deviceKeys(names []string) ([][]byte, error) {
 		if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/\x00") {
 			return nil, fmt.Errorf("device name %q: want 1 to %d bytes", name, unix.IFNAMSIZ-1)
 		}
-		key := make([]byte, unix.IFNAMSIZ)
-		copy(key, name)
-		keys = append(keys, key)
+		keys = append(keys, deviceKey(name))
 	}
 	return keys, nil
+}
+
+// deviceKey is a name as the kernel compares it: padded to 16 bytes.
+func deviceKey(name string) []byte {
+	key := make([]byte, unix.IFNAMSIZ)
+	copy(key, name)
+	return key
 }
 
 func portKeys(ports []uint16) [][]byte {

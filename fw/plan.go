@@ -21,13 +21,14 @@ const DefaultBound = 20
 // options (40) make 100. The short tail of a long hello carries PSH.
 const bareLength = 120
 
-// A QueueForm says how a rule hands a packet to a queue.
+// A QueueForm says how a rule hands a packet to b4d.
 type QueueForm uint8
 
 const (
 	None   QueueForm = iota // the kernel has no way
 	Native                  // the nftables expression queue
 	Xt                      // the xtables target NFQUEUE, through nft_compat
+	Tun                     // no queue: a mark that leads to a TUN device
 )
 
 func (f QueueForm) String() string {
@@ -36,6 +37,8 @@ func (f QueueForm) String() string {
 		return "native"
 	case Xt:
 		return "xt"
+	case Tun:
+		return "tun"
 	}
 	return "none"
 }
@@ -44,7 +47,8 @@ func (f QueueForm) String() string {
 type Config struct {
 	Marks      mark.Set
 	Queue      uint16    // number of the NFQUEUE
-	Form       QueueForm // Native or Xt, see Probe
+	Form       QueueForm // Native or Xt, see Probe; or Tun
+	Tun        TunConfig // where Form is Tun
 	TCP        []uint16  // watched destination ports, at least one
 	IPv4, IPv6 bool      // watched families, at least one
 	Router     bool      // also the connections that the router itself opens
@@ -74,9 +78,11 @@ func Plan(c Config) (*Ruleset, error) {
 	slices.Sort(c.TCP)
 	c.TCP = slices.Compact(c.TCP)
 
-	r := &Ruleset{chains: []chain{c.rawOut(), c.decisive(), c.steer(), c.confirm()}}
-	if c.Replies.any() {
-		r.chains = append(r.chains, c.replies(), c.observe())
+	r := &Ruleset{}
+	if c.Form == Tun {
+		r.chains = c.tunChains()
+	} else {
+		r.chains = c.queueChains()
 	}
 	if len(c.TCP) > 1 {
 		r.ports = c.TCP
@@ -84,13 +90,21 @@ func Plan(c Config) (*Ruleset, error) {
 	return r, nil
 }
 
+func (c *Config) queueChains() []chain {
+	chains := []chain{c.rawOut(), c.decisive(), c.steer(), c.confirm()}
+	if c.Replies.any() {
+		chains = append(chains, c.replies(), c.observe())
+	}
+	return chains
+}
+
 func (c *Config) check() error {
 	m := c.Marks
 	switch {
 	case m.Injected == 0 || m.Done == 0:
 		return errors.New("no mark bits")
-	case c.Form != Native && c.Form != Xt:
-		return fmt.Errorf("queue form %v: want native or xt", c.Form)
+	case c.Form != Native && c.Form != Xt && c.Form != Tun:
+		return fmt.Errorf("queue form %v: want native, xt or tun", c.Form)
 	case len(c.TCP) == 0 || slices.Contains(c.TCP, 0):
 		return fmt.Errorf("ports %v: want at least one, from 1 to 65535", c.TCP)
 	case !c.IPv4 && !c.IPv6:
@@ -99,6 +113,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("bound %d: want at least 1 packet", c.Bound)
 	case c.Replies.First < 0:
 		return fmt.Errorf("first %d replies: want no negative number", c.Replies.First)
+	case c.Form == Tun:
+		return c.checkTun()
 	}
 	return nil
 }
@@ -107,7 +123,7 @@ func (c *Config) check() error {
 // are invalid to it, and what it tracks anew it sends through NAT again.
 // -401 is ahead of defragmentation (-400) and conntrack (-200).
 func (c *Config) rawOut() chain {
-	return chain{"raw_out", &hook{output, -401}, []rule{
+	return chain{"raw_out", &hook{filter, output, -401}, []rule{
 		{bits{metaMark, c.Marks.Injected, true}, notrack{}},
 	}}
 }
@@ -128,10 +144,13 @@ func (c *Config) steer() chain {
 	if !c.Router {
 		r = append(r, forwarded{})
 	}
-	return chain{"steer", &hook{postrouting, 101}, []rule{
+	return chain{"steer", &hook{filter, postrouting, 101}, []rule{
 		append(r, device{oifname}, gotoChain("decisive")),
 	}}
 }
+
+// opening matches SYNs that are no answers.
+var opening = tcpFlags{fin | syn | rst | ack, syn}
 
 // decisive sorts out the packets that carry nothing.
 func (c *Config) decisive() chain {
@@ -139,7 +158,7 @@ func (c *Config) decisive() chain {
 	if c.SkipIPsec {
 		rules = append(rules, rule{ipsec{}, accept})
 	}
-	syn := rule{tcpFlags{fin | syn | rst | ack, syn}, counter{"opened"}}
+	syn := rule{opening, counter{"opened"}}
 	if c.SYN {
 		syn = append(syn, c.queue("queued")...)
 	} else {
@@ -156,7 +175,7 @@ func (c *Config) decisive() chain {
 // packet again. It stands right behind steer: a queued packet goes on there.
 func (c *Config) confirm() chain {
 	m := c.Marks
-	return chain{"confirm", &hook{postrouting, 102}, []rule{
+	return chain{"confirm", &hook{filter, postrouting, 102}, []rule{
 		{bits{metaMark, m.Done, true}, port{dport, c.TCP}, setBits{ctMark, m.Done}, clearBits{metaMark, m.Done}},
 	}}
 }
@@ -171,7 +190,7 @@ func (c *Config) observe() chain {
 		r := append(rule{port{sport, c.TCP}, tcpFlags{mask: rst, want: rst}, invalid{}}, c.family()...)
 		rules = append(rules, append(append(r, device{iifname}), c.queue("replies")...))
 	}
-	return chain{"observe", &hook{prerouting, -150}, rules}
+	return chain{"observe", &hook{filter, prerouting, -150}, rules}
 }
 
 func (c *Config) replies() chain {

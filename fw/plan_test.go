@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,6 +43,10 @@ func TestPlanGolden(t *testing.T) {
 		{"syn", func(c *Config) { c.SYN, c.SkipIPsec = true, true }},
 		{"replies", func(c *Config) { c.IPv6, c.Replies = false, Replies{SYNACK: true, First: 3, End: true} }},
 		{"synack", func(c *Config) { c.Replies = Replies{SYNACK: true} }},
+		{"tun", func(c *Config) { toTUN(c, "192.0.2.1", "fd00:b::1") }},
+		{"tun-v4", func(c *Config) { c.IPv6 = false; toTUN(c, "192.0.2.1", "") }},
+		{"tun-nat4", func(c *Config) { c.Router = true; toTUN(c, "192.0.2.1", "") }},
+		{"tun-routed", func(c *Config) { c.TCP, c.SkipIPsec = []uint16{80, 443}, true; toTUN(c, "", "") }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -53,6 +58,18 @@ func TestPlanGolden(t *testing.T) {
 			}
 			golden(t, filepath.Join("testdata", tt.name+".nft"), r.String())
 		})
+	}
+}
+
+// toTUN has c steer to a TUN, with source NAT to the addresses that are not "".
+func toTUN(c *Config, snat4, snat6 string) {
+	c.Form = Tun
+	c.Tun = TunConfig{Device: "b4tun0", WAN: "wan0"}
+	if snat4 != "" {
+		c.Tun.SNAT4 = netip.MustParseAddr(snat4)
+	}
+	if snat6 != "" {
+		c.Tun.SNAT6 = netip.MustParseAddr(snat6)
 	}
 }
 
@@ -84,6 +101,15 @@ func TestPlanRefuses(t *testing.T) {
 		{"no family", "neither", func(c *Config) { c.IPv4, c.IPv6 = false, false }},
 		{"no bound", "bound 0", func(c *Config) { c.Bound = 0 }},
 		{"negative replies", "first -1", func(c *Config) { c.Replies.First = -1 }},
+		{"no TUN", `device name ""`, func(c *Config) { toTUN(c, "", ""); c.Tun.Device = "" }},
+		{"no WAN", `device name ""`, func(c *Config) { toTUN(c, "", ""); c.Tun.WAN = "" }},
+		{"TUN as WAN", "not the WAN", func(c *Config) { toTUN(c, "", ""); c.Tun.WAN = c.Tun.Device }},
+		{"IPv4 for IPv6", "want an IPv6 address", func(c *Config) { toTUN(c, "", "192.0.2.1") }},
+		{"IPv4 within IPv6", "want an IPv6 address", func(c *Config) { toTUN(c, "", "::ffff:192.0.2.1") }},
+		{"IPv6 for IPv4", "want an IPv4 address", func(c *Config) { toTUN(c, "fd00:b::1", "") }},
+		{"SYNs to a TUN", "no SYNs", func(c *Config) { toTUN(c, "", ""); c.SYN = true }},
+		{"replies to a TUN", "no replies", func(c *Config) { toTUN(c, "", ""); c.Replies.End = true }},
+		{"no mark for a TUN", "steer", func(c *Config) { toTUN(c, "", ""); c.Marks.Steer = 0 }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

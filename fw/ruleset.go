@@ -42,9 +42,19 @@ type chain struct {
 type rule []term
 
 type hook struct {
+	kind     chainType
 	point    hookPoint
 	priority int32
 }
+
+// A chainType is what the kernel does after the rules of a chain.
+type chainType string
+
+const (
+	filter  chainType = "filter" // nothing
+	reroute chainType = "route"  // routes a packet again whose mark was changed
+	nat     chainType = "nat"    // binds the connection; only its first packet comes by
+)
 
 // A hookPoint is an NF_INET_* number of linux/netfilter.h.
 type hookPoint uint32
@@ -82,7 +92,7 @@ func (r *Ruleset) String() string {
 	for _, c := range r.chains {
 		fmt.Fprintf(&b, "\n\tchain %s {\n", c.name)
 		if c.hook != nil {
-			fmt.Fprintf(&b, "\t\ttype filter hook %v priority %d; policy accept;\n", c.hook.point, c.hook.priority)
+			fmt.Fprintf(&b, "\t\ttype %s hook %v priority %d; policy accept;\n", c.hook.kind, c.hook.point, c.hook.priority)
 		}
 		for _, rule := range c.rules {
 			fmt.Fprintf(&b, "\t\t%v\n", rule)

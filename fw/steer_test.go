@@ -107,7 +107,7 @@ func (n Counters) minus(o Counters) Counters {
 func TestOldConnectionIsLeftAlone(t *testing.T) {
 	enterNetNS(t)
 	r, c := newRouter(t), mustOpen(t)
-	track := &Ruleset{chains: []chain{{"track", &hook{prerouting, -150}, []rule{{direction{}, accept}}}}}
+	track := &Ruleset{chains: []chain{{"track", &hook{filter, prerouting, -150}, []rule{{direction{}, accept}}}}}
 	mustApply(t, c, track)
 	f := newFlow(false, 40000, 443)
 	r.shake(f)
@@ -306,8 +306,8 @@ func TestVerdictMarks(t *testing.T) {
 	const foreign = 0x10
 	rules := mustPlan(t, nil)
 	rules.chains = append(rules.chains,
-		chain{"before", &hook{prerouting, -140}, []rule{{setBits{ctMark, foreign}}}},
-		chain{"after", &hook{postrouting, 103}, []rule{
+		chain{"before", &hook{filter, prerouting, -140}, []rule{{setBits{ctMark, foreign}}}},
+		chain{"after", &hook{filter, postrouting, 103}, []rule{
 			{bits{metaMark, m.Done, true}, counter{"replies"}}, // must not happen
 			{bits{metaMark, m.Steer, true}, bits{ctMark, m.Done, true}, bits{ctMark, foreign, true}, counter{"replies"}},
 		}})

@@ -330,11 +330,17 @@ type verdict struct {
 	chain string // where a goto leads
 }
 
-var accept = verdict{kind: expr.VerdictAccept}
+var (
+	accept = verdict{kind: expr.VerdictAccept}
+	drop   = verdict{kind: expr.VerdictDrop}
+)
 
 func (v verdict) String() string {
-	if v.kind == expr.VerdictAccept {
+	switch v.kind {
+	case expr.VerdictAccept:
 		return "accept"
+	case expr.VerdictDrop:
+		return "drop"
 	}
 	return "goto " + v.chain
 }

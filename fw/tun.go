@@ -1,0 +1,165 @@
+package fw
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// A TunConfig says where [Config.Form] Tun leads decisive packets.
+type TunConfig struct {
+	Device string // the TUN's name
+	WAN    string // the one WAN device whose connections are watched
+
+	// SNAT4 and SNAT6 are the WAN addresses that connections are translated
+	// to where the firewall would have masqueraded them. The zero Addr is for
+	// a family that is routed as it is.
+	SNAT4, SNAT6 netip.Addr
+}
+
+func (c *Config) checkTun() error {
+	t := &c.Tun
+	if c.Marks.Steer == 0 {
+		return errors.New("no mark bit to steer by")
+	}
+	if _, err := deviceKeys([]string{t.Device, t.WAN}); err != nil {
+		return err
+	}
+	switch {
+	case t.Device == t.WAN:
+		return fmt.Errorf("device %q: want a TUN that is not the WAN device", t.Device)
+	case t.SNAT4.IsValid() && !t.SNAT4.Is4():
+		return fmt.Errorf("source NAT to %v: want an IPv4 address", t.SNAT4)
+	case t.SNAT6.IsValid() && (!t.SNAT6.Is6() || t.SNAT6.Is4In6()):
+		return fmt.Errorf("source NAT to %v: want an IPv6 address", t.SNAT6)
+	case c.SYN || c.Replies.any():
+		return errors.New("a TUN is shown no SYNs and no replies, a queue is")
+	}
+	return nil
+}
+
+func (c *Config) tunChains() []chain {
+	chains := []chain{c.rawOut(), c.toTun(), c.signal(), c.early()}
+	if c.Router {
+		chains = append(chains, c.own())
+	}
+	if c.Tun.SNAT4.IsValid() || c.Tun.SNAT6.IsValid() {
+		chains = append(chains, c.translate())
+	}
+	return append(chains, c.opened(), c.leave())
+}
+
+// toTun sorts out the packets that carry nothing, and those that open: a SYN
+// that came again, perhaps with data, takes the way of the first.
+func (c *Config) toTun() chain {
+	return chain{"decisive", nil, []rule{
+		{opening, accept},
+		{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept},
+		{counter{"queued"}, setBits{metaMark, c.Marks.Steer}},
+	}}
+}
+
+// signal takes in what b4d says about a connection by way of the TUN: an ICMP
+// error about one of its packets, which conntrack ascribes to it. Nobody else
+// can speak there, so there is nothing else to let in.
+func (c *Config) signal() chain {
+	done := setBits{ctMark, c.Marks.Done}
+	return chain{"signal", nil, []rule{
+		{icmpType{4, sourceQuench}, done},
+		{icmpType{6, packetTooBig}, done},
+		{drop},
+	}}
+}
+
+// early finds the first packets of connections that leave showed to go by WAN.
+// It stands after conntrack (-200), so that the count is right, and where the
+// mark still decides the route.
+func (c *Config) early() chain {
+	return chain{"early", &hook{filter, prerouting, -150}, []rule{
+		{isDevice{iifname, c.Tun.Device}, gotoChain("signal")},
+		c.steered(),
+	}}
+}
+
+// own is early for the router's own connections, whose packets have their route
+// already.
+func (c *Config) own() chain {
+	return chain{"own", &hook{reroute, output, -150}, []rule{c.steered()}}
+}
+
+// steered goes by the connection's mark alone: leave has looked at all the rest.
+// Most packets meet just the first term. No route is known in prerouting, but
+// the WAN device is, so the set is asked for that.
+func (c *Config) steered() rule {
+	m := c.Marks
+	return rule{
+		bitsAre{ctMark, m.Steer | m.Done, m.Steer}, direction{reply: false},
+		packets{upto: c.Bound}, alive(c.Tun.WAN), gotoChain("decisive"),
+	}
+}
+
+// translate is ahead of the firewall's masquerade (100), and only where that is
+// so, and has so decided, is the connection marked.
+func (c *Config) translate() chain {
+	var rules []rule
+	if c.SkipIPsec {
+		rules = append(rules, rule{ipsec{}, accept})
+	}
+	for _, f := range c.families() {
+		if f.snat.IsValid() {
+			r := append(c.opens(), nfproto(f.number))
+			rules = append(rules, append(r, setBits{ctMark, c.Marks.Steer}, snat(f.snat)))
+		}
+	}
+	return chain{"translate", &hook{nat, postrouting, 99}, rules}
+}
+
+// leave stands after source NAT (100). The mark has done its work by now.
+func (c *Config) leave() chain {
+	steer := c.Marks.Steer
+	return chain{"leave", &hook{filter, postrouting, 101}, []rule{
+		{bits{metaMark, steer, true}, clearBits{metaMark, steer}},
+		append(append(c.opens(), c.family()...), gotoChain("opened")),
+	}}
+}
+
+// opened marks the connections of a family that is routed as it is, unless
+// somebody has translated them all the same.
+func (c *Config) opened() chain {
+	rules := []rule{{counter{"opened"}}}
+	if c.SkipIPsec {
+		rules = append(rules, rule{ipsec{}, accept})
+	}
+	for _, f := range c.families() {
+		if !f.snat.IsValid() {
+			rules = append(rules, rule{nfproto(f.number), sourceKept{}, setBits{ctMark, c.Marks.Steer}})
+		}
+	}
+	return chain{"opened", nil, rules}
+}
+
+// opens matches the SYNs of watched connections where they leave by WAN.
+func (c *Config) opens() rule {
+	r := rule{port{dport, c.TCP}, opening, bits{metaMark, c.Marks.Injected, false}}
+	if !c.Router {
+		r = append(r, forwarded{})
+	}
+	return append(r, device{oifname})
+}
+
+type family struct {
+	number uint8
+	snat   netip.Addr
+}
+
+// families are the watched ones.
+func (c *Config) families() []family {
+	var list []family
+	if c.IPv4 {
+		list = append(list, family{4, c.Tun.SNAT4})
+	}
+	if c.IPv6 {
+		list = append(list, family{6, c.Tun.SNAT6})
+	}
+	return list
+}
