@@ -38,30 +38,43 @@ var edits = []struct {
 
 func TestReconcile(t *testing.T) {
 	n := enterNetNS(t)
-	n.openTUN("b4tun1")
+	tun1 := n.openTUN("b4tun1")
 	before, c := n.others(), n.open()
-	asked := 0
-	c.do = func(typ, flags uint16, body []byte) error { asked++; return c.c.Do(typ, flags, body) }
-	for _, e := range append(edits, struct {
-		name string
-		edit func(*Config)
-	}{"stop", func(c *Config) { c.IPv4, c.IPv6 = false, false }}) {
+	var asked []uint16
+	c.do = func(typ, flags uint16, body []byte) error {
+		asked = append(asked, typ)
+		return c.c.Do(typ, flags, body)
+	}
+	for _, e := range edits {
 		want := n.plan(e.edit)
-		for range 2 {
-			asked = 0
-			if err := c.Reconcile(want); err != nil {
-				t.Fatalf("%s: %v", e.name, err)
-			}
-			n.stands(e.name, want)
-			n.untouched(e.name, before)
+		asked = nil
+		if err := c.Reconcile(want); err != nil {
+			t.Fatalf("%s: %v", e.name, err)
 		}
-		if asked != 0 {
-			t.Errorf("%s: %d changes where nothing was to be changed", e.name, asked)
+		n.stands(e.name, want)
+		n.untouched(e.name, before)
+		first := slices.IndexFunc(asked, deletes)
+		if first >= 0 && slices.ContainsFunc(asked[first:], func(typ uint16) bool { return !deletes(typ) }) {
+			t.Errorf("%s: deleted before all was added: %v", e.name, asked)
+		}
+		asked = nil
+		if err := c.Reconcile(want); err != nil || asked != nil {
+			t.Errorf("%s, again: %v, asked %v", e.name, err, asked)
 		}
 	}
-	if got := n.ours(); got != nil {
-		t.Errorf("left over: %q", got)
+	if err := c.Reconcile(n.plan(func(c *Config) { c.Device = "b4tun1" })); err != nil {
+		t.Fatal(err)
 	}
+	tun1.Close()
+	if err := c.Reconcile(nil); err != nil {
+		t.Error(err)
+	}
+	n.stands("stopped, with the device gone", nil)
+	n.untouched("stopped", before)
+}
+
+func deletes(typ uint16) bool {
+	return typ == unix.RTM_DELADDR || typ == unix.RTM_DELROUTE || typ == unix.RTM_DELRULE
 }
 
 // A new Conn knows what an old one left, and Cleanup removes it. So does the

@@ -17,19 +17,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A netns is a network namespace that a test made for itself, with two uplinks,
-// wan0 and wan1, our TUN, and what others on a router have by way of routes and
-// rules. All devices are TUNs: nothing of them comes up by and by.
+// A netns is a network namespace that a test made for itself.
 type netns struct {
 	testing.TB
 	c               *rtnl.Conn
 	wan0, wan1, tun *os.File // the devices' other ends; tun is b4tun0's
 }
 
-// enterNetNS moves the test into the namespace. The thread is never unlocked,
-// so the runtime discards it, and the namespace with it, when the test returns.
-// Subtests would run outside.
+// enterNetNS moves the test into a namespace with two uplinks, wan0 and wan1,
+// our TUN, and what others on a router have by way of routes and rules. All
+// devices are TUNs: nothing of them comes up by and by.
 func enterNetNS(t testing.TB) *netns {
+	t.Helper()
+	n := enterBareNetNS(t)
+	n.wan0, n.wan1, n.tun = n.openTUN("wan0"), n.openTUN("wan1"), n.openTUN("b4tun0")
+	n.furnish()
+	n.settle()
+	return n
+}
+
+// enterBareNetNS moves the test into a namespace with nothing but lo. The thread
+// is never unlocked, so the runtime discards it, and the namespace with it, when
+// the test returns. Subtests would run outside.
+func enterBareNetNS(t testing.TB) *netns {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("asks the kernel")
@@ -51,9 +61,6 @@ func enterNetNS(t testing.TB) *netns {
 	}
 	n := &netns{TB: t, c: c}
 	n.up("lo")
-	n.wan0, n.wan1, n.tun = n.openTUN("wan0"), n.openTUN("wan1"), n.openTUN("b4tun0")
-	n.furnish()
-	n.settle()
 	return n
 }
 
@@ -201,8 +208,8 @@ func (n *netns) settle() {
 	n.Fatal("IPv6 addresses never become usable")
 }
 
-// others are the kernel's messages about all routes, rules and
-// addresses that neither are ours nor belong to a TUN of ours.
+// others are the kernel's messages about all routes, rules and addresses but
+// ours.
 func (n *netns) others() []string {
 	n.Helper()
 	var all []string
@@ -226,12 +233,12 @@ func (n *netns) others() []string {
 						return ss
 					}
 				}
-				if typ == unix.RTM_GETROUTE {
-					mine := false
+				if head, _ := rtnl.ParseRoute(m.Body); typ == unix.RTM_GETROUTE && head.Table == unix.RT_TABLE_LOCAL {
+					local := false // the kernel's, for our addresses
 					attrs(m.Body[unix.SizeofRtMsg:], func(typ uint16, value []byte) {
-						mine = mine || typ == unix.RTA_OIF && ours(int32(number(value)))
+						local = local || typ == unix.RTA_OIF && ours(int32(number(value)))
 					})
-					if mine {
+					if local {
 						return ss
 					}
 				}

@@ -1,8 +1,8 @@
 // Package rtnl speaks rtnetlink: dumps, acknowledged requests and events. What
 // the messages mean is the affair of its users.
 //
-// It is written by hand because the whole library for it (vishvananda/netlink)
-// adds 460 kB to b4d on MIPS, and this 20 kB.
+// It is written by hand because the library for it (vishvananda/netlink) adds
+// 460 kB to b4d on MIPS, package route on top of this one 65 kB.
 package rtnl
 
 import (
