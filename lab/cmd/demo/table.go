@@ -23,8 +23,13 @@ type row struct {
 }
 
 // maxPackets is how many packets of a TLS connection may visit user space: two
-// segments of a hello, and then one that shows that it is over.
-const maxPackets = 4
+// segments of a hello, and then one that shows that it is over. On an emulated
+// machine a sender's timers are shorter than the way to b4d and back: it sends
+// again, and its request is on the way before the first verdict.
+const (
+	maxPackets     = 4
+	maxPacketsSlow = 8
+)
 
 // rows lists the rows of one censor.
 func (d *demo) rows(name string) ([]row, error) {
@@ -118,8 +123,12 @@ func (d *demo) with(b *lab.B4D, r *row) {
 		return
 	}
 	r.packets, r.connections = second.Since(first)
-	if r.packets == 0 || r.packets > maxPackets*r.connections {
-		r.tooMany = fmt.Errorf("%d packets of %d connections came to user space, want 1 to %d of each", r.packets, r.connections, maxPackets)
+	most := uint64(maxPackets)
+	if d.small {
+		most = maxPacketsSlow
+	}
+	if r.packets == 0 || r.packets > most*r.connections {
+		r.tooMany = fmt.Errorf("%d packets of %d connections came to user space, want 1 to %d of each", r.packets, r.connections, most)
 	}
 }
 
