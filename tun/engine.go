@@ -38,8 +38,10 @@ type Config struct {
 
 	// Back gives accepted packets back to the kernel by the device, where
 	// they go on as if they had come from there, superpackets in one write.
-	// It is for a mode that takes all traffic: it needs forwarding from the
-	// device, and accept_local for the sources that are the router's own.
+	// It is for a mode that takes all traffic. What comes from the device
+	// must be forwarded, and not tracked a second time (notrack at -300, all
+	// but signals); as after source NAT its sources are the router's own,
+	// IPv4 needs accept_local=1 and rp_filter=0 of the device.
 	Back bool
 
 	// Report is given what went wrong. It must not block and may be called

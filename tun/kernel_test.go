@@ -219,10 +219,10 @@ func connect(t testing.TB, from, to space, addr netip.AddrPort) (client, server 
 		return err == nil
 	})
 	defer l.Close()
-	from.do(func() { client, err = net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(addr)) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "there is an address to connect from", func() bool {
+		from.do(func() { client, err = net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(addr)) })
+		return err == nil
+	})
 	if server, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
