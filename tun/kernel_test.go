@@ -2,6 +2,7 @@ package tun
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 
 	"b4/engine"
 	"b4/packet"
+	"b4/rtnl"
 
 	"golang.org/x/sys/unix"
 )
@@ -317,5 +319,52 @@ func TestKernelDropped(t *testing.T) {
 	s.do(func() { d.Close() })
 	if dropped() != n {
 		t.Errorf("%d dropped, %d after Close", n, dropped())
+	}
+}
+
+// Another program deletes the device, or takes it down for a while.
+func TestKernelDeviceGone(t *testing.T) {
+	s := newSpace(t)
+	d := openIn(t, s, DeviceConfig{Name: "b4tun0", Addrs: []netip.Prefix{net4}})
+	flags := func(up uint16) {
+		s.do(func() { device(t, "b4tun0", unix.SIOCSIFFLAGS, func(r *unix.Ifreq) { r.SetUint16(up) }) })
+	}
+	flags(0)
+	if err := d.Write(Header{}, sample("v4", packet.UDP, 9)); !errors.Is(err, unix.EIO) {
+		t.Errorf("write while down: %v", err)
+	}
+	flags(unix.IFF_UP)
+	var h Header
+	c, buf := udpTo(t, s, far4, 4433), make([]byte, maxPacket)
+	c.Write([]byte("question"))
+	next(t, d, &h, buf)
+
+	time.AfterFunc(20*time.Millisecond, func() {
+		s.do(func() {
+			c, err := rtnl.Dial()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			body := make([]byte, unix.SizeofIfInfomsg)
+			binary.NativeEndian.PutUint32(body[4:], uint32(d.Index()))
+			if err := c.Do(unix.RTM_DELLINK, 0, body); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	for start := time.Now(); ; {
+		n, err := d.Read(time.Minute, &h, buf)
+		if time.Since(start) > 10*time.Second {
+			t.Fatal("the reader was not told")
+		}
+		if n == 0 && err == nil || err == nil && chatter(buf[:n]) {
+			continue
+		}
+		if !errors.Is(err, unix.EBADFD) {
+			t.Errorf("read: %v", err)
+		}
+		break
 	}
 }
