@@ -17,19 +17,20 @@
 // about the packet, which the Sink writes to the device: conntrack looks the
 // quoted packet up, finds the connection by its translated addresses (so a
 // source NAT on the device costs nothing), and hangs it on the error. One rule
-// after that turns it into the connection's mark and drops it, before routing
-// and before any socket:
+// a family turns that into the connection's mark and drops it, before routing and
+// before any socket:
 //
 //	chain prerouting, priority -150:
 //	iifname "b4tun0" icmp type source-quench    ct mark set ct mark | DONE drop
 //	iifname "b4tun0" icmpv6 type packet-too-big ct mark set ct mark | DONE drop
 //
 // An ICMP error does not touch TCP's state machine, nor the counters, nor the
-// timeout. Without the rule it does no harm either: hosts ignore a source quench
-// (RFC 6633), and a packet too big for the largest MTU there is. It costs one write
-// of 2.4 µs a connection, needs no ctnetlink module and no set of tuples that would have to
-// guess the address before NAT; without it a connection's first 20 packets come
-// by, done or not.
+// timeout (nf_conntrack_in in net/netfilter/nf_conntrack_core.c returns before
+// them). Without the rule it does no harm either: hosts ignore a source quench
+// (RFC 6633), and a packet too big for the largest MTU there is. It costs one
+// write of 2.4 µs a connection, and needs no ctnetlink module and no set of tuples
+// that would have to guess the address before NAT. Without it a connection's
+// first 20 packets come by, done or not.
 //
 // # Superpackets
 //
