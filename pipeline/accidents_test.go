@@ -102,7 +102,7 @@ func TestCCSThenFinished(t *testing.T) {
 	r := newRig(t)
 	r.send(0, msg, 100)
 	r.expect(engine.Accept, "early")(r.send(len(msg), []byte{20, 3, 3, 0, 1, 1}, 200))
-	r.expect(engine.Accept|engine.Done, "not_tls")(r.send(len(msg)+6, []byte{23, 3, 3, 0, 1, 9}, 200))
+	r.expect(engine.Accept|engine.Done, "finished")(r.send(len(msg)+6, []byte{23, 3, 3, 0, 1, 9}, 200))
 	r = newRig(t)
 	r.send(0, msg, 100) // the CCS had no PSH and did not come to us
 	r.expect(engine.Accept|engine.Done, "finished")(r.send(len(msg)+6, []byte{23, 3, 3, 0, 1, 9}, 200))

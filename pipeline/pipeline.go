@@ -128,8 +128,7 @@ func (p *Pipeline) judge(pkt *engine.Packet) (engine.Verdict, Reason) {
 	if f.State.phase == givenUp {
 		why = Finished
 	}
-	p.flows.Remove(f)
-	return engine.Accept | engine.Done, why
+	return p.done(f, why)
 }
 
 func outside(off int) bool { return off < -window || off > window }
@@ -213,9 +212,12 @@ func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 	case tlshello.Complete:
 		return p.decide(pkt, f, h)
 	case tlshello.NotHello:
-		p.release(f, NotTLS)
-		p.flows.Remove(f)
-		return engine.Accept | engine.Done, NotTLS
+		why := NotTLS
+		if s.loose {
+			why = Finished // behind a CCS
+		}
+		p.release(f, why)
+		return p.done(f, why)
 	}
 	s.hello = h
 	if s.loose {
@@ -265,8 +267,7 @@ func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state], h tlshello.He
 	}
 	p.trace(f, why, p.out.Len())
 	p.release(f, why)
-	p.flows.Remove(f)
-	return engine.Accept | engine.Done, why
+	return p.done(f, why)
 }
 
 // more takes data of a connection whose hello was judged.
@@ -314,10 +315,15 @@ func (p *Pipeline) later(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdic
 		return engine.Accept, Early
 	}
 	p.trace(f, Finished, p.out.Len())
+	return p.done(f, Finished)
+}
+
+// done forgets a flow of which the kernel need show us no more.
+func (p *Pipeline) done(f *flow.Flow[state], why Reason) (engine.Verdict, Reason) {
 	h := f.Key().Hash()
 	p.recent[h%uint64(len(p.recent))] = h
 	p.flows.Remove(f)
-	return engine.Accept | engine.Done, Finished
+	return engine.Accept | engine.Done, why
 }
 
 // treat applies the rule's strategy to bytes [from, to) of the message. They
