@@ -1,7 +1,6 @@
 package tun
 
 import (
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -148,5 +147,3 @@ func (judge) Drain(*engine.Batch)                         {}
 type sender func(o engine.Out) error
 
 func (s sender) Send(o engine.Out) error { return s(o) }
-
-func port(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
