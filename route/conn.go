@@ -175,8 +175,9 @@ func (c *Conn) removeRoute(r Route, l Links) error {
 }
 
 // removeAddr removes a. With a device's last IPv4 address the kernel removes,
-// without a word, the routes that lead there (fib_disable_ip): so a new address
-// is added before the old one goes, and none without is planned for.
+// without a word, all routes that lead there (fib_disable_ip), as it does with
+// the device itself: so a new address is added before the old one goes, and no
+// family without an address is planned for.
 func (c *Conn) removeAddr(a Addr, l Links) error {
 	if err := c.do(unix.RTM_DELADDR, 0, a.body()); err != nil && !gone(err) {
 		return fmt.Errorf("remove address %v from %s: %w", a.Prefix, l.name(a.Index), explain(err))

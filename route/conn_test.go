@@ -266,6 +266,46 @@ func TestTwins(t *testing.T) {
 	}
 }
 
+// Another's route that comes into our table after Plan has looked: by another
+// device, it stays ahead of ours; by ours, it is IPv6's only one.
+func TestTwinRoutes(t *testing.T) {
+	n := enterNetNS(t)
+	c, want := n.open(), n.plan(func(*Config) {})
+	for _, f := range want.families {
+		for _, dev := range []string{"wan0", "b4tun0"} {
+			twin := f.route
+			twin.Protocol, twin.Index = static, int32(n.index(dev))
+			n.do(unix.RTM_NEWROUTE, create, twin.body())
+			before := n.others()
+			one := &State{want.device, []family{f}}
+			switch err := c.Reconcile(one); {
+			case f.v6() && dev == "b4tun0":
+				if !errors.Is(err, unix.EEXIST) {
+					t.Errorf("a second IPv6 route by the same device: %v", err)
+				}
+				n.stands("refused", nil)
+			case err != nil:
+				t.Fatal(err)
+			default:
+				n.stands("behind", one)
+			}
+			n.untouched("added", before)
+			if _, err := Plan(config(t), n.links()); !errors.Is(err, ErrTaken) {
+				t.Errorf("planned for a table that is another's: %v", err)
+			}
+			if err := Cleanup(); err != nil {
+				t.Fatal(err)
+			}
+			n.untouched("removed", before)
+			n.do(unix.RTM_DELROUTE, 0, twin.body())
+			if err := c.Reconcile(nil); err != nil { // the address, with which the kernel removes all routes by b4tun0
+				t.Fatal(err)
+			}
+			n.stands("removed", nil)
+		}
+	}
+}
+
 // A table that is not in the system's, with somebody's routes in it.
 func TestTakenTable(t *testing.T) {
 	n := enterNetNS(t)
