@@ -34,7 +34,7 @@ SCRIPTS = $(shell grep -rlE '^\#!.*/(env )?(ba)?sh\b' --exclude-dir=.git --exclu
 PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -v golang.org/x/sys | cut -d' ' -f1)
 
 # Those with tests of the kernel, which want a router's kernel too.
-KERNEL := fw inject netif nfq
+KERNEL := fw inject netif nfq tun route
 
 .PHONY: help build demo test lint bench guest fuzz 386 bigendian cross clean go shellcheck
 
