@@ -61,6 +61,7 @@ type hookPoint uint32
 
 const (
 	prerouting  hookPoint = 0
+	forward     hookPoint = 2
 	output      hookPoint = 3
 	postrouting hookPoint = 4
 )
@@ -69,6 +70,8 @@ func (p hookPoint) String() string {
 	switch p {
 	case prerouting:
 		return "prerouting"
+	case forward:
+		return "forward"
 	case output:
 		return "output"
 	}
@@ -77,8 +80,8 @@ func (p hookPoint) String() string {
 
 // String is the table as `nft -y list table inet b4` shows it, but for the
 // watched devices and the counts. The flag owner is left out by kernels older
-// than 5.12. A queue of form Xt, which nft has no words for, is written as the
-// expression it stands in for, with a comment.
+// than 5.12. What nft has no words for (a queue of form Xt, a device's name that is
+// looked up as it is) is written as if it had, with a comment.
 func (r *Ruleset) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table inet %s {\n\tflags owner\n", tableName)
@@ -120,8 +123,13 @@ func (r rule) String() string {
 // comment is stored with the rule, so that nft shows it too.
 func (r rule) comment() string {
 	for _, t := range r {
-		if q, ok := t.(queue); ok && q.form == Xt {
-			return "by xt target NFQUEUE"
+		switch t := t.(type) {
+		case queue:
+			if t.form == Xt {
+				return "by xt target NFQUEUE"
+			}
+		case alive:
+			return "while " + string(t) + " is watched"
 		}
 	}
 	return ""

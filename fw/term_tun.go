@@ -109,3 +109,31 @@ func (s snat) code(c *coder) {
 		&expr.Immediate{Register: reg, Data: s.addr().AsSlice()},
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: family, RegAddrMin: reg})
 }
+
+// boundElsewhere matches connections that are translated to another source.
+type boundElsewhere netip.Addr
+
+func (b boundElsewhere) String() string {
+	if a := netip.Addr(b); a.Is6() {
+		return "ct reply ip6 daddr != " + a.String()
+	}
+	return "ct reply ip daddr != " + netip.Addr(b).String()
+}
+
+func (b boundElsewhere) code(c *coder) {
+	key := expr.CtKey(unix.NFT_CT_DST_IP)
+	if netip.Addr(b).Is6() {
+		key = unix.NFT_CT_DST_IP6
+	}
+	c.ctReply(key)
+	c.put(&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: netip.Addr(b).AsSlice()})
+}
+
+// reset drops a TCP segment and tells its sender that the connection is over.
+type reset struct{}
+
+func (reset) String() string { return "reject with tcp reset" }
+func (reset) code(c *coder) {
+	c.tcp()
+	c.put(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+}

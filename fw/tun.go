@@ -44,7 +44,7 @@ func (c *Config) tunChains() []chain {
 		chains = append(chains, c.own())
 	}
 	if c.Tun.SNAT4.IsValid() || c.Tun.SNAT6.IsValid() {
-		chains = append(chains, c.translate())
+		chains = append(chains, c.stale(), c.translate())
 	}
 	return append(chains, c.opened(), c.leave())
 }
@@ -112,6 +112,22 @@ func (c *Config) translate() chain {
 		}
 	}
 	return chain{"translate", &hook{nat, postrouting, 99}, rules}
+}
+
+// stale ends the connections that are translated to an address WAN has no more.
+// Masqueraded ones the kernel forgets by itself, so that the server's RST ends
+// them; ours would hang. Their client learns it at once.
+func (c *Config) stale() chain {
+	var rules []rule
+	for _, f := range c.families() {
+		if f.snat.IsValid() {
+			rules = append(rules, rule{
+				bits{ctMark, c.Marks.Steer, true}, direction{reply: false},
+				nfproto(f.number), boundElsewhere(f.snat), reset{},
+			})
+		}
+	}
+	return chain{"stale", &hook{filter, forward, -1}, rules}
 }
 
 // leave stands after source NAT (100). The mark has done its work by now.

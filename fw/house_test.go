@@ -1,0 +1,338 @@
+package fw
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"b4/engine"
+	"b4/inject"
+	"b4/route"
+	"b4/rtnl"
+	"b4/tun"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// A house is a router, as newRouter makes it, with a client on the one side and
+// a server on the other, each with a network stack of its own, a firewall like
+// firewall4, and all that serves a TUN but the judge, which is the test's.
+type house struct {
+	*router
+	client, server *host
+	rules          *Conn
+	engine         *tun.Engine
+	paths          *route.Conn
+	judge          judge
+	wan            capture
+}
+
+const tunName = "b4tun0"
+
+// newHouse masquerades the families that are asked for. Nothing is steered
+// before steer.
+func newHouse(t testing.TB, masq4, masq6 bool) *house {
+	t.Helper()
+	h := &house{router: newRouter(t)}
+	awaitAddr(t, wanAddr6)
+	var clientEnd, serverEnd int
+	h.client, clientEnd = newHost(t, netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00:a::2"))
+	h.server, serverEnd = newHost(t, netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("fd00:b::2"))
+	wire(t, h.router.lan, clientEnd, nil)
+	wire(t, h.router.wan, serverEnd, h.wan.see)
+	firewall(t, masq4, masq6)
+	h.rules = mustOpen(t)
+	return h
+}
+
+// steer starts the engine and leads to it what edit makes of the usual rules.
+func (h *house) steer(edit func(*Config)) {
+	h.t.Helper()
+	marks := config(h.t, Tun).Marks
+	send, err := inject.Open(marks)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	wan, err := net.InterfaceByName("wan0")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.engine = tun.New(tun.Config{
+		Device: tun.DeviceConfig{Name: tunName, MTU: 1500}, Out: int32(wan.Index), Send: send, Signal: true,
+		Report: func(err error) { h.t.Log(err) }, // what a route or the device is missing for, for a moment
+	})
+	if err := h.engine.Start(); err != nil {
+		h.t.Skip(err)
+	}
+	h.judge.alive = h.rules.Refresh
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		if err := h.engine.Run(&h.judge); err != nil {
+			h.t.Error(err)
+		}
+	}()
+	h.t.Cleanup(func() { h.engine.Close(); wg.Wait(); send.Close() })
+	h.lead(route.Config{
+		Marks: marks, Table: route.DefaultTable, Device: tunName, IPv4: true, IPv6: true,
+		V4: netip.MustParsePrefix("10.255.0.1/30"), V6: netip.MustParsePrefix("fd00:b4::1/64"),
+	})
+	h.plan(edit)
+}
+
+func (h *house) lead(c route.Config) {
+	h.t.Helper()
+	var err error
+	if h.paths, err = route.Open(); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { h.paths.Close() })
+	links, err := h.paths.Links()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	want, err := route.Plan(c, links)
+	if err == nil {
+		err = h.paths.Reconcile(want)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) plan(edit func(*Config)) {
+	h.t.Helper()
+	c := config(h.t, Tun)
+	c.Bound = DefaultBound
+	edit(&c)
+	r, err := Plan(c)
+	if err == nil {
+		err = h.rules.Apply(r, []string{"wan0"})
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// A judge lets all packets go, is done with a connection at its second one, and
+// shows that it is alive.
+type judge struct {
+	alive func() error
+	mu    sync.Mutex
+	seen  map[string]int // packets, by addresses and ports
+	keep  bool           // is never done
+}
+
+func (j *judge) Handle(_ time.Time, p *engine.Packet, _ *engine.Batch) engine.Verdict {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	key := string(p.Bytes[12:24])
+	if p.Bytes[0]>>4 == 6 {
+		key = string(p.Bytes[8:44])
+	}
+	if j.seen == nil {
+		j.seen = map[string]int{}
+	}
+	j.seen[key]++
+	if j.seen[key] == 2 && !j.keep {
+		return engine.Accept | engine.Done
+	}
+	return engine.Accept
+}
+
+func (j *judge) Tick(time.Time, *engine.Batch) time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.alive()
+	return RefreshEvery
+}
+
+func (j *judge) Drain(*engine.Batch) {}
+
+// take returns how many packets were seen, of each connection, and forgets them.
+func (j *judge) take() (counts []int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, n := range j.seen {
+		counts = append(counts, n)
+	}
+	clear(j.seen)
+	slices.Sort(counts)
+	return counts
+}
+
+// A capture counts what leaves by WAN.
+type capture struct {
+	lan4, lan6 atomic.Uint64 // packets with a source of the LAN
+}
+
+func (c *capture) see(p []byte) {
+	switch {
+	case p[0]>>4 == 4 && bytes.Equal(p[12:15], lanAddr4.AsSlice()[:3]):
+		c.lan4.Add(1)
+	case p[0]>>4 == 6 && bytes.Equal(p[8:16], lanAddr6.AsSlice()[:8]):
+		c.lan6.Add(1)
+	}
+}
+
+// of returns the count of a family.
+func (c *capture) of(v6 bool) uint64 {
+	if v6 {
+		return c.lan6.Load()
+	}
+	return c.lan4.Load()
+}
+
+// A host has a network namespace of its own, where it does what it is given.
+type host struct{ todo chan func() }
+
+// newHost returns a host with one device, and the file of that.
+func newHost(t testing.TB, v4, v6 netip.Addr) (*host, int) {
+	t.Helper()
+	h := &host{make(chan func())}
+	t.Cleanup(func() { close(h.todo) })
+	go func() {
+		runtime.LockOSThread() // for ever: the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+		}
+		for f := range h.todo {
+			f()
+		}
+	}()
+	fd := -1
+	h.do(func() {
+		fd = openTUN(t, "eth0")
+		setUpLink(t, "eth0", v4, v6)
+		awaitAddr(t, v6)
+		if err := addDefaultRoutes("eth0"); err != nil {
+			t.Error(err)
+		}
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	return h, fd
+}
+
+func (h *host) do(f func()) {
+	done := make(chan struct{})
+	h.todo <- func() { defer close(done); f() }
+	<-done
+}
+
+// awaitAddr waits until a new address can be used: the kernel takes an IPv6 one
+// for tentative at first, even where it looks for no duplicates.
+func awaitAddr(t testing.TB, a netip.Addr) {
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+		if err == nil {
+			c.Close()
+			return
+		}
+		if time.Now().After(end) {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+func addDefaultRoutes(dev string) error {
+	i, err := net.InterfaceByName(dev)
+	if err != nil {
+		return err
+	}
+	c, err := rtnl.Dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		r := rtnl.Route{Family: family, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_BOOT, Scope: unix.RT_SCOPE_LINK, Type: unix.RTN_UNICAST}
+		body := rtnl.AppendUint32(r.Append(nil), unix.RTA_OIF, uint32(i.Index))
+		if err := c.Do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wire joins two devices until the test ends. see is given what leaves the first.
+func wire(t testing.TB, a, b int, see func([]byte)) {
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	carry := func(from, to int, see func([]byte)) {
+		defer wg.Done()
+		buf := make([]byte, 2048)
+		for !stop.Load() {
+			n, err := unix.Read(from, buf)
+			if err == unix.EAGAIN {
+				unix.Poll([]unix.PollFd{{Fd: int32(from), Events: unix.POLLIN}}, 50)
+				continue
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if see != nil {
+				see(buf[:n])
+			}
+			if _, err := unix.Write(to, buf[:n]); err != nil && err != unix.EIO {
+				t.Error(err)
+			}
+		}
+	}
+	wg.Add(2)
+	go carry(a, b, see)
+	go carry(b, a, nil)
+	t.Cleanup(func() { stop.Store(true); wg.Wait() })
+}
+
+// firewall does what firewall4 does with a lan and a wan zone.
+func firewall(t testing.TB, masq4, masq6 bool) {
+	t.Helper()
+	srcnat := chain{"srcnat", &hook{nat, postrouting, 100}, nil}
+	for family, want := range map[nfproto]bool{4: masq4, 6: masq6} {
+		if want {
+			srcnat.rules = append(srcnat.rules, rule{isDevice{oifname, "wan0"}, family, masquerade{}})
+		}
+	}
+	onward := chain{"forward", &hook{filter, forward, 0}, []rule{
+		{established{}, accept},
+		{isDevice{iifname, "lan0"}, isDevice{oifname, "wan0"}, accept},
+		{drop},
+	}}
+	b := newBatch("fw4")
+	b.addTable(0)
+	b.replaceRules(&Ruleset{}, &Ruleset{chains: []chain{srcnat, onward}})
+	s, err := dial()
+	if err == nil {
+		err = errors.Join(s.run(b), s.close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+type masquerade struct{}
+
+func (masquerade) String() string { return "masquerade" }
+func (masquerade) code(c *coder)  { c.put(&expr.Masq{}) }
+
+type established struct{}
+
+func (established) String() string { return "ct state established,related" }
+func (established) code(c *coder) {
+	c.put(
+		&expr.Ct{Key: expr.CtKeySTATE, Register: reg},
+		bitwise(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, 0),
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: make([]byte, 4)})
+}

@@ -1,0 +1,370 @@
+package fw
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"b4/rtnl"
+
+	"golang.org/x/sys/unix"
+)
+
+const bulk = 2 << 20 // bytes that a connection carries, each way
+
+// serve answers every connection to port 443 of the server: 3000 bytes to the
+// hello, 1 to the second message, and what it gets after that.
+func (h *house) serve() {
+	h.t.Helper()
+	for _, addr := range []string{"192.0.2.2:443", "[fd00:b::2]:443"} {
+		h.server.do(func() {
+			l, err := net.Listen("tcp", addr)
+			if err != nil {
+				h.t.Error(err)
+				return
+			}
+			h.t.Cleanup(func() { l.Close() })
+			go func() {
+				for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+					go answer(c)
+				}
+			}()
+		})
+	}
+}
+
+func answer(c net.Conn) {
+	defer c.Close()
+	for _, size := range []struct{ in, out int }{{600, 3000}, {80, 1}} {
+		if _, err := io.ReadFull(c, make([]byte, size.in)); err != nil {
+			return
+		}
+		c.Write(make([]byte, size.out))
+	}
+	io.Copy(c, c)
+}
+
+func dialFrom(do func(func()), v6 bool) (c net.Conn, err error) {
+	addr := "192.0.2.2:443"
+	if v6 {
+		addr = "[fd00:b::2]:443"
+	}
+	do(func() { c, err = net.DialTimeout("tcp", addr, 3*time.Second) })
+	if err == nil {
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+	}
+	return c, err
+}
+
+// talk opens a connection and uses it.
+func talk(do func(func()), v6 bool) error {
+	c, err := dialFrom(do, v6)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return converse(c, bulk)
+}
+
+func converse(c net.Conn, n int) error {
+	for _, size := range []struct{ out, in int }{{600, 3000}, {80, 1}} {
+		c.Write(make([]byte, size.out))
+		if _, err := io.ReadFull(c, make([]byte, size.in)); err != nil {
+			return err
+		}
+	}
+	sent := bytes.Repeat([]byte("0123456789abcdef"), n/16)
+	go c.Write(sent)
+	got := make([]byte, n)
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	if sha256.Sum256(got) != sha256.Sum256(sent) {
+		return fmt.Errorf("%d bytes came back changed", n)
+	}
+	return nil
+}
+
+func here(f func()) { f() }
+
+// Two packets of each connection visit b4d, the rest stays in the kernel.
+func TestTun(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		masq4, masq6 bool
+	}{
+		{"IPv4 behind NAT", true, false},
+		{"both behind NAT", true, true},
+		{"both routed", false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			enterNetNS(t)
+			h := newHouse(t, tt.masq4, tt.masq6)
+			h.serve()
+			h.steer(func(c *Config) {
+				c.Router = true
+				toTUN(c, pick(tt.masq4, wanAddr4.String()), pick(tt.masq6, wanAddr6.String()))
+			})
+			for _, v6 := range []bool{false, true} {
+				for _, forwarded := range []bool{false, true} {
+					from := here
+					if forwarded {
+						from = h.client.do
+					}
+					before, left := h.counters(h.rules), h.wan.of(v6)
+					if err := talk(from, v6); err != nil {
+						t.Fatalf("v6 %v, forwarded %v: %v", v6, forwarded, err)
+					}
+					if got := h.judge.take(); !slices.Equal(got, []int{2}) {
+						t.Errorf("v6 %v, forwarded %v: packets %v visited, want 2 of one connection", v6, forwarded, got)
+					}
+					if got := h.counters(h.rules).minus(before); got.Opened != 1 || got.Queued != 2 || got.Bare == 0 {
+						t.Errorf("v6 %v, forwarded %v: counted %+v", v6, forwarded, got)
+					}
+					natted := tt.masq6
+					if !v6 {
+						natted = tt.masq4
+					}
+					if got := h.wan.of(v6) - left; (got == 0) != (natted || !forwarded) {
+						t.Errorf("v6 %v, forwarded %v: %d packets with a LAN source left", v6, forwarded, got)
+					}
+				}
+			}
+			t.Logf("%+v", h.engine.Counters())
+		})
+	}
+}
+
+// behindNAT steers a house where both families are masqueraded.
+func behindNAT(c *Config) {
+	c.Router = true
+	toTUN(c, wanAddr4.String(), wanAddr6.String())
+}
+
+func (h *house) leaked() uint64 { return h.wan.lan4.Load() + h.wan.lan6.Load() }
+
+// Without the signal a connection visits for as long as the bound says.
+func TestTunWithoutDone(t *testing.T) {
+	enterNetNS(t)
+	h := newHouse(t, true, true)
+	h.serve()
+	h.judge.keep = true
+	h.steer(behindNAT)
+	for _, v6 := range []bool{false, true} {
+		if err := talk(h.client.do, v6); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.judge.take(); len(got) != 1 || got[0] < 3 || got[0] > DefaultBound {
+			t.Errorf("v6 %v: packets %v visited", v6, got)
+		}
+	}
+}
+
+// The kernel kills a masqueraded connection that changes its device. Those that
+// are older than our rules, or that we could not translate, stay where they are.
+func TestTunLeavesMasqueradedAlone(t *testing.T) {
+	enterNetNS(t)
+	h := newHouse(t, true, true)
+	h.serve()
+	open := func() (list []net.Conn) {
+		for _, v6 := range []bool{false, true} {
+			c, err := dialFrom(h.client.do, v6)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, c)
+		}
+		return list
+	}
+	use := func(list []net.Conn, what string) {
+		t.Helper()
+		for i, c := range list {
+			if err := converse(c, 4096); err != nil {
+				t.Errorf("%s: v6 %v: %v", what, i == 1, err)
+			}
+			c.Close()
+		}
+		if got := h.judge.take(); got != nil {
+			t.Errorf("%s: packets %v visited", what, got)
+		}
+	}
+	mustApply(t, h.rules, &Ruleset{chains: []chain{{"count", &hook{filter, prerouting, -150}, []rule{{packets{upto: 1}, accept}}}}})
+	older := open()
+	h.steer(behindNAT)
+	use(older, "older")
+	h.plan(func(c *Config) { toTUN(c, "", "") })
+	use(open(), "no address to translate to")
+	if n := h.leaked(); n != 0 {
+		t.Errorf("%d packets with a LAN source left", n)
+	}
+}
+
+// When WAN's address changes, nothing leaves with a LAN source, and who is on a
+// connection with the old address is told.
+func TestTunAddressChange(t *testing.T) {
+	const connections, workers, change = 10000, 4, 1000
+	enterNetNS(t)
+	h := newHouse(t, true, true)
+	h.serve()
+	h.steer(behindNAT)
+	var old []net.Conn
+	for _, v6 := range []bool{false, true} {
+		c, err := dialFrom(h.client.do, v6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		old = append(old, c)
+	}
+	var done, failed atomic.Int64
+	var wg sync.WaitGroup
+	for i := range workers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for done.Add(1) <= connections {
+				c, err := dialFrom(h.client.do, i%2 == 1)
+				if err == nil {
+					err = converse(c, 2048)
+					c.Close()
+				}
+				if err != nil {
+					failed.Add(1)
+				}
+			}
+		}()
+	}
+	changes := 0
+	for ; done.Load() <= connections; time.Sleep(time.Millisecond) {
+		if int(done.Load())/change == changes {
+			continue
+		}
+		changes++
+		v4, v6 := wanAddr4, wanAddr6
+		if changes%2 == 1 {
+			v4, v6 = netip.MustParseAddr("192.0.2.3"), netip.MustParseAddr("fd00:b::3")
+		}
+		h.readdress(v4, v6)
+		h.plan(func(c *Config) { toTUN(c, v4.String(), v6.String()) })
+		if changes == 1 {
+			for i, c := range old {
+				if err := converse(c, 2048); !errors.Is(err, unix.ECONNRESET) {
+					t.Errorf("v6 %v: on a connection with the old address: %v", i == 1, err)
+				}
+			}
+		}
+	}
+	wg.Wait()
+	t.Logf("%d connections, %d address changes, %d connections cut by them", connections, changes, failed.Load())
+	if n := h.leaked(); n != 0 || changes < 5 {
+		t.Errorf("%d address changes, %d packets with a LAN source left", changes, n)
+	}
+	if n := failed.Load(); n > connections/20 {
+		t.Errorf("%d connections of %d failed", n, connections)
+	}
+}
+
+// readdress gives WAN other addresses in place of what it has.
+func (h *house) readdress(v4, v6 netip.Addr) {
+	h.t.Helper()
+	c, err := rtnl.Dial()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer c.Close()
+	wan, err := net.InterfaceByName("wan0")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	old, err := wan.Addrs()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, a := range old {
+		p := netip.MustParsePrefix(a.String())
+		if p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		family := byte(unix.AF_INET)
+		if p.Addr().Is6() {
+			family = unix.AF_INET6
+		}
+		body := append([]byte{family, byte(p.Bits()), 0, 0}, binary.NativeEndian.AppendUint32(nil, uint32(wan.Index))...)
+		body = rtnl.AppendAttr(body, unix.IFA_LOCAL, p.Addr().AsSlice())
+		if err := c.Do(unix.RTM_DELADDR, 0, body); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	setUpLink(h.t, "wan0", v4, v6)
+	awaitAddr(h.t, v6)
+}
+
+// Whatever becomes of b4d, connections that are under way go on, and new ones.
+func TestTunFailsOpen(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		fail func(h *house)
+		wait time.Duration // until new connections work
+	}{
+		{"wedged", func(h *house) { h.judge.mu.Lock(); h.t.Cleanup(h.judge.mu.Unlock) }, Timeout},
+		{"device gone", func(h *house) { h.engine.Close() }, 0},
+		{"rules gone", func(h *house) { h.rules.Close() }, 0},
+		{"routes gone", func(h *house) {
+			if err := h.paths.Reconcile(nil); err != nil {
+				h.t.Error(err)
+			}
+		}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			enterNetNS(t)
+			h := newHouse(t, true, true)
+			h.serve()
+			h.steer(behindNAT)
+			var conns []net.Conn
+			for _, v6 := range []bool{false, true} {
+				for _, from := range []func(func()){here, h.client.do} {
+					c, err := dialFrom(from, v6)
+					if err != nil {
+						t.Fatal(err)
+					}
+					conns = append(conns, c)
+				}
+			}
+			tt.fail(h)
+			time.Sleep(tt.wait)
+			for _, c := range conns {
+				if err := converse(c, 4096); err != nil {
+					t.Errorf("under way: %v", err)
+				}
+				c.Close()
+			}
+			for _, v6 := range []bool{false, true} {
+				for _, from := range []func(func()){here, h.client.do} {
+					if err := talk(from, v6); err != nil {
+						t.Errorf("new, v6 %v: %v", v6, err)
+					}
+				}
+			}
+			if n := h.leaked(); n != 0 {
+				t.Errorf("%d packets with a LAN source left", n)
+			}
+		})
+	}
+}
+
+func pick(want bool, s string) string {
+	if want {
+		return s
+	}
+	return ""
+}
