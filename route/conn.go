@@ -116,7 +116,7 @@ func (c *Conn) raise(f family, l Links) error {
 		if err := add(what, unix.RTM_NEWADDR, unix.NLM_F_EXCL, a.body()); err != nil {
 			return err
 		}
-		c.addrs = append(c.addrs, a)
+		c.addrs = append(slices.DeleteFunc(c.addrs, a.same), a) // once: the kernel may have dropped it with IPv6
 		undo = append(undo, func() error { return c.removeAddr(a, l) })
 	}
 	if r := f.route; !slices.ContainsFunc(l.Routes, r.same) {

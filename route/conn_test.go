@@ -3,7 +3,6 @@ package route
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -62,8 +61,18 @@ func TestReconcile(t *testing.T) {
 			t.Errorf("%s, again: %v, asked %v", e.name, err, asked)
 		}
 	}
-	if err := c.Reconcile(n.plan(func(c *Config) { c.Device = "b4tun1" })); err != nil {
-		t.Fatal(err)
+	want := n.plan(func(c *Config) { c.Device = "b4tun1" })
+	for range 3 {
+		if err := c.Reconcile(want); err != nil {
+			t.Fatal(err)
+		}
+		n.stands("up", want)
+		n.untouched("up", before)
+		n.flag("b4tun1", 0) // takes routes and IPv6 addresses with it
+		n.flag("b4tun1", unix.IFF_UP)
+	}
+	if len(c.addrs) != 2 {
+		t.Errorf("addresses kept in mind: %v", c.addrs)
 	}
 	tun1.Close()
 	if err := c.Reconcile(nil); err != nil {
@@ -121,14 +130,12 @@ func TestCleanup(t *testing.T) {
 // Each change of each reload is refused in turn: nobody else's routes move, a
 // family is whole as it was or as it shall be, and the next try succeeds.
 func TestRefusals(t *testing.T) {
-	for i := range edits {
-		for _, e := range []error{unix.EPERM, unix.ENOMEM, unix.EEXIST} {
-			t.Run(fmt.Sprintf("%s, %v", edits[i].name, e), func(t *testing.T) { refuse(t, i, e) })
-		}
+	for i, e := range edits {
+		t.Run(e.name, func(t *testing.T) { refuse(t, i) })
 	}
 }
 
-func refuse(t *testing.T, i int, refusal error) {
+func refuse(t *testing.T, i int) {
 	n := enterNetNS(t)
 	n.openTUN("b4tun1")
 	before := n.others()
@@ -145,7 +152,7 @@ func refuse(t *testing.T, i int, refusal error) {
 		asked := 0
 		c.do = func(typ, flags uint16, body []byte) error {
 			if asked++; asked == at+1 {
-				return refusal
+				return unix.ENOMEM
 			}
 			return c.c.Do(typ, flags, body)
 		}
@@ -160,7 +167,7 @@ func refuse(t *testing.T, i int, refusal error) {
 			}
 			return
 		}
-		if !errors.Is(err, refusal) {
+		if !errors.Is(err, unix.ENOMEM) {
 			t.Fatalf("change %d: %v", at, err)
 		}
 		for _, v6 := range []bool{false, true} {

@@ -91,9 +91,11 @@ func (n *netns) index(dev string) uint32 {
 	return uint32(d.Index)
 }
 
-func (n *netns) up(dev string) {
+func (n *netns) up(dev string) { n.flag(dev, unix.IFF_UP) }
+
+func (n *netns) flag(dev string, up uint32) {
 	n.Helper()
-	n.do(unix.RTM_NEWLINK, 0, make([]byte, 4), u32(n.index(dev)), u32(unix.IFF_UP), u32(unix.IFF_UP))
+	n.do(unix.RTM_NEWLINK, 0, make([]byte, 4), u32(n.index(dev)), u32(up), u32(unix.IFF_UP))
 }
 
 // openTUN makes a device, brings it up and returns its other end.

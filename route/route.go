@@ -33,10 +33,12 @@ const (
 	DefaultTable = 25140
 
 	// Pref is our rule's priority in both families. It is ahead of those that
-	// choose an uplink (mwan3 1001 to 3254, tailscale 5210, sing-box 9000,
-	// netifd 10000, pbr 29000 to 30000, main 32766), for what is steered has
+	// choose an uplink (mwan3 from 1001, tailscale 5210, sing-box 9000,
+	// netifd 10000, pbr up to 30000, main 32766), for what is steered has
 	// been chosen, and of a VRF's (1000). It is behind IPsec's (220,
-	// strongSwan's): that takes what it wants first.
+	// strongSwan's): that takes what it wants first. A rule of another that
+	// names no priority gets one ahead of all but the first rule, as ever:
+	// below ours then (fib_default_rule_pref).
 	Pref = 900
 
 	// metric6 is what the kernel gives an IPv6 route that names none
