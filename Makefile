@@ -60,8 +60,11 @@ lint: go shellcheck ## gofmt, vet, staticcheck, shellcheck
 	cd lab && $(GO) run $(STATICCHECK) ./...
 	shellcheck $(SCRIPTS)
 
-bench: go ## the benchmarks of the packet path, briefly
-	$(GO) test -short -run '^$$' -bench . -benchtime 200ms -benchmem ./...
+bench: build ## b4d against plain forwarding, then the parts' own benchmarks
+	$(GO) -C lab build -trimpath -o $(BUILD)/bench ./cmd/bench
+	$(BUILD)/bench -b4d $(BUILD)/b4d
+	@pkgs=$$(grep -rl --include='*_test.go' --exclude-dir=lab --exclude-dir=build '^func Benchmark' . | xargs -n 1 dirname | sort -u); \
+	$(GO) test -run '^$$' -bench . -benchtime 200ms -benchmem $$pkgs
 
 guest: cross-mipsle ## kernel tests and a small demo in an emulated MIPS router (QEMU)
 	rm -rf $(BUILD)/mipsle/tests

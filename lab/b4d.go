@@ -153,6 +153,9 @@ func (d *B4D) Ask(verb string, flags ...string) ([]byte, error) {
 	return []byte(out.String()), nil
 }
 
+// PID is the process's number.
+func (d *B4D) PID() int { return d.cmd.Process.Pid }
+
 // Log is what b4d has written so far.
 func (d *B4D) Log() string { return d.log.String() }
 

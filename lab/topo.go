@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -46,6 +47,12 @@ type Options struct {
 	ToServer, ToClient    Impairment
 	Pcap                  string // directory for recordings of both sides; empty is none
 	Slow                  bool   // the machine is emulated: wait longer for everything
+
+	// Direct joins the router straight to the server, for measurements: no
+	// packet leaves the kernel on its way, and the devices keep their offloads.
+	// Censor and Core are nil, what looks at packets on the path must not be
+	// called, and there are no servers: who measures brings its own.
+	Direct bool
 }
 
 // A Lab is the small internet. Packets of one Lab never leave it.
@@ -74,7 +81,11 @@ func New(o Options) (_ *Lab, err error) {
 	for _, h := range []struct {
 		host **Host
 		name string
-	}{{&l.Client, "client"}, {&l.Router, "router"}, {&l.Censor, "censor"}, {&l.Core, "core"}, {&l.Server, "server"}} {
+		path bool
+	}{{&l.Client, "client", false}, {&l.Router, "router", false}, {&l.Censor, "censor", true}, {&l.Core, "core", true}, {&l.Server, "server", false}} {
+		if h.path && o.Direct {
+			continue
+		}
 		if *h.host, err = NewHost(h.name); err != nil {
 			return nil, err
 		}
@@ -84,6 +95,9 @@ func New(o Options) (_ *Lab, err error) {
 	}
 	if err := l.Router.Do(func() error { return masquerade(RouterWAN) }); err != nil {
 		return nil, err
+	}
+	if o.Direct {
+		return l, nil
 	}
 	if l.web, err = newWeb(l.Server); err != nil {
 		return nil, err
@@ -100,12 +114,16 @@ func (l *Lab) Close() error {
 	if l.forward != nil {
 		errs = append(errs, l.forward.close())
 	}
-	for _, h := range []*Host{l.Client, l.Router, l.Censor, l.Core, l.Server} {
-		if h != nil {
-			errs = append(errs, h.Close())
-		}
+	for _, h := range l.hosts() {
+		errs = append(errs, h.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// hosts are those that there are.
+func (l *Lab) hosts() []*Host {
+	all := []*Host{l.Client, l.Router, l.Censor, l.Core, l.Server}
+	return slices.DeleteFunc(all, func(h *Host) bool { return h == nil })
 }
 
 // SetFilter has f look at each packet that enters the path; nil ends that.
@@ -141,47 +159,71 @@ func (l *Lab) Hops() (v4, v6 []netip.Addr) {
 // and dies on the hop behind it.
 func (l *Lab) DecoyTTL() int { return 1 + l.opts.HopsBefore + 1 }
 
-// wire joins the hosts. Every setting is one line of a table.
+// A pair is two devices that are joined, and their addresses. The first host's
+// default route is by it.
+type pair struct {
+	a      *Host
+	aDev   string
+	b      *Host
+	bDev   string
+	a4, b4 string
+	a6, b6 string
+}
+
+// pairs lists those of the lab.
+func (l *Lab) pairs() []pair {
+	lan := pair{l.Client, "eth0", l.Router, RouterLAN, "192.168.1.2/24", "192.168.1.1/24", "2001:db8:1::2/64", "2001:db8:1::1/64"}
+	wan := pair{l.Router, RouterWAN, l.Censor, "access", "198.51.100.2/30", "198.51.100.1/30", "2001:db8:f::2/64", "2001:db8:f::1/64"}
+	if l.opts.Direct {
+		wan.b, wan.bDev = l.Server, "eth0"
+		return []pair{lan, wan}
+	}
+	return []pair{lan, wan,
+		{l.Server, "eth0", l.Core, "hosting", "203.0.113.2/24", "203.0.113.1/24", "2001:db8:3::2/64", "2001:db8:3::1/64"}}
+}
+
+// wire joins the hosts.
 func (l *Lab) wire() error {
-	for _, h := range []*Host{l.Client, l.Router, l.Censor, l.Core, l.Server} {
+	for _, h := range l.hosts() {
 		if err := l.settle(h); err != nil {
 			return err
 		}
 	}
-	for _, c := range []struct {
-		a      *Host
-		aDev   string
-		b      *Host
-		bDev   string
-		a4, b4 string
-		a6, b6 string
-	}{
-		{l.Client, "eth0", l.Router, RouterLAN, "192.168.1.2/24", "192.168.1.1/24", "2001:db8:1::2/64", "2001:db8:1::1/64"},
-		{l.Router, RouterWAN, l.Censor, "access", "198.51.100.2/30", "198.51.100.1/30", "2001:db8:f::2/64", "2001:db8:f::1/64"},
-		{l.Server, "eth0", l.Core, "hosting", "203.0.113.2/24", "203.0.113.1/24", "2001:db8:3::2/64", "2001:db8:3::1/64"},
-	} {
-		if err := veth(c.a, c.aDev, c.b, c.bDev); err != nil {
-			return err
-		}
-		if err := c.a.configure(c.aDev, c.a4, c.a6); err != nil {
-			return err
-		}
-		if err := c.b.configure(c.bDev, c.b4, c.b6); err != nil {
-			return err
-		}
-		if err := c.a.route("0.0.0.0/0", c.b4, c.aDev); err != nil {
-			return err
-		}
-		if err := c.a.route("::/0", c.b6, c.aDev); err != nil {
+	for _, p := range l.pairs() {
+		if err := l.lay(p); err != nil {
 			return err
 		}
 	}
-	for _, s := range []Site{Retry, Old} {
+	sites := []Site{Retry, Old}
+	if l.opts.Direct {
+		sites = append(sites, Modern)
+	}
+	for _, s := range sites {
 		if err := l.Server.configure("eth0", s.V4.String()+"/24", s.V6.String()+"/64"); err != nil {
 			return err
 		}
 	}
+	if l.opts.Direct {
+		return l.Server.route("2001:db8:1::/64", "2001:db8:f::2/64", "eth0")
+	}
 	return l.join()
+}
+
+// lay makes a pair of devices and gives them their addresses and route.
+func (l *Lab) lay(p pair) error {
+	if err := veth(p.a, p.aDev, p.b, p.bDev, l.opts.Direct); err != nil {
+		return err
+	}
+	if err := p.a.configure(p.aDev, p.a4, p.a6); err != nil {
+		return err
+	}
+	if err := p.b.configure(p.bDev, p.b4, p.b6); err != nil {
+		return err
+	}
+	if err := p.a.route("0.0.0.0/0", p.b4, p.aDev); err != nil {
+		return err
+	}
+	return p.a.route("::/0", p.b6, p.aDev)
 }
 
 // settle gives a host its loopback and its kernel settings.
@@ -261,8 +303,8 @@ func closeAll(files []io.ReadWriteCloser) error {
 	return errors.Join(errs...)
 }
 
-// veth joins two hosts by a pair of devices without offloads.
-func veth(a *Host, aDev string, b *Host, bDev string) error {
+// veth joins two hosts by a pair of devices, with or without their offloads.
+func veth(a *Host, aDev string, b *Host, bDev string, offloads bool) error {
 	err := a.Do(func() error {
 		return netlink.LinkAdd(&netlink.Veth{
 			LinkAttrs:     netlink.LinkAttrs{Name: aDev},
@@ -277,8 +319,10 @@ func veth(a *Host, aDev string, b *Host, bDev string) error {
 		h   *Host
 		dev string
 	}{{a, aDev}, {b, bDev}} {
-		if err := e.h.Do(func() error { return offloadsOff(e.dev) }); err != nil {
-			return err
+		if !offloads {
+			if err := e.h.Do(func() error { return offloadsOff(e.dev) }); err != nil {
+				return err
+			}
 		}
 		// Both ends are up before either has an address: IPv6 would wait a
 		// second for the carrier.
