@@ -1,6 +1,7 @@
 // Package route leads marked packets into the TUN: for each family one address,
-// one default route in a table of its own, and one rule in front of everybody
-// else's. The main table, and whatever else others have, is never changed.
+// one default route in a table of its own, and one rule ahead of those that
+// choose an uplink. The main table, and whatever else others have, is never
+// changed.
 //
 // What stands in the kernel is the only record: each route and rule of ours
 // carries our [Protocol], so [Conn.Reconcile] needs no memory of what an
@@ -45,6 +46,8 @@ const (
 	// (IP6_RT_PRIO_USER). 0 would stand for it.
 	metric6 = 1024
 
+	// addrFlags: nobody else is on the link who could have the address, and
+	// its network is not to get a route in the main table.
 	addrFlags = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE
 )
 
