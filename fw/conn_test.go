@@ -61,6 +61,9 @@ func TestProbe(t *testing.T) {
 	if (f.Queue == None) != (f.Missing != "") {
 		t.Errorf("queue %v, missing %q", f.Queue, f.Missing)
 	}
+	if !f.Tun {
+		t.Error("no rules to a TUN")
+	}
 	if l := inKernel(t); len(l.tables) != 0 {
 		t.Errorf("left %q", l.tables)
 	}
@@ -73,7 +76,9 @@ func TestApplyListsBack(t *testing.T) {
 	full := mustPlan(t, func(c *Config) {
 		c.TCP, c.Replies = []uint16{80, 443}, Replies{SYNACK: true, First: 2, End: true}
 	})
-	for i, r := range []*Ruleset{plain, plain, full, full, plain} {
+	tunnel := mustPlan(t, behindNAT)
+	routed := mustPlan(t, func(c *Config) { toTUN(c, "", "") })
+	for i, r := range []*Ruleset{plain, plain, full, full, plain, tunnel, tunnel, routed, full, tunnel} {
 		mustApply(t, c, r, "wan0", "wan1")
 		want := listing{rules: map[string]int{}}
 		for _, ch := range r.chains {

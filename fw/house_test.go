@@ -310,9 +310,12 @@ func firewall(t testing.TB, masq4, masq6 bool) {
 		{isDevice{iifname, "lan0"}, isDevice{oifname, "wan0"}, accept},
 		{drop},
 	}}
+	stranger := chain{"stranger", &hook{filter, postrouting, 300}, []rule{
+		{bits{metaMark, config(t, Tun).Marks.Steer, true}, drop}, // a mark that should be gone
+	}}
 	b := newBatch("fw4")
 	b.addTable(0)
-	b.replaceRules(&Ruleset{}, &Ruleset{chains: []chain{srcnat, onward}})
+	b.replaceRules(&Ruleset{}, &Ruleset{chains: []chain{srcnat, onward, stranger}})
 	s, err := dial()
 	if err == nil {
 		err = errors.Join(s.run(b), s.close())

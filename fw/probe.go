@@ -3,6 +3,7 @@ package fw
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"b4/mark"
 )
@@ -11,6 +12,7 @@ import (
 type Features struct {
 	Owner   bool      // tables can belong to a socket (Linux 5.12)
 	Queue   QueueForm // how a rule queues; None if it cannot
+	Tun     bool      // rules can lead to a TUN, which takes kmod-nft-nat; package tun knows whether there are TUNs
 	IPsec   bool      // rules can see what an IPsec policy will wrap
 	Missing string    // the package to install where Queue is None
 }
@@ -41,6 +43,8 @@ func (s *socket) probe() (Features, error) {
 		Owner: s.accepts(tableOwner) == nil,
 		IPsec: s.accepts(0, chain{name: "ipsec", rules: []rule{{ipsec{}, accept}}}) == nil,
 	}
+	c.IPv6 = true
+	f.Tun = s.accepts(0, c.tunChains()...) == nil
 	for _, form := range []QueueForm{Native, Xt} {
 		if s.accepts(0, chain{name: "queue", rules: []rule{{queue{c.Queue, form}}}}) == nil {
 			f.Queue = form
@@ -51,10 +55,14 @@ func (s *socket) probe() (Features, error) {
 	return f, nil
 }
 
-// probeConfig brings every term of the rules but those asked for one by one.
+// probeConfig brings every term of the rules but those asked for one by one. To
+// a TUN, IPv4 is led with NAT and IPv6 without.
 func probeConfig() (Config, error) {
 	marks, err := mark.New(mark.Base)
-	return Config{Marks: marks, TCP: []uint16{80, 443}, IPv4: true, Bound: DefaultBound}, err
+	return Config{
+		Marks: marks, TCP: []uint16{80, 443}, IPv4: true, Bound: DefaultBound,
+		Tun: TunConfig{Device: "tun", WAN: "wan", SNAT4: netip.AddrFrom4([4]byte{192, 0, 2, 1})},
+	}, err
 }
 
 // accepts asks whether the kernel would take a table of these chains. They have
