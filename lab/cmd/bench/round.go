@@ -207,7 +207,8 @@ const (
 	idleTime = 5 * time.Second
 )
 
-// idle returns how often a second the threads of a b4d without traffic wake.
+// idle returns how often a second the threads of a b4d without traffic go to
+// sleep.
 func (b *bench) idle() (float64, error) {
 	d, err := b.lab.StartB4D(b.program, config)
 	if err != nil {
