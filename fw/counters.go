@@ -14,7 +14,7 @@ import (
 type Counters struct {
 	Opened  uint64 `json:"opened"`  // SYNs to a watched port, by a watched device
 	Bare    uint64 `json:"bare"`    // then: packets that carry nothing, left alone
-	Queued  uint64 `json:"queued"`  // then: packets that were shown to b4d
+	Queued  uint64 `json:"queued"`  // then: packets that were shown to b4d, queued or steered
 	Replies uint64 `json:"replies"` // packets of servers that were shown to b4d
 }
 

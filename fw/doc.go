@@ -12,9 +12,39 @@
 //	                   decisive ... and this packet matters: to the queue
 //	postrouting   102  confirm  what the verdict's mark asked for is done
 //
-// A wedged daemon must not hold traffic up either. Each rule that queues asks
-// the set wan for the packet's device, the set forgets its devices after
+// A wedged daemon must not hold traffic up either. Each rule that queues or
+// steers asks the set wan for the packet's device, the set forgets its devices after
 // [Timeout], and only the packet loop's [Conn.Refresh] renews them.
+//
+// # To a TUN
+//
+// Without a queue in the kernel the same packets get a mark, by which the routes
+// of package route lead them to a TUN device:
+//
+//	prerouting   -150  early      packets 1..Bound of a marked connection, not done
+//	output       -150  own        the same, of the router's own connections
+//	                   decisive   ... and this packet matters: it is marked
+//	prerouting   -150  signal     of what comes in by the TUN: a connection is done
+//	forward        -1  stale      who is bound to an address WAN has lost is told
+//	postrouting    99  translate  a connection opens: source NAT, and its mark
+//	postrouting   101  leave      the packet's mark goes
+//	                   opened     a connection opens without NAT: its mark
+//
+// The SYN leaves by WAN, and that decides: ahead of the routing decision a
+// packet's device could only be guessed, there it is known. So the connection's
+// mark (the bit Steer) is all that is asked for later. Only connections with that
+// mark are steered, because the kernel kills a masqueraded one that changes its
+// device (nf_nat_oif_changed): whoever was open before, or was translated by
+// somebody else, stays in the kernel. That is also why our own source NAT stands
+// ahead of the firewall's masquerade. It serves both devices, so the rest of a
+// connection leaves by WAN under the same binding, with b4d or without.
+//
+// To steer from the SYN on was tried too. It costs a trip more for each connection
+// (3 packets visit instead of 2), and makes the TUN part of the firewall: its
+// forward chain must accept new connections to there, and their MSS must be
+// clamped again. What is steered here belongs to an established connection,
+// which every firewall lets pass. A TUN that is gone costs nothing: its route
+// is gone with it, and the next rule leads to WAN.
 //
 // [Plan] is pure. What it returns is both shown as text and applied, from one
 // description of each rule.

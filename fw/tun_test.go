@@ -1,15 +1,10 @@
 package fw
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,83 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-const bulk = 2 << 20 // bytes that a connection carries, each way
-
-// serve answers every connection to port 443 of the server: 3000 bytes to the
-// hello, 1 to the second message, and what it gets after that.
-func (h *house) serve() {
-	h.t.Helper()
-	for _, addr := range []string{"192.0.2.2:443", "[fd00:b::2]:443"} {
-		h.server.do(func() {
-			l, err := net.Listen("tcp", addr)
-			if err != nil {
-				h.t.Error(err)
-				return
-			}
-			h.t.Cleanup(func() { l.Close() })
-			go func() {
-				for c, err := l.Accept(); err == nil; c, err = l.Accept() {
-					go answer(c)
-				}
-			}()
-		})
-	}
-}
-
-func answer(c net.Conn) {
-	defer c.Close()
-	for _, size := range []struct{ in, out int }{{600, 3000}, {80, 1}} {
-		if _, err := io.ReadFull(c, make([]byte, size.in)); err != nil {
-			return
-		}
-		c.Write(make([]byte, size.out))
-	}
-	io.Copy(c, c)
-}
-
-func dialFrom(do func(func()), v6 bool) (c net.Conn, err error) {
-	addr := "192.0.2.2:443"
-	if v6 {
-		addr = "[fd00:b::2]:443"
-	}
-	do(func() { c, err = net.DialTimeout("tcp", addr, 3*time.Second) })
-	if err == nil {
-		c.SetDeadline(time.Now().Add(20 * time.Second))
-	}
-	return c, err
-}
-
-// talk opens a connection and uses it.
-func talk(do func(func()), v6 bool) error {
-	c, err := dialFrom(do, v6)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return converse(c, bulk)
-}
-
-func converse(c net.Conn, n int) error {
-	for _, size := range []struct{ out, in int }{{600, 3000}, {80, 1}} {
-		c.Write(make([]byte, size.out))
-		if _, err := io.ReadFull(c, make([]byte, size.in)); err != nil {
-			return err
-		}
-	}
-	sent := bytes.Repeat([]byte("0123456789abcdef"), n/16)
-	go c.Write(sent)
-	got := make([]byte, n)
-	if _, err := io.ReadFull(c, got); err != nil {
-		return err
-	}
-	if sha256.Sum256(got) != sha256.Sum256(sent) {
-		return fmt.Errorf("%d bytes came back changed", n)
-	}
-	return nil
-}
-
-func here(f func()) { f() }
 
 // Two packets of each connection visit b4d, the rest stays in the kernel.
 func TestTun(t *testing.T) {
@@ -125,10 +43,10 @@ func TestTun(t *testing.T) {
 					if err := talk(from, v6); err != nil {
 						t.Fatalf("v6 %v, forwarded %v: %v", v6, forwarded, err)
 					}
-					if got := h.judge.take(); !slices.Equal(got, []int{2}) {
+					if got := h.judge.take(); !fewPackets(got) {
 						t.Errorf("v6 %v, forwarded %v: packets %v visited, want 2 of one connection", v6, forwarded, got)
 					}
-					if got := h.counters(h.rules).minus(before); got.Opened != 1 || got.Queued != 2 || got.Bare == 0 {
+					if got := h.counters(h.rules).minus(before); got.Opened != 1 || got.Queued < 2 || got.Queued > 4 || got.Bare == 0 {
 						t.Errorf("v6 %v, forwarded %v: counted %+v", v6, forwarded, got)
 					}
 					natted := tt.masq6
@@ -326,18 +244,19 @@ func TestTunSpeaksToNobody(t *testing.T) {
 // Whatever becomes of b4d, connections that are under way go on, and new ones.
 func TestTunFailsOpen(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		fail func(h *house)
-		wait time.Duration // until new connections work
+		name  string
+		fail  func(h *house)
+		stall time.Duration // at most, of what is under way
 	}{
-		{"wedged", func(h *house) { h.judge.mu.Lock(); h.t.Cleanup(h.judge.mu.Unlock) }, Timeout},
-		{"device gone", func(h *house) { h.engine.Close() }, 0},
-		{"rules gone", func(h *house) { h.rules.Close() }, 0},
+		// What was steered in vain is sent again 0.2, 0.6, 1.4 and 3 s later.
+		{"wedged", func(h *house) { h.judge.mu.Lock(); h.t.Cleanup(h.judge.mu.Unlock) }, 4 * time.Second},
+		{"device gone", func(h *house) { h.engine.Close() }, 2 * time.Second},
+		{"rules gone", func(h *house) { h.rules.Close() }, 2 * time.Second},
 		{"routes gone", func(h *house) {
 			if err := h.paths.Reconcile(nil); err != nil {
 				h.t.Error(err)
 			}
-		}, 0},
+		}, 2 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			enterNetNS(t)
@@ -355,12 +274,15 @@ func TestTunFailsOpen(t *testing.T) {
 				}
 			}
 			tt.fail(h)
-			time.Sleep(tt.wait)
+			start := time.Now()
 			for _, c := range conns {
 				if err := converse(c, 4096); err != nil {
 					t.Errorf("under way: %v", err)
 				}
 				c.Close()
+			}
+			if d := time.Since(start); d > tt.stall {
+				t.Errorf("what was under way took %v", d)
 			}
 			for _, v6 := range []bool{false, true} {
 				for _, from := range []func(func()){here, h.client.do} {
@@ -373,6 +295,31 @@ func TestTunFailsOpen(t *testing.T) {
 				t.Errorf("%d packets with a LAN source left", n)
 			}
 		})
+	}
+}
+
+// fewPackets wants one connection, of which the hello has visited and what ended
+// that. A packet that was faster than the signal may follow.
+func fewPackets(visits []int) bool {
+	return len(visits) == 1 && visits[0] >= 2 && visits[0] <= 4
+}
+
+// The router's own connections are masqueraded as ever, unless they are wanted.
+func TestTunLeavesRouterAlone(t *testing.T) {
+	enterNetNS(t)
+	h := newHouse(t, true, true)
+	h.serve()
+	h.steer(func(c *Config) { behindNAT(c); c.Router = false })
+	for _, v6 := range []bool{false, true} {
+		if err := errors.Join(talk(here, v6), talk(h.client.do, v6)); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.judge.take(); !fewPackets(got) {
+			t.Errorf("v6 %v: packets %v visited, want 2 of the client's connection", v6, got)
+		}
+	}
+	if n := h.counters(h.rules).Opened; n != 2 {
+		t.Errorf("%d connections were looked at, want the client's 2", n)
 	}
 }
 

@@ -1,0 +1,87 @@
+package fw
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+const bulk = 2 << 20 // bytes that a connection carries, each way
+
+// serve answers every connection to port 443 of the server: 3000 bytes to the
+// hello, 1 to the second message, and what it gets after that.
+func (h *house) serve() {
+	h.t.Helper()
+	for _, addr := range []string{"192.0.2.2:443", "[fd00:b::2]:443"} {
+		h.server.do(func() {
+			l, err := net.Listen("tcp", addr)
+			if err != nil {
+				h.t.Error(err)
+				return
+			}
+			h.t.Cleanup(func() { l.Close() })
+			go func() {
+				for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+					go answer(c)
+				}
+			}()
+		})
+	}
+}
+
+func answer(c net.Conn) {
+	defer c.Close()
+	for _, size := range []struct{ in, out int }{{600, 3000}, {80, 1}} {
+		if _, err := io.ReadFull(c, make([]byte, size.in)); err != nil {
+			return
+		}
+		c.Write(make([]byte, size.out))
+	}
+	io.Copy(c, c)
+}
+
+func dialFrom(do func(func()), v6 bool) (c net.Conn, err error) {
+	addr := "192.0.2.2:443"
+	if v6 {
+		addr = "[fd00:b::2]:443"
+	}
+	do(func() { c, err = net.DialTimeout("tcp", addr, 3*time.Second) })
+	if err == nil {
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+	}
+	return c, err
+}
+
+// talk opens a connection and uses it.
+func talk(do func(func()), v6 bool) error {
+	c, err := dialFrom(do, v6)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return converse(c, bulk)
+}
+
+func converse(c net.Conn, n int) error {
+	for _, size := range []struct{ out, in int }{{600, 3000}, {80, 1}} {
+		c.Write(make([]byte, size.out))
+		if _, err := io.ReadFull(c, make([]byte, size.in)); err != nil {
+			return err
+		}
+	}
+	sent := bytes.Repeat([]byte("0123456789abcdef"), n/16)
+	go c.Write(sent)
+	got := make([]byte, n)
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	if sha256.Sum256(got) != sha256.Sum256(sent) {
+		return fmt.Errorf("%d bytes came back changed", n)
+	}
+	return nil
+}
+
+func here(f func()) { f() }
