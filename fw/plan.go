@@ -53,9 +53,9 @@ type Config struct {
 	IPv4, IPv6 bool      // watched families, at least one
 	Router     bool      // also the connections that the router itself opens
 	Bound      int       // packets 1..Bound of a connection, both directions summed
-	SYN        bool      // SYNs too; a queue only
+	SYN        bool      // SYNs too; for a queue only
 	SkipIPsec  bool      // leave alone what an IPsec policy will wrap; needs Features.IPsec
-	Replies    Replies   // a queue only
+	Replies    Replies   // for a queue only
 }
 
 // Replies says which packets of the server are queued as well, to be looked at
