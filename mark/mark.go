@@ -15,7 +15,7 @@ type Set struct {
 	Injected uint32 // packet: sent by b4, leave it alone and untracked
 	Done     uint32 // packet and conntrack: the connection needs b4 no more
 	Hide     uint32 // packet: kept for hiding hellos from flow offload
-	Steer    uint32 // packet: kept for sending hellos to a TUN
+	Steer    uint32 // packet: goes to the TUN; conntrack: may go there
 }
 
 // New returns the set whose four bits begin at base.
