@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"desync":      {"engine", "packet", "tlshello"},
 	"pipeline":    {"engine", "packet", "flow", "match", "tlshello", "desync"},
 	"wait":        {"golang.org/x/sys/unix"},
-	"tun":         {"engine", "wait", "golang.org/x/sys/unix"},
+	"tun":         {"engine", "packet", "wait", "golang.org/x/sys/unix"},
 	"tun/tuntest": {"engine", "tun"},
 	"nfq":         {"engine", "wait", "golang.org/x/sys/unix"},
 	"nfq/nfqtest": {"engine"},

@@ -40,7 +40,7 @@ func pair(t testing.TB) (*queue, *fake) {
 		t.Fatal(err)
 	}
 	q := &queue{
-		socket: &socket{fd: fds[0]}, n: new(counters), slot: copyRange + overhead,
+		socket: &socket{fd: fds[0]}, n: new(engine.Tally), slot: copyRange + overhead,
 		c: Config{Num: 537, Done: 1 << 26, Send: failing{}, Report: func(err error) { t.Error(err) }},
 	}
 	if err := q.prepare(); err != nil {
@@ -117,4 +117,10 @@ func read(t testing.TB, q *queue) []engine.Packet {
 		t.Fatal(err)
 	}
 	return pkts
+}
+
+// queueOf is the queue of a started engine that nobody runs.
+func queueOf(e *Engine) (q *queue) {
+	e.life.Run(func(it *queue) error { q = it; return nil })
+	return q
 }

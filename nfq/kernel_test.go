@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -191,9 +190,26 @@ func TestKernelGSO(t *testing.T) {
 	}
 }
 
+// ticks is a Handler that tells of its Ticks.
+type ticks chan struct{}
+
+func (ticks) Handle(time.Time, *engine.Packet, *engine.Batch) engine.Verdict { return engine.Accept }
+func (ticks) Drain(*engine.Batch)                                            {}
+func (c ticks) Tick(time.Time, *engine.Batch) time.Duration {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+	return time.Minute
+}
+
 func TestKernelStartTwice(t *testing.T) {
 	inNetNS(t, func(t *testing.T) {
-		e := serve(t, Config{}, accept)
+		e, begun := New(Config{Num: testNum}), make(ticks, 1)
+		if err := e.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go e.Run(begun)
 		if err := e.Start(); err != engine.ErrStarted {
 			t.Errorf("second start: %v", err)
 		}
@@ -201,11 +217,8 @@ func TestKernelStartTwice(t *testing.T) {
 		if err := other.Start(); err == nil || !strings.Contains(err.Error(), "bind queue 537: another program holds it") {
 			t.Errorf("start on a taken queue: %v", err)
 		}
-		for e.serve.TryLock() { // until Run has begun
-			e.serve.Unlock()
-			runtime.Gosched()
-		}
-		if err := e.Run(judge(accept)); err != errBusy {
+		<-begun
+		if err := e.Run(judge(accept)); !errors.Is(err, engine.ErrBusy) {
 			t.Errorf("second run: %v", err)
 		}
 		if err := e.Close(); err != nil {
@@ -249,7 +262,7 @@ func TestKernelCloseLetsGo(t *testing.T) {
 		rules(t)
 		from, to := udpPair(t)
 		unix.Write(from, []byte("a"))
-		if p, err := e.q.Read(time.Second); len(p) != 1 || err != nil {
+		if p, err := queueOf(e).Read(time.Second); len(p) != 1 || err != nil {
 			t.Fatal(p, err)
 		}
 		unix.Write(from, []byte("b"))
@@ -319,7 +332,7 @@ func TestKernelLost(t *testing.T) {
 		}
 		defer e.Close()
 		rules(t)
-		if err := unix.SetsockoptInt(e.q.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<14); err != nil {
+		if err := unix.SetsockoptInt(queueOf(e).fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<14); err != nil {
 			t.Fatal(err)
 		}
 		from, to := udpPair(t)
@@ -331,7 +344,7 @@ func TestKernelLost(t *testing.T) {
 			unix.Write(from, make([]byte, 1000))
 		}
 		for {
-			p, err := e.q.Read(0)
+			p, err := queueOf(e).Read(0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -339,12 +352,12 @@ func TestKernelLost(t *testing.T) {
 				break
 			}
 			for i := range p {
-				e.q.Settle(&p[i], engine.Accept, nil)
+				queueOf(e).Settle(&p[i], engine.Accept, nil)
 			}
-			e.q.Flush()
+			queueOf(e).Flush()
 		}
 		unix.Write(from, []byte("the id that tells of the gap"))
-		if p, err := e.q.Read(time.Second); len(p) != 1 || err != nil {
+		if p, err := queueOf(e).Read(time.Second); len(p) != 1 || err != nil {
 			t.Fatal(p, err)
 		}
 		if n := e.Counters(); n.Lost == 0 || n.Lost+n.Read != total+1 {
@@ -371,12 +384,12 @@ func TestKernelAllocs(t *testing.T) {
 		msg, buf := make([]byte, 1200), make([]byte, 2000)
 		n := testing.AllocsPerRun(500, func() {
 			unix.Write(from, msg)
-			p, err := e.q.Read(time.Second)
+			p, err := queueOf(e).Read(time.Second)
 			if err != nil || len(p) != 1 {
 				t.Fatal(len(p), err)
 			}
-			e.q.Settle(&p[0], engine.Accept, nil)
-			e.q.Flush()
+			queueOf(e).Settle(&p[0], engine.Accept, nil)
+			queueOf(e).Flush()
 			if n, err := unix.Read(to, buf); n != len(msg) {
 				t.Fatal(n, err)
 			}

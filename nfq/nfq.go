@@ -1,9 +1,6 @@
 package nfq
 
 import (
-	"errors"
-	"os"
-	"sync"
 	"sync/atomic"
 
 	"b4/engine"
@@ -29,22 +26,11 @@ type Config struct {
 
 // An Engine serves one NFQUEUE. It implements engine.Engine.
 type Engine struct {
-	c     Config
-	n     counters
-	caps  atomic.Pointer[engine.Capabilities]
-	serve sync.Mutex // held by Run
-
-	mu     sync.Mutex // guards what follows; Close holds it until the queue is given back
-	q      *queue     // nil before Start
-	closed bool
+	c    Config
+	n    engine.Tally
+	caps atomic.Pointer[engine.Capabilities]
+	life engine.Life[queue]
 }
-
-// counters are the live engine.Counters.
-type counters struct {
-	read, accepted, dropped, replaced, sent, sendFailed, lost atomic.Uint64
-}
-
-var errBusy = errors.New("engine already runs")
 
 // New returns an engine for queue c.Num. It opens nothing.
 func New(c Config) *Engine {
@@ -66,65 +52,23 @@ func (e *Engine) Supported() error { return probe() }
 // on untouched. After an error Start may be tried again; after Close it is
 // os.ErrClosed.
 func (e *Engine) Start() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch {
-	case e.closed:
-		return os.ErrClosed
-	case e.q != nil:
-		return engine.ErrStarted
-	}
-	q, err := open(e.c, &e.n)
-	if err != nil {
-		return err
-	}
-	e.q = q
-	e.caps.Store(&q.caps)
-	return nil
+	return e.life.Start(func() (*queue, error) {
+		q, err := open(e.c, &e.n)
+		if err == nil {
+			e.caps.Store(&q.caps)
+		}
+		return q, err
+	})
 }
 
 // Run serves h until Close. Only one Run can be under way.
 func (e *Engine) Run(h engine.Handler) error {
-	q, err := e.enter()
-	if q == nil {
-		return err
-	}
-	defer e.serve.Unlock()
-	return engine.Run(q, h, q, e.c.Report)
-}
-
-// enter takes the queue for Run. It is nil with a nil error after Close.
-func (e *Engine) enter() (*queue, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch {
-	case e.closed:
-		return nil, nil
-	case e.q == nil:
-		return nil, errors.New("engine is not started")
-	case !e.serve.TryLock():
-		return nil, errBusy
-	}
-	return e.q, nil
+	return e.life.Run(func(q *queue) error { return engine.Run(q, h, q, e.c.Report) })
 }
 
 // Close ends Run, lets every packet go that still waits in the queue, and gives
 // the queue back. It returns after Run has, so a Handler must not call it.
-func (e *Engine) Close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return nil
-	}
-	e.closed = true
-	if e.q == nil {
-		return nil
-	}
-	err := e.q.Close()
-	e.serve.Lock() // the descriptors are Run's until it has returned
-	defer e.serve.Unlock()
-	return errors.Join(err, e.q.release())
-}
+func (e *Engine) Close() error { return e.life.Close((*queue).Close, (*queue).release) }
 
 // Capabilities are zero before Start.
 func (e *Engine) Capabilities() engine.Capabilities {
@@ -136,14 +80,4 @@ func (e *Engine) Capabilities() engine.Capabilities {
 
 // Counters may be read at any time. Lost counts the gaps in the kernel's packet
 // numbers: packets that found no room in the receive buffer.
-func (e *Engine) Counters() engine.Counters {
-	return engine.Counters{
-		Read:       e.n.read.Load(),
-		Accepted:   e.n.accepted.Load(),
-		Dropped:    e.n.dropped.Load(),
-		Replaced:   e.n.replaced.Load(),
-		Sent:       e.n.sent.Load(),
-		SendFailed: e.n.sendFailed.Load(),
-		Lost:       e.n.lost.Load(),
-	}
-}
+func (e *Engine) Counters() engine.Counters { return e.n.Counters() }

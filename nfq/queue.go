@@ -35,7 +35,7 @@ type queue struct {
 	*socket
 	await  *wait.Waiter
 	c      Config
-	n      *counters
+	n      *engine.Tally
 	caps   engine.Capabilities
 	closed atomic.Bool
 
@@ -60,7 +60,7 @@ type queue struct {
 }
 
 // open binds c.Num. It is all or nothing.
-func open(c Config, n *counters) (*queue, error) {
+func open(c Config, n *engine.Tally) (*queue, error) {
 	s, err := dial()
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func open(c Config, n *counters) (*queue, error) {
 }
 
 // bind configures the queue and lets go what came meanwhile.
-func bind(s *socket, c Config, n *counters) (*queue, error) {
+func bind(s *socket, c Config, n *engine.Tally) (*queue, error) {
 	size, err := s.buffer()
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (q *queue) receive() ([]engine.Packet, error) {
 			q.c.Report(explainVerdict(errno))
 		}
 	}
-	q.n.read.Add(uint64(got))
+	q.n.Read.Add(uint64(got))
 	return q.pkts[:got], nil
 }
 
@@ -162,7 +162,7 @@ func (q *queue) receive() ([]engine.Packet, error) {
 // it counts up before it finds the receive buffer full.
 func (q *queue) number(id uint32) {
 	if gap := int32(id - q.last - 1); gap > 0 {
-		q.n.lost.Add(uint64(gap))
+		q.n.Lost.Add(uint64(gap))
 	}
 	q.last = id
 }
@@ -200,7 +200,7 @@ func (q *queue) Settle(p *engine.Packet, v engine.Verdict, payload []byte) error
 // gather adds a packet to the run that goes on untouched.
 func (q *queue) gather(id uint32) {
 	q.run, q.running = id, true
-	q.n.accepted.Add(1)
+	q.n.Accepted.Add(1)
 }
 
 var errTooLong = errors.New("payload is longer than a netlink attribute")
@@ -210,12 +210,12 @@ func (q *queue) verdict(p *engine.Packet, act engine.Verdict, mark uint32, paylo
 	if len(payload) > maxPayload {
 		return errTooLong
 	}
-	what, count := uint32(verdictAccept), &q.n.accepted
+	what, count := uint32(verdictAccept), &q.n.Accepted
 	switch act {
 	case engine.Drop:
-		what, count = verdictDrop, &q.n.dropped
+		what, count = verdictDrop, &q.n.Dropped
 	case engine.Replace:
-		count = &q.n.replaced
+		count = &q.n.Replaced
 	}
 	m := appendVerdict(begin(q.out, msgVerdict, 0, q.c.Num), what, p.ID)
 	if mark != p.Mark {
@@ -260,10 +260,10 @@ func (q *queue) send(m []byte) error {
 // Send implements engine.Sink.
 func (q *queue) Send(o engine.Out) error {
 	if err := q.c.Send.Send(o); err != nil {
-		q.n.sendFailed.Add(1)
+		q.n.SendFailed.Add(1)
 		return err
 	}
-	q.n.sent.Add(1)
+	q.n.Sent.Add(1)
 	return nil
 }
 

@@ -121,7 +121,7 @@ func TestSettleRandom(t *testing.T) {
 			t.Errorf("packet %d: got %v, want %v", id, f.settled[id], w)
 		}
 	}
-	if lost, read := q.n.lost.Load(), q.n.read.Load(); uint64(next-(1<<32-3001)) != lost+read || lost == 0 {
+	if lost, read := q.n.Lost.Load(), q.n.Read.Load(); uint64(next-(1<<32-3001)) != lost+read || lost == 0 {
 		t.Errorf("%d read and %d lost of %d", read, lost, next-(1<<32-3001))
 	}
 }
@@ -142,7 +142,7 @@ func TestSettleTooLong(t *testing.T) {
 	if f.settled[1] != (ruled{verdict: verdictAccept}) || len(f.settled[2].payload) != maxPayload {
 		t.Errorf("settled %v", f.settled)
 	}
-	if q.n.accepted.Load() != 1 || q.n.replaced.Load() != 1 {
+	if q.n.Accepted.Load() != 1 || q.n.Replaced.Load() != 1 {
 		t.Error("wrong counts")
 	}
 }
@@ -176,7 +176,7 @@ func TestSend(t *testing.T) {
 	if err := q.Send(engine.Out{}); !errors.Is(err, unix.EMSGSIZE) {
 		t.Error(err)
 	}
-	if q.n.sent.Load() != 1 || q.n.sendFailed.Load() != 1 {
+	if q.n.Sent.Load() != 1 || q.n.SendFailed.Load() != 1 {
 		t.Error("wrong counts")
 	}
 }

@@ -2,10 +2,10 @@ package packet
 
 import "encoding/binary"
 
-// sum adds b to acc as the Internet checksum does (RFC 1071), big-endian words,
+// Sum adds b to acc as the Internet checksum does (RFC 1071), big-endian words,
 // not yet folded. It takes 32 bits at a time and eight words a turn: a loop of
 // 16-bit steps is several times slower.
-func sum(acc uint64, b []byte) uint64 {
+func Sum(acc uint64, b []byte) uint64 {
 	for len(b) >= 32 {
 		acc += uint64(binary.BigEndian.Uint32(b)) + uint64(binary.BigEndian.Uint32(b[4:])) +
 			uint64(binary.BigEndian.Uint32(b[8:])) + uint64(binary.BigEndian.Uint32(b[12:])) +
@@ -27,22 +27,22 @@ func sum(acc uint64, b []byte) uint64 {
 	return acc
 }
 
-// fold brings a sum down to 16 bits.
-func fold(acc uint64) uint16 {
+// Fold brings a sum down to 16 bits.
+func Fold(acc uint64) uint16 {
 	for acc > 0xffff {
 		acc = acc>>16&0xffffffff + acc&0xffff
 	}
 	return uint16(acc)
 }
 
-// pseudo sums the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1) of
+// Pseudo sums the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1) of
 // whole packet b with a transport segment of n bytes.
-func pseudo(b []byte, proto uint8, n int) uint64 {
+func Pseudo(b []byte, proto uint8, n int) uint64 {
 	addrs := b[12:20]
 	if b[0]>>4 == 6 {
 		addrs = b[8:40]
 	}
-	return sum(uint64(proto)+uint64(n), addrs)
+	return Sum(uint64(proto)+uint64(n), addrs)
 }
 
 // csumAt tells where proto keeps its checksum within its header, and whether
@@ -66,9 +66,9 @@ func csumAt(proto uint8) (at int, withPseudo bool) {
 func transportSum(b []byte, ipLen int, proto uint8) uint16 {
 	var acc uint64
 	if _, withPseudo := csumAt(proto); withPseudo {
-		acc = pseudo(b, proto, len(b)-ipLen)
+		acc = Pseudo(b, proto, len(b)-ipLen)
 	}
-	return fold(sum(acc, b[ipLen:]))
+	return Fold(Sum(acc, b[ipLen:]))
 }
 
 // Finish writes the lengths and checksums of whole packet b: IP header (and
@@ -78,7 +78,7 @@ func Finish(b []byte, ipLen int, proto uint8) {
 	if b[0]>>4 == 4 {
 		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 		b[10], b[11] = 0, 0
-		binary.BigEndian.PutUint16(b[10:], ^fold(sum(0, b[:ipLen])))
+		binary.BigEndian.PutUint16(b[10:], ^Fold(Sum(0, b[:ipLen])))
 	} else {
 		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
 	}
@@ -107,7 +107,7 @@ func ChecksumOK(b []byte) bool {
 	}
 	b = b[:v.Hdr+len(v.Payload)]
 	if b[0]>>4 == 4 {
-		if fold(sum(0, b[:v.IPLen])) != 0xffff {
+		if Fold(Sum(0, b[:v.IPLen])) != 0xffff {
 			return false
 		}
 		if v.Proto == UDP && b[v.IPLen+6] == 0 && b[v.IPLen+7] == 0 {

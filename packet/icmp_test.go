@@ -48,7 +48,7 @@ func TestICMPError(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := ICMPError([]byte("ahead"), tt.kind, hop4, tt.mtu, original4(nil))[5:]
 			checkICMP(t, p, 20, tt.v4, tt.rest, original4(nil))
-			if fold(sum(0, p[:20])) != 0xffff || transportSum(p, 20, ICMP) != 0xffff {
+			if Fold(Sum(0, p[:20])) != 0xffff || transportSum(p, 20, ICMP) != 0xffff {
 				t.Errorf("v4 checksums of %x", p)
 			}
 			p = ICMPError([]byte("ahead"), tt.kind, hop6, tt.mtu, original6(nil))[5:]

@@ -144,7 +144,7 @@ func TestSum(t *testing.T) {
 		for i := 0; i < n; i++ {
 			acc += uint64(b[i]) << (8 * (1 - i&1))
 		}
-		if got, want := fold(sum(0, b[:n])), fold(acc); got != want {
+		if got, want := Fold(Sum(0, b[:n])), Fold(acc); got != want {
 			t.Errorf("%d bytes: %#x, want %#x", n, got, want)
 		}
 	}
@@ -152,7 +152,7 @@ func TestSum(t *testing.T) {
 
 // A checksum known from outside: the example of RFC 1071 section 3.
 func TestSumKnown(t *testing.T) {
-	if got := fold(sum(0, []byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7})); got != 0xddf2 {
+	if got := Fold(Sum(0, []byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7})); got != 0xddf2 {
 		t.Errorf("%#x, want 0xddf2", got)
 	}
 }
@@ -215,6 +215,6 @@ func BenchmarkSum(bm *testing.B) {
 	b := make([]byte, 1460)
 	bm.ReportAllocs()
 	for range bm.N {
-		sum(0, b)
+		Sum(0, b)
 	}
 }

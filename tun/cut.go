@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"b4/engine"
+	"b4/packet"
 
 	"golang.org/x/sys/unix"
 )
@@ -111,7 +112,7 @@ func (c *Cutter) Next(dst []byte) []byte {
 	}
 	field := l4[c.csumOffset():][:2]
 	field[0], field[1] = 0, 0
-	binary.BigEndian.PutUint16(field, checksum(sum(pseudo(seg, c.proto, len(l4)), l4)))
+	binary.BigEndian.PutUint16(field, checksum(packet.Sum(packet.Pseudo(seg, c.proto, len(l4)), l4)))
 	return seg
 }
 

@@ -1,9 +1,6 @@
 package tun
 
 import (
-	"errors"
-	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,26 +51,12 @@ type Config struct {
 
 // An Engine serves one TUN device. It implements engine.Engine.
 type Engine struct {
-	c     Config
-	n     counters
-	out   atomic.Int32
-	link  atomic.Pointer[Link] // nil before Start
-	serve sync.Mutex           // held by Run
-
-	mu     sync.Mutex // guards what follows; Close holds it until the device is gone
-	s      *stream    // nil before Start
-	closed bool
+	c    Config
+	n    engine.Tally
+	out  atomic.Int32
+	link atomic.Pointer[Link] // nil before Start
+	life engine.Life[stream]
 }
-
-// counters are the live engine.Counters.
-type counters struct {
-	read, accepted, dropped, replaced, sent, sendFailed, lost atomic.Uint64
-}
-
-var (
-	errBusy       = errors.New("engine already runs")
-	errNotStarted = errors.New("engine is not started")
-)
 
 // New returns an engine for a device of its own. It makes nothing.
 func New(c Config) *Engine {
@@ -105,64 +88,25 @@ func (e *Engine) Supported() error { return supported() }
 // waits in its queue for Run. After an error Start may be tried again; after
 // Close it is os.ErrClosed.
 func (e *Engine) Start() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch {
-	case e.closed:
-		return os.ErrClosed
-	case e.s != nil:
-		return engine.ErrStarted
-	}
-	l, err := e.c.Open()
-	if err != nil {
-		return err
-	}
-	e.s = newStream(e, l)
-	e.link.Store(&l)
-	return nil
+	return e.life.Start(func() (*stream, error) {
+		l, err := e.c.Open()
+		if err != nil {
+			return nil, err
+		}
+		e.link.Store(&l)
+		return newStream(e, l), nil
+	})
 }
 
 // Run serves h until Close. Only one Run can be under way.
 func (e *Engine) Run(h engine.Handler) error {
-	s, err := e.enter()
-	if s == nil {
-		return err
-	}
-	defer e.serve.Unlock()
-	return engine.Run(s, h, s, e.c.Report)
-}
-
-// enter takes the stream for Run. It is nil with a nil error after Close.
-func (e *Engine) enter() (*stream, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch {
-	case e.closed:
-		return nil, nil
-	case e.s == nil:
-		return nil, errNotStarted
-	case !e.serve.TryLock():
-		return nil, errBusy
-	}
-	return e.s, nil
+	return e.life.Run(func(s *stream) error { return engine.Run(s, h, s, e.c.Report) })
 }
 
 // Close ends Run and removes the device with all that waits in it. It returns
 // after Run has, so a Handler must not call it.
 func (e *Engine) Close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return nil
-	}
-	e.closed = true
-	if e.s == nil {
-		return nil
-	}
-	err := e.s.link.Close()
-	e.serve.Lock() // until Run has returned
-	defer e.serve.Unlock()
-	return err
+	return e.life.Close(func(s *stream) error { return s.link.Close() }, func(*stream) error { return nil })
 }
 
 // SetOut changes the device that packets leave by from now on.
@@ -172,7 +116,7 @@ func (e *Engine) SetOut(index int32) { e.out.Store(index) }
 func (e *Engine) SetMTU(n int) error {
 	l := e.link.Load()
 	if l == nil {
-		return errNotStarted
+		return engine.ErrNotStarted
 	}
 	return (*l).SetMTU(n)
 }
@@ -206,17 +150,9 @@ func (e *Engine) Capabilities() engine.Capabilities {
 // cut. Lost counts what found the device's queue full, and what the kernel handed
 // over in a shape that could not be sent on.
 func (e *Engine) Counters() engine.Counters {
-	lost := e.n.lost.Load()
+	n := e.n.Counters()
 	if l := e.link.Load(); l != nil {
-		lost += (*l).Dropped()
+		n.Lost += (*l).Dropped()
 	}
-	return engine.Counters{
-		Read:       e.n.read.Load(),
-		Accepted:   e.n.accepted.Load(),
-		Dropped:    e.n.dropped.Load(),
-		Replaced:   e.n.replaced.Load(),
-		Sent:       e.n.sent.Load(),
-		SendFailed: e.n.sendFailed.Load(),
-		Lost:       lost,
-	}
+	return n
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"b4/packet"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -67,7 +69,7 @@ func (h *Header) Complete(b []byte) error {
 	if start < 20 || at+2 > len(b) {
 		return fmt.Errorf("%w: start %d, offset %d, %d bytes", errCsum, h.CsumStart, h.CsumOffset, len(b))
 	}
-	binary.BigEndian.PutUint16(b[at:], checksum(sum(0, b[start:])))
+	binary.BigEndian.PutUint16(b[at:], checksum(packet.Sum(0, b[start:])))
 	return nil
 }
 

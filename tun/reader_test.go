@@ -165,7 +165,7 @@ func TestKernelClose(t *testing.T) {
 		if err := e.Start(); err != engine.ErrStarted {
 			t.Fatalf("second start: %v", err)
 		}
-		d, end, begun := e.s.link.(*Device), make(chan time.Time, 1), make(chan bool)
+		d, end, begun := (*e.link.Load()).(*Device), make(chan time.Time, 1), make(chan bool)
 		go func() {
 			close(begun)
 			for buf := make([]byte, maxPacket); ; {

@@ -67,6 +67,6 @@ func super(b []byte, size int) Header {
 		}
 	}
 	at := l.l4 + l.csumOffset()
-	binary.BigEndian.PutUint16(b[at:], ^checksum(pseudo(b, l.proto, len(b)-l.l4)))
+	binary.BigEndian.PutUint16(b[at:], ^checksum(packet.Pseudo(b, l.proto, len(b)-l.l4)))
 	return h
 }

@@ -3,6 +3,8 @@ package tun
 import (
 	"encoding/binary"
 
+	"b4/packet"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -49,7 +51,7 @@ func signal4(dst, quote []byte) []byte {
 	copy(b[16:20], quote[12:16])
 	sumIPv4(b[:20])
 	b[20] = SignalICMP
-	binary.BigEndian.PutUint16(b[22:], checksum(sum(0, b[20:])))
+	binary.BigEndian.PutUint16(b[22:], checksum(packet.Sum(0, b[20:])))
 	return b
 }
 
@@ -66,6 +68,6 @@ func signal6(dst, quote []byte) []byte {
 	copy(b[24:40], quote[8:24])
 	b[40] = SignalICMPv6
 	binary.BigEndian.PutUint32(b[44:], 65535)
-	binary.BigEndian.PutUint16(b[42:], checksum(sum(pseudo(b, unix.IPPROTO_ICMPV6, len(b)-40), b[40:])))
+	binary.BigEndian.PutUint16(b[42:], checksum(packet.Sum(packet.Pseudo(b, unix.IPPROTO_ICMPV6, len(b)-40), b[40:])))
 	return b
 }

@@ -59,7 +59,7 @@ func (s *stream) Read(wait time.Duration) ([]engine.Packet, error) {
 		s.end = 0
 	}
 	err := s.fill(max(wait, 1))
-	s.e.n.read.Add(uint64(s.got))
+	s.e.n.Read.Add(uint64(s.got))
 	if s.got > 0 {
 		return s.pkts[:s.got], nil // an error comes again
 	}
@@ -118,7 +118,7 @@ func (s *stream) take(h *Header, b []byte) {
 		}
 	}
 	if err != nil {
-		s.e.n.lost.Add(1)
+		s.e.n.Lost.Add(1)
 		s.e.c.Report(fmt.Errorf("%w: %w", errShape, err))
 	}
 }
@@ -154,20 +154,20 @@ func linkLocal(a []byte) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }
 // packet leaves it as it came.
 func (s *stream) Settle(p *engine.Packet, v engine.Verdict, payload []byte) error {
 	if v.Act() == engine.Drop {
-		s.e.n.dropped.Add(1)
+		s.e.n.Dropped.Add(1)
 		return nil
 	}
 	var errs error
 	if v.Act() == engine.Replace {
 		if errs = s.carry(engine.Out{Bytes: payload, Meta: p.Meta}); errs == nil {
-			s.e.n.replaced.Add(1)
+			s.e.n.Replaced.Add(1)
 			return s.done(p, v)
 		}
 	}
 	if err := s.accept(p); err != nil {
 		return errors.Join(errs, err)
 	}
-	s.e.n.accepted.Add(1)
+	s.e.n.Accepted.Add(1)
 	return errors.Join(errs, s.done(p, v))
 }
 
@@ -176,7 +176,7 @@ func (s *stream) accept(p *engine.Packet) error {
 	h := &s.heads[(p.ID-1)%burst]
 	if s.e.c.Back {
 		if err := s.link.Write(*h, p.Bytes); err != nil {
-			s.e.n.sendFailed.Add(1)
+			s.e.n.SendFailed.Add(1)
 			return err
 		}
 		return nil
@@ -200,7 +200,7 @@ func (s *stream) accept(p *engine.Packet) error {
 func (s *stream) carry(o engine.Out) error {
 	err := s.e.c.Send.Send(o)
 	if err != nil {
-		s.e.n.sendFailed.Add(1)
+		s.e.n.SendFailed.Add(1)
 	}
 	return err
 }
@@ -224,7 +224,7 @@ func (s *stream) done(p *engine.Packet, v engine.Verdict) error {
 func (s *stream) Send(o engine.Out) error {
 	err := s.carry(o)
 	if err == nil {
-		s.e.n.sent.Add(1)
+		s.e.n.Sent.Add(1)
 	}
 	return err
 }
