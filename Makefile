@@ -34,7 +34,7 @@ SCRIPTS = $(shell grep -rlE '^\#!.*/(env )?(ba)?sh\b' --exclude-dir=.git --exclu
 PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -v golang.org/x/sys | cut -d' ' -f1)
 
 # Those with tests of the kernel, which want a router's kernel too.
-KERNEL := fw inject netif nfq tun route
+KERNEL := fw inject netif nfq rtnl tun route
 
 .PHONY: help build demo test lint bench guest fuzz 386 bigendian cross clean go shellcheck
 
@@ -66,14 +66,15 @@ bench: build ## b4d against plain forwarding, then the parts' own benchmarks
 	@pkgs=$$(grep -rl --include='*_test.go' --exclude-dir=lab --exclude-dir=build '^func Benchmark' . | xargs -n 1 dirname | sort -u); \
 	$(GO) test -run '^$$' -bench . -benchtime 200ms -benchmem $$pkgs
 
-guest: cross-mipsle ## kernel tests and a small demo in an emulated MIPS router (QEMU)
-	rm -rf $(BUILD)/mipsle/tests
-	$(env-mipsle) $(GO) test -c -ldflags '-s -w' -o $(BUILD)/mipsle/tests/ $(KERNEL:%=./%)
+guest: cross-mipsle ## a small demo and the kernel tests in an emulated MIPS router (QEMU)
 	$(env-mipsle) $(GO) -C lab build -trimpath -ldflags '-s -w' -o $(BUILD)/mipsle/demo ./cmd/demo
 	$(GO) -C lab run ./guest -dir $(BUILD)/guest \
-		-add $(BUILD)/mipsle/b4d:/b4d -add $(BUILD)/mipsle/demo:/demo -add $(BUILD)/mipsle/tests:/tests \
+		-add $(BUILD)/mipsle/b4d:/b4d -add $(BUILD)/mipsle/demo:/demo -run '/demo -small -b4d /b4d'
+	rm -rf $(BUILD)/mipsle/tests
+	$(env-mipsle) $(GO) test -c -ldflags '-s -w' -o $(BUILD)/mipsle/tests/ $(KERNEL:%=./%)
+	$(GO) -C lab run ./guest -dir $(BUILD)/guest -m 256 -timeout 15m -add $(BUILD)/mipsle/tests:/tests \
 		$(foreach d,$(wildcard $(KERNEL:%=%/testdata)),-add $(CURDIR)/$(d):/src/$(d)) \
-		-run 'set -e; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test; done; /demo -small -b4d /b4d'
+		-run 'set -e; export B4_SLOW=1; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test; done'
 
 fuzz: go ## each fuzz target for FUZZTIME (20s)
 	@set -e; found=$$(grep -rEo --include='*_test.go' '^func Fuzz\w+' .); \

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -130,7 +131,11 @@ func TestTunLeavesMasqueradedAlone(t *testing.T) {
 // When WAN's address changes, nothing leaves with a LAN source, and who is on a
 // connection with the old address is told.
 func TestTunAddressChange(t *testing.T) {
-	const connections, workers, change = 10000, 4, 1000
+	connections, workers := int64(10000), 4
+	if os.Getenv("B4_SLOW") != "" { // an emulated machine
+		connections = 500
+	}
+	change := connections / 10
 	enterNetNS(t)
 	h := newHouse(t, true, true)
 	h.serve()
@@ -164,7 +169,7 @@ func TestTunAddressChange(t *testing.T) {
 	}
 	changes := 0
 	for ; done.Load() <= connections; time.Sleep(time.Millisecond) {
-		if int(done.Load())/change == changes {
+		if int(done.Load()/change) == changes {
 			continue
 		}
 		changes++
@@ -187,7 +192,7 @@ func TestTunAddressChange(t *testing.T) {
 	if n := h.leaked(); n != 0 || changes < 5 {
 		t.Errorf("%d address changes, %d packets with a LAN source left", changes, n)
 	}
-	if n := failed.Load(); n > connections/20 {
+	if n := failed.Load(); n > int64(changes*workers) { // only those under way at a change
 		t.Errorf("%d connections of %d failed", n, connections)
 	}
 }
