@@ -153,7 +153,7 @@ func TestKernelClose(t *testing.T) {
 	s := newSpace(t)
 	openIn(t, s, DeviceConfig{Name: "first"}).Close() // so that Go's poller is there
 	const late = 100 * time.Millisecond
-	before, rounds := fds(t), 1000
+	before, rounds, tardy := fds(t), 1000, 0
 	var slowest, read time.Duration
 	for i := range rounds {
 		e := New(Config{Device: DeviceConfig{Name: "b4tun0"}, Report: func(err error) { t.Error(err) }})
@@ -186,11 +186,14 @@ func TestKernelClose(t *testing.T) {
 			t.Fatal(err)
 		}
 		closed := time.Since(start)
-		slowest, read = max(slowest, closed), max(read, (<-end).Sub(start))
+		returned := (<-end).Sub(start)
+		if slowest, read = max(slowest, closed), max(read, returned); max(closed, returned) > late {
+			tardy++
+		}
 	}
 	t.Logf("the slowest of %d closes took %v, of reads %v", rounds, slowest, read)
-	if slowest > late || read > late {
-		t.Errorf("a close took %v, a read returned after %v", slowest, read)
+	if tardy > rounds/100 { // a busy machine may take the processor away now and then
+		t.Errorf("%d of %d were late, a close took up to %v, a read %v", tardy, rounds, slowest, read)
 	}
 	if n := fds(t); n != before {
 		t.Errorf("%d descriptors, %d before", n, before)
