@@ -96,23 +96,13 @@ func (c *Cutter) Next(dst []byte) []byte {
 	c.off = end
 
 	if seg[0]>>4 == 4 {
-		binary.BigEndian.PutUint16(seg[2:], uint16(len(seg)))
 		binary.BigEndian.PutUint16(seg[4:], c.id)
 		c.id++
-		ihl := int(seg[0]&15) * 4
-		sumIPv4(seg[:ihl])
-	} else {
-		binary.BigEndian.PutUint16(seg[4:], uint16(len(seg)-40))
 	}
-	l4 := seg[c.l4:]
 	if c.proto == unix.IPPROTO_TCP {
-		c.tcp(l4, at)
-	} else {
-		binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
+		c.tcp(seg[c.l4:], at)
 	}
-	field := l4[c.csumOffset():][:2]
-	field[0], field[1] = 0, 0
-	binary.BigEndian.PutUint16(field, checksum(packet.Sum(packet.Pseudo(seg, c.proto, len(l4)), l4)))
+	packet.Finish(seg, c.l4, c.proto)
 	return seg
 }
 
