@@ -1,5 +1,7 @@
 package uci
 
+import "net/netip"
+
 // Version is the version of the configuration that this package reads. Older
 // ones are migrated while they are read; newer ones are refused.
 const Version = 1
@@ -14,6 +16,7 @@ const DefaultTLS = "split(midsld) disorder"
 type Config struct {
 	Version    int // always Version, whatever version the file has
 	Main       Main
+	Tun        Tun
 	Rules      []Rule     // in file order; the first that matches decides
 	Strategies []Strategy // in file order, then the built-in one, then those written into rules
 
@@ -24,6 +27,7 @@ type Config struct {
 type Main struct {
 	Enabled  bool     // whether the service runs at all
 	Engine   string   // auto, nfqueue or tun
+	Steer    string   // decisive or all: which packets of the watched ports come to the engine
 	WAN      []string // netifd interfaces or devices; none are the holders of a default route
 	IPv6     bool     // treat IPv6 too
 	Router   bool     // treat connections that the router itself opens too
@@ -34,6 +38,18 @@ type Main struct {
 	Mark     uint32   // lowest of the four fwmark bits; one bit
 	LogLevel string   // debug, info, warn or error
 	Socket   string   // path of the control socket
+}
+
+// Tun is the section of type tun with the name tun: what engine tun needs.
+type Tun struct {
+	Device   string       // the TUN's name, at most 15 bytes
+	V4, V6   netip.Prefix // its own addresses, each with the length of its network
+	Out      string       // netifd interface or device that packets leave by; "" is the WAN device
+	Gateway4 netip.Addr   // next hop of IPv4; the zero Addr is what the routes say
+	Gateway6 netip.Addr   // next hop of IPv6; the zero Addr is what the routes say
+	Table    uint32       // the route table that is b4's own; none of the kernel's
+	MTU      int          // bytes, 1280 to 65535; 0 follows WAN's
+	NAT      string       // auto, masquerade or none: whether connections by WAN are masqueraded; auto reads the firewall's rules
 }
 
 // A Rule says what is done about some names. The lists are normalised: lower
@@ -68,7 +84,7 @@ type Warning struct {
 func (w Warning) String() string { return w.At.String() + ": " + w.Text }
 
 // Place returns where an option was set, for the errors of later checks: the
-// option of main as "main.wan", others as "rule.video.domain" and
+// options of main and tun as "main.wan" and "tun.device", others as "rule.video.domain" and
 // "strategy.default.tls", whole sections as "rule.video". It is the first line
 // of a list, and the zero Place for what was not set.
 func (c *Config) Place(option string) Place { return c.places[option] }

@@ -46,14 +46,20 @@ func comparePlaces(a, b Place) int {
 	return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.File, b.File))
 }
 
+// onlyNames are the names of the sections that there is one of, by type.
+var onlyNames = map[string]string{"b4": "main", "tun": "tun"}
+
 // addImplied adds the sections that are there even where the file has none of
-// them: main, the built-in strategy, and a rule where there is no other.
+// them: main, tun, the built-in strategy, and a rule where there is no other.
 func addImplied(t *Tree) {
 	add := func(typ, name string, options ...*Option) {
 		t.Sections = append(t.Sections, &Section{Type: typ, Name: name, Options: options})
 	}
 	if t.section("b4", "main") == nil {
 		add("b4", "main")
+	}
+	if t.section("tun", "tun") == nil {
+		add("tun", "tun")
 	}
 	if t.section("strategy", defaultStrategy) == nil {
 		add("strategy", defaultStrategy, &Option{Name: "tls", Values: []Value{{Text: DefaultTLS}}})
@@ -149,12 +155,18 @@ func (t *Tree) overridden(section, option string) (*Option, error) {
 func (d *decoder) section(s *Section) {
 	var t target
 	label := s.Type + "." + s.Name
+	if only := onlyNames[s.Type]; only != "" {
+		if s.Name != only {
+			d.warn(s.At, "section %s of type %s is ignored: the only one is named %s", s.Name, s.Type, only)
+			return
+		}
+		label = only
+	}
 	switch {
-	case s.Type == "b4" && s.Name == "main":
-		label, t.main = "main", &d.cfg.Main
 	case s.Type == "b4":
-		d.warn(s.At, "section %s of type b4 is ignored: the only one is named main", s.Name)
-		return
+		t.main = &d.cfg.Main
+	case s.Type == "tun":
+		t.tun = &d.cfg.Tun
 	case s.Type == "rule":
 		d.cfg.Rules = append(d.cfg.Rules, Rule{Name: s.Name, At: s.At})
 		t.rule = &d.cfg.Rules[len(d.cfg.Rules)-1]

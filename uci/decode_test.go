@@ -2,6 +2,7 @@ package uci
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -18,7 +19,7 @@ config b4 'main'
 	list tcp_port '8443'
 	option mark '0x00100000'
 
-config tun 'tun'
+config tunnel 'old'
 	option device 'b4tun0'
 
 config rule 'video'
@@ -49,7 +50,7 @@ func TestDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := func(line int) Place { return Place{"b4", line} }
-	wantMain := Main{Enabled: true, Engine: "nfqueue", WAN: []string{"wan", "wan6"}, IPv6: true, Router: true,
+	wantMain := Main{Enabled: true, Engine: "nfqueue", Steer: "decisive", WAN: []string{"wan", "wan6"}, IPv6: true, Router: true,
 		Ports: []uint16{443, 8443}, QueueNum: 537, QueueLen: 1024, MaxFlows: 4096, Mark: 1 << 20,
 		LogLevel: "info", Socket: "/var/run/b4.sock"}
 	if !reflect.DeepEqual(c.Main, wantMain) {
@@ -72,7 +73,7 @@ func TestDecode(t *testing.T) {
 	if !reflect.DeepEqual(c.Strategies, wantStrategies) {
 		t.Errorf("strategies:\n got %+v\nwant %+v", c.Strategies, wantStrategies)
 	}
-	const wantWarnings = "[b4:12: section tun of the unknown type tun is ignored" +
+	const wantWarnings = "[b4:12: section old of the unknown type tunnel is ignored" +
 		" b4:21: rule.video.colour: unknown option, ignored]"
 	if got := fmt.Sprint(warnings); got != wantWarnings {
 		t.Errorf("warnings:\n got %s\nwant %s", got, wantWarnings)
@@ -94,8 +95,10 @@ func TestDecodeEmpty(t *testing.T) {
 		t.Fatal(warnings, err)
 	}
 	want := Config{Version: 1,
-		Main: Main{Engine: "auto", IPv6: true, Router: true, Ports: []uint16{443}, QueueNum: 537, QueueLen: 1024,
-			MaxFlows: 4096, Mark: 0x01000000, LogLevel: "info", Socket: "/var/run/b4.sock"},
+		Main: Main{Engine: "auto", Steer: "decisive", IPv6: true, Router: true, Ports: []uint16{443}, QueueNum: 537,
+			QueueLen: 1024, MaxFlows: 4096, Mark: 0x01000000, LogLevel: "info", Socket: "/var/run/b4.sock"},
+		Tun: Tun{Device: "b4tun0", V4: netip.MustParsePrefix("10.255.0.1/32"), V6: netip.MustParsePrefix("fd62:3400::1/128"),
+			Table: 25140, NAT: "auto"},
 		Rules:      []Rule{{Name: "all", Strategy: "default", Action: "desync"}},
 		Strategies: []Strategy{{Name: "default", TLS: DefaultTLS}},
 		places:     map[string]Place{},
@@ -172,6 +175,8 @@ func TestDecodeWarnings(t *testing.T) {
 	tests := []struct{ in, want string }{
 		{"config b4\n\toption enabled 1\n", "b4:1: section cfg01771b of type b4 is ignored: the only one is named main"},
 		{"config b4 'other'\n", "b4:1: section other of type b4 is ignored: the only one is named main"},
+		{"config tun\n\toption device x\n", "b4:1: section cfg01afdc of type tun is ignored: the only one is named tun"},
+		{"config tun 'tun1'\n\toption device x\n", "b4:1: section tun1 of type tun is ignored: the only one is named tun"},
 		{"config rule\n\tlist domain 'пример.рф'\n",
 			`b4:2: rule.cfg0192bd.domain: "пример.рф": on the wire names are ASCII, so this one never matches: write its xn-- form`},
 	}
@@ -180,8 +185,8 @@ func TestDecodeWarnings(t *testing.T) {
 		if err != nil || len(warnings) != 1 || warnings[0].String() != tt.want {
 			t.Errorf("%q: got %v %v, want %s", tt.in, warnings, err, tt.want)
 		}
-		if c.Main.Enabled {
-			t.Errorf("%q: enabled", tt.in)
+		if c.Main.Enabled || c.Tun.Device != "b4tun0" {
+			t.Errorf("%q: %+v %+v", tt.in, c.Main, c.Tun)
 		}
 	}
 }
@@ -235,7 +240,9 @@ func TestOverrideRefuses(t *testing.T) {
 		{"main.x=1", `-set main.x: section main has no option "x"`},
 		{"video.colour=1", `-set video.colour: section video has no option "colour"`},
 		{"all.action=pass", `-set all.action: there is no section "all"`},
-		{"tun.device=x", `-set tun.device: section tun has no option "device"`},
+		{"old.device=x", `-set old.device: section old has no option "device"`},
+		{"tun.colour=x", `-set tun.colour: section tun has no option "colour"`},
+		{"tun.mtu=1279", `-set tun.mtu: tun.mtu: "1279": want a number from 1280 to 65535 (bytes), or 0 for WAN's`},
 		{"main.queue_len=1", `-set main.queue_len: main.queue_len: "1": want a number from 16 to 65535 (packets)`},
 	}
 	for _, tt := range tests {

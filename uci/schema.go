@@ -1,6 +1,7 @@
 package uci
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,10 @@ const (
 	Uint      Kind = "uint"      // decimal, Min to Max
 	Mark      Kind = "mark"      // hex with 0x, one bit, Min to Max
 	Enum      Kind = "enum"      // one of Values
+	Table     Kind = "table"     // number of a route table, Min to Max but those of the kernel
+	Prefix    Kind = "prefix"    // an address of Family with its network's length
+	Addr      Kind = "addr"      // an address of Family
+	Device    Kind = "device"    // the name of a device to make, at most Max bytes
 	Interface Kind = "interface" // a netifd interface or a device, at most Max bytes
 	Path      Kind = "path"      // absolute, at most Max bytes
 	Domain    Kind = "domain"    // a name and all names below it; "*" is all names
@@ -29,6 +34,8 @@ type Field struct {
 	Default string // as in the file; "" is none
 	Min     uint64
 	Max     uint64 // the largest number, or the most bytes
+	Zero    string // what the number 0 stands for where Min is above it; "" is nothing
+	Family  int    // of the address: 4 or 6
 	Values  []string
 	Unit    string
 	Help    string // one line
@@ -40,6 +47,7 @@ type Field struct {
 type target struct {
 	version  int
 	main     *Main
+	tun      *Tun
 	rule     *Rule
 	strategy *Strategy
 }
@@ -47,11 +55,14 @@ type target struct {
 const (
 	maxPath      = 4095    // PATH_MAX without its NUL
 	maxSocket    = 107     // sun_path without its NUL, unix(7)
-	maxInterface = 63      // a device has 15 bytes at most, netifd's names may be longer
+	maxDevice    = 15      // IFNAMSIZ without its NUL
+	maxInterface = 63      // netifd's names may be longer than those of devices
 	maxStrategy  = 1024    // far above any useful one
 	maxMark      = 1 << 28 // the fourth bit is 1 << 31
 	maxFlows     = 1 << 16 // more than a router's conntrack table holds
 	maxUint16    = 1<<16 - 1
+	maxUint32    = 1<<32 - 1
+	minMTU       = 1280 // bytes; IPv6 works over no less (RFC 8200 section 5)
 )
 
 // Defaults that code needs, too.
@@ -72,6 +83,9 @@ var schema = []Field{
 	{Section: "b4", Option: "engine", Kind: Enum, Default: "auto", Values: []string{"auto", "nfqueue", "tun"},
 		Help: "How packets come to b4; auto takes the best this kernel has.",
 		into: func(t *target) any { return &t.main.Engine }},
+	{Section: "b4", Option: "steer", Kind: Enum, Default: "decisive", Values: []string{"decisive", "all"},
+		Help: "The first packets of a connection, or all: for kernels without conntrack counters, and slower.",
+		into: func(t *target) any { return &t.main.Steer }},
 	{Section: "b4", Option: "wan", Kind: Interface, List: true, Max: maxInterface,
 		Help: "Interfaces or devices to the internet; none: those that hold a default route.",
 		into: func(t *target) any { return &t.main.WAN }},
@@ -102,6 +116,34 @@ var schema = []Field{
 	{Section: "b4", Option: "socket", Kind: Path, Default: DefaultSocket, Max: maxSocket,
 		Help: "The control socket, which status and LuCI ask.",
 		into: func(t *target) any { return &t.main.Socket }},
+
+	{Section: "tun", Option: "device", Kind: Device, Default: "b4tun0", Max: maxDevice,
+		Help: "Name of the TUN; what begins with b4tun the firewall's include lets through.",
+		into: func(t *target) any { return &t.tun.Device }},
+	{Section: "tun", Option: "ipaddr", Kind: Prefix, Default: "10.255.0.1/32", Family: 4,
+		Help: "The TUN's own IPv4 address, which never leaves the router.",
+		into: func(t *target) any { return &t.tun.V4 }},
+	{Section: "tun", Option: "ip6addr", Kind: Prefix, Default: "fd62:3400::1/128", Family: 6,
+		Help: "The TUN's own IPv6 address, which never leaves the router.",
+		into: func(t *target) any { return &t.tun.V6 }},
+	{Section: "tun", Option: "out", Kind: Interface, Max: maxInterface,
+		Help: "Interface or device that packets leave by; none: the WAN device.",
+		into: func(t *target) any { return &t.tun.Out }},
+	{Section: "tun", Option: "gateway", Kind: Addr, Family: 4,
+		Help: "Next hop of IPv4 packets; none: what the routes say.",
+		into: func(t *target) any { return &t.tun.Gateway4 }},
+	{Section: "tun", Option: "ip6gw", Kind: Addr, Family: 6,
+		Help: "Next hop of IPv6 packets; none: what the routes say.",
+		into: func(t *target) any { return &t.tun.Gateway6 }},
+	{Section: "tun", Option: "route_table", Kind: Table, Default: "25140", Min: 1, Max: maxUint32,
+		Help: "Number of a route table for b4 alone; change it where another program has it.",
+		into: func(t *target) any { return &t.tun.Table }},
+	{Section: "tun", Option: "mtu", Kind: Uint, Default: "0", Min: minMTU, Max: maxUint16, Zero: "WAN's", Unit: "bytes",
+		Help: "MTU of the TUN; 0 follows WAN's.",
+		into: func(t *target) any { return &t.tun.MTU }},
+	{Section: "tun", Option: "nat", Kind: Enum, Default: "auto", Values: []string{"auto", "masquerade", "none"},
+		Help: "Whether connections by WAN are masqueraded; auto reads the firewall's rules.",
+		into: func(t *target) any { return &t.tun.NAT }},
 
 	{Section: "rule", Option: "domain", Kind: Domain, List: true,
 		Help: "A name and all names below it; '*', or neither domain nor domain_file: all names.",
@@ -160,7 +202,18 @@ func (f *Field) wantOne() string {
 		if f.Unit != "" {
 			want += " (" + f.Unit + ")"
 		}
+		if f.Zero != "" {
+			want += ", or 0 for " + f.Zero
+		}
 		return want
+	case Table:
+		return fmt.Sprintf("a number from %d to %d but not %d to %d", f.Min, f.Max, tableCompat, tableLocal)
+	case Prefix:
+		return fmt.Sprintf("an IPv%d address and its prefix length, such as %s", f.Family, f.Default)
+	case Addr:
+		return fmt.Sprintf("an IPv%d address such as %s", f.Family, map[int]string{4: "192.0.2.1", 6: "fe80::1"}[f.Family])
+	case Device:
+		return fmt.Sprintf("a device name of at most %d bytes: letters, digits and marks, but no / : or %%", f.Max)
 	case Mark:
 		return "one bit in hex, 0x" + strconv.FormatUint(f.Min, 16) + " to 0x" + strconv.FormatUint(f.Max, 16)
 	case Enum:

@@ -21,6 +21,8 @@ var rows = map[string]struct {
 		[]string{"2", "True", "y"}},
 	"b4.engine": {func(c *Config) any { return c.Main.Engine }, "auto",
 		map[string]string{"auto": "auto", "nfqueue": "nfqueue", "tun": "tun"}, []string{"NFQUEUE", "nfq"}},
+	"b4.steer": {func(c *Config) any { return c.Main.Steer }, "decisive",
+		map[string]string{"all": "all"}, []string{"ALL", "none"}},
 	"b4.wan": {func(c *Config) any { return c.Main.WAN }, "[]",
 		map[string]string{"wan": "[wan]", "pppoe-wan": "[pppoe-wan]", "eth0.2": "[eth0.2]"},
 		[]string{"wan wan6", "a/b", strings.Repeat("x", 64)}},
@@ -41,6 +43,34 @@ var rows = map[string]struct {
 		map[string]string{"debug": "debug", "warn": "warn", "error": "error"}, []string{"trace", "7"}},
 	"b4.socket": {func(c *Config) any { return c.Main.Socket }, "/var/run/b4.sock",
 		map[string]string{"/tmp/s": "/tmp/s"}, []string{"b4.sock", "/" + strings.Repeat("x", 107), "/a\tb"}},
+
+	"tun.device": {func(c *Config) any { return c.Tun.Device }, "b4tun0",
+		map[string]string{"t": "t", "b4-tun.0_1": "b4-tun.0_1", "fifteen-bytes-x": "fifteen-bytes-x", "...": "..."},
+		[]string{".", "..", "a/b", "a:0", "a b", "a\tb", "b4tun%d", "sixteen-bytes-xy", "tün", "a\x7f"}},
+	"tun.ipaddr": {func(c *Config) any { return c.Tun.V4 }, "10.255.0.1/32",
+		map[string]string{"10.1.2.3": "10.1.2.3/32", "10.1.2.3/24": "10.1.2.3/24", "192.0.2.0/31": "192.0.2.0/31"},
+		[]string{"fd00::1", "fd00::1/64", "::ffff:10.0.0.1", "::ffff:10.0.0.1/128", "0.0.0.0", "0.0.0.0/0", "127.0.0.1/8",
+			"224.0.0.1", "255.255.255.255", "10.0.0.1/33", "10.0.0.1/", "10.0.0.1/24/8", "10.0.0.1/255.255.255.0", "10.0.0.1/-1",
+			"10.0.0.1/+8", "10.0.0.1/08", "10.0.0", "10.0.0.01", "10.0.0.1 10.0.0.2", "router.lan"}},
+	"tun.ip6addr": {func(c *Config) any { return c.Tun.V6 }, "fd62:3400::1/128",
+		map[string]string{"FD00::1": "fd00::1/128", "2001:db8::1/64": "2001:db8::1/64", "fe80::1/64": "fe80::1/64"},
+		[]string{"10.0.0.1", "10.0.0.1/32", "::ffff:10.0.0.1", "::ffff:10.0.0.1/128", "::", "::/0", "::1", "::1/128",
+			"ff02::1", "fe80::1%eth0", "fe80::1%eth0/64", "fd00::1/129", "[fd00::1]", "fd00::1/"}},
+	"tun.out": {func(c *Config) any { return c.Tun.Out }, "",
+		map[string]string{"wanb": "wanb", "pppoe-wan": "pppoe-wan"}, []string{"wan wan6", "a/b", strings.Repeat("x", 64)}},
+	"tun.gateway": {func(c *Config) any { return c.Tun.Gateway4 }, "invalid IP",
+		map[string]string{"192.0.2.1": "192.0.2.1"},
+		[]string{"192.0.2.1/32", "fe80::1", "::ffff:192.0.2.1", "0.0.0.0", "127.0.0.1", "239.1.1.1", "255.255.255.255", "wan"}},
+	"tun.ip6gw": {func(c *Config) any { return c.Tun.Gateway6 }, "invalid IP",
+		map[string]string{"fe80::1": "fe80::1", "2001:db8::1": "2001:db8::1"},
+		[]string{"fe80::1/64", "192.0.2.1", "::ffff:192.0.2.1", "::", "::1", "ff02::1", "fe80::1%wan", "wan"}},
+	"tun.route_table": {func(c *Config) any { return c.Tun.Table }, "25140",
+		map[string]string{"1": "1", "251": "251", "256": "256", "4294967295": "4294967295"},
+		[]string{"0", "252", "253", "254", "255", "4294967296", "4294967550", "main", "0x100", "-1"}},
+	"tun.mtu": {func(c *Config) any { return c.Tun.MTU }, "0",
+		map[string]string{"1280": "1280", "1492": "1492", "65535": "65535"}, []string{"1", "1279", "65536", "-1", "00", "auto"}},
+	"tun.nat": {func(c *Config) any { return c.Tun.NAT }, "auto",
+		map[string]string{"masquerade": "masquerade", "none": "none"}, []string{"1", "snat"}},
 
 	"rule.domain": {func(c *Config) any { return c.Rules[0].Domain }, "[]",
 		map[string]string{"Example.ORG.": "[example.org]", "*": "[]"}, []string{"a b", "https://a/b", "a..b"}},
@@ -79,8 +109,8 @@ func TestSchemaRows(t *testing.T) {
 			if !ok {
 				t.Fatal("the table of this test has no such row")
 			}
-			name := map[string]string{"b4": "main"}[f.Section]
-			if name == "" {
+			name, only := onlyNames[f.Section]
+			if !only {
 				name = "s"
 			}
 			head := "config " + f.Section + " " + name + "\n"
@@ -104,7 +134,7 @@ func TestSchemaRows(t *testing.T) {
 				check(set(text), want)
 			}
 			label := f.Section + "." + name
-			if f.Section == "b4" {
+			if only {
 				label = name
 			}
 			for _, text := range row.bad {

@@ -3,6 +3,7 @@ package uci
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,7 +14,8 @@ type value struct {
 	b    bool
 	n    uint64
 	s    string
-	note string // a warning
+	p    netip.Prefix // of an Addr, too, with all its bits
+	note string       // a warning
 }
 
 // parse reads one value. The error says what is wrong, not where.
@@ -24,6 +26,20 @@ func (f *Field) parse(text string) (value, error) {
 		v.b, ok = parseBool(text)
 	case Uint:
 		v.n, ok = f.number(text, 10)
+		ok = ok || f.Zero != "" && text == "0"
+	case Table:
+		v.n, ok = f.number(text, 10)
+		if what := systemTables[v.n]; what != "" {
+			return value{}, fmt.Errorf("%s is the table %s: want %s", quote(text), what, f.Want())
+		}
+	case Prefix, Addr:
+		var err error
+		if v.p, err = f.address(text); err != nil {
+			return value{}, fmt.Errorf("%s %w: want %s", quote(text), err, f.Want())
+		}
+		ok = true
+	case Device:
+		ok = f.fits(text) && isDevice(text)
 	case Mark:
 		hex, prefixed := strings.CutPrefix(strings.ToLower(text), "0x")
 		v.n, ok = f.number(hex, 16)
@@ -75,6 +91,10 @@ func (f *Field) store(t *target, vs []value) {
 		*p = uint32(last.n)
 	case *string:
 		*p = last.s
+	case *netip.Prefix:
+		*p = last.p
+	case *netip.Addr:
+		*p = last.p.Addr()
 	case *[]string:
 		*p = distinct(vs, func(v value) string { return v.s })
 	case *[]uint16:
