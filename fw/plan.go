@@ -56,6 +56,11 @@ type Config struct {
 	SYN        bool      // SYNs too; for a queue only
 	SkipIPsec  bool      // leave alone what an IPsec policy will wrap; needs Features.IPsec
 	Replies    Replies   // for a queue only
+
+	// All shows b4d the watched ports wholly, both directions, whatever Bound
+	// and the connection's mark Done say: for kernels that count no packets,
+	// and for measuring. SYNs are left out all the same unless SYN.
+	All bool
 }
 
 // Replies says which packets of the server are queued as well, to be looked at
