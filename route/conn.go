@@ -96,7 +96,7 @@ func index(v6 bool) int {
 	return 0
 }
 
-// raise adds what is missing of f: the rule last, for without the route it
+// raise adds what is missing of f: the rules last, for without its route each
 // leads nowhere. On an error it takes back what it has added.
 func (c *Conn) raise(f family, l Links) error {
 	var undo []func() error
@@ -119,15 +119,24 @@ func (c *Conn) raise(f family, l Links) error {
 		c.addrs = append(slices.DeleteFunc(c.addrs, a.same), a) // once: the kernel may have dropped it with IPv6
 		undo = append(undo, func() error { return c.removeAddr(a, l) })
 	}
-	if r := f.route; !slices.ContainsFunc(l.Routes, r.same) {
+	for _, r := range f.routes {
+		if slices.ContainsFunc(l.Routes, r.same) {
+			continue
+		}
 		// Append, for a route by another device of ours may hold the place.
 		if err := add("route "+r.text(l), unix.RTM_NEWROUTE, unix.NLM_F_APPEND, r.body()); err != nil {
 			return err
 		}
 		undo = append(undo, func() error { return c.removeRoute(r, l) })
 	}
-	if r := f.rule; !slices.ContainsFunc(l.Rules, r.same) {
-		return add("rule "+r.String(), unix.RTM_NEWRULE, unix.NLM_F_EXCL, r.body())
+	for _, r := range f.rules {
+		if slices.ContainsFunc(l.Rules, r.same) {
+			continue
+		}
+		if err := add("rule "+r.String(), unix.RTM_NEWRULE, unix.NLM_F_EXCL, r.body()); err != nil {
+			return err
+		}
+		undo = append(undo, func() error { return c.removeRule(r) })
 	}
 	return nil
 }
@@ -136,13 +145,13 @@ func (c *Conn) raise(f family, l Links) error {
 func (c *Conn) remove(wanted []family, keep [2]bool, l Links) error {
 	var errs []error
 	for _, r := range l.Rules {
-		stays := slices.ContainsFunc(wanted, func(f family) bool { return f.rule.same(r) })
+		stays := slices.ContainsFunc(wanted, func(f family) bool { return slices.ContainsFunc(f.rules, r.same) })
 		if r.Protocol == Protocol && !stays && !keep[index(r.V6)] {
 			errs = append(errs, c.removeRule(r))
 		}
 	}
 	for _, r := range l.Routes {
-		stays := slices.ContainsFunc(wanted, func(f family) bool { return f.route.same(r) })
+		stays := slices.ContainsFunc(wanted, func(f family) bool { return slices.ContainsFunc(f.routes, r.same) })
 		if r.Protocol == Protocol && !stays && !keep[index(r.V6())] {
 			errs = append(errs, c.removeRoute(r, l))
 		}

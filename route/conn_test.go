@@ -192,18 +192,17 @@ func refuse(t *testing.T, i int) {
 // removed may be left besides.
 func (n *netns) whole(v6 bool, at int, old, want *State) {
 	n.Helper()
-	l := n.links()
 	of := func(s *State) *State {
 		if s != nil {
 			for _, f := range s.families {
 				if f.v6() == v6 {
-					return &State{s.device, []family{f}}
+					return &State{s.names, []family{f}}
 				}
 			}
 		}
 		return nil
 	}
-	was, shall := lines(of(old), l), lines(of(want), l)
+	was, shall := lines(of(old)), lines(of(want))
 	var got []string
 	for _, s := range n.ours() {
 		if slices.Contains(was, s) || slices.Contains(shall, s) {
@@ -249,7 +248,7 @@ func TestTwins(t *testing.T) {
 	n := enterNetNS(t)
 	c, want := n.open(), n.plan(func(*Config) {})
 	for _, f := range want.families {
-		r := f.rule
+		r := f.rules[0]
 		said := bytes.Join([][]byte{attr(unix.FRA_TABLE, u32(r.Table)), attr(unix.FRA_FWMARK, u32(r.Mark)), attr(unix.FRA_FWMASK, u32(r.Mask))}, nil)
 		narrow := append(slices.Clone(said), attr(unix.FRA_IIFNAME, []byte("lan0\x00"))...)
 		wide := append(slices.Clone(said), attr(unix.FRA_SUPPRESS_PREFIXLEN, u32(0))...)
@@ -280,11 +279,11 @@ func TestTwinRoutes(t *testing.T) {
 	c, want := n.open(), n.plan(func(*Config) {})
 	for _, f := range want.families {
 		for _, dev := range []string{"wan0", "b4tun0"} {
-			twin := f.route
+			twin := f.routes[0]
 			twin.Protocol, twin.Index = static, int32(n.index(dev))
 			n.do(unix.RTM_NEWROUTE, create, twin.body())
 			before := n.others()
-			one := &State{want.device, []family{f}}
+			one := &State{want.names, []family{f}}
 			switch err := c.Reconcile(one); {
 			case f.v6() && dev == "b4tun0":
 				if !errors.Is(err, unix.EEXIST) {
@@ -349,10 +348,10 @@ func TestWatch(t *testing.T) {
 		name string
 		do   func()
 	}{
-		{"v4 rule", func() { n.do(unix.RTM_DELRULE, 0, f[0].rule.body()) }},
-		{"v6 rule", func() { n.do(unix.RTM_DELRULE, 0, f[1].rule.body()) }},
-		{"v4 route", func() { n.do(unix.RTM_DELROUTE, 0, f[0].route.body()) }},
-		{"v6 route", func() { n.do(unix.RTM_DELROUTE, 0, f[1].route.body()) }},
+		{"v4 rule", func() { n.do(unix.RTM_DELRULE, 0, f[0].rules[0].body()) }},
+		{"v6 rule", func() { n.do(unix.RTM_DELRULE, 0, f[1].rules[0].body()) }},
+		{"v4 route", func() { n.do(unix.RTM_DELROUTE, 0, f[0].routes[0].body()) }},
+		{"v6 route", func() { n.do(unix.RTM_DELROUTE, 0, f[1].routes[0].body()) }},
 		{"address", func() { n.do(unix.RTM_DELADDR, 0, f[0].addr.body()) }},
 	} {
 		act.do()

@@ -24,9 +24,15 @@ func (r Route) body() []byte {
 	if r.raw != "" {
 		return []byte(r.raw)
 	}
-	b := rtnl.Route{Family: familyOf(r.V6()), Protocol: r.Protocol, Scope: r.Scope, Type: r.Type}.Append(nil)
-	b = rtnl.AppendUint32(b, unix.RTA_TABLE, r.Table)
+	head := rtnl.Route{Family: familyOf(r.V6()), Protocol: r.Protocol, Scope: r.Scope, Type: r.Type}
+	if r.Onlink {
+		head.Flags = unix.RTNH_F_ONLINK
+	}
+	b := rtnl.AppendUint32(head.Append(nil), unix.RTA_TABLE, r.Table)
 	b = rtnl.AppendUint32(b, unix.RTA_OIF, uint32(r.Index))
+	if r.Gateway.IsValid() {
+		b = rtnl.AppendAttr(b, unix.RTA_GATEWAY, r.Gateway.AsSlice())
+	}
 	if r.Metric != 0 {
 		b = rtnl.AppendUint32(b, unix.RTA_PRIORITY, r.Metric)
 	}

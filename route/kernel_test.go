@@ -301,12 +301,12 @@ func (n *netns) ours() (all []string) {
 func line(v6 bool, text string) string { return fmt.Sprintf("v%d %s", 4+2*index(v6), text) }
 
 // lines are those of s as ours has them.
-func lines(s *State, l Links) (all []string) {
+func lines(s *State) (all []string) {
 	if s == nil {
 		return nil
 	}
 	for _, f := range s.families {
-		for _, text := range []string{f.addr.text(s.device), f.route.text(l), f.rule.String()} {
+		for _, text := range s.lines(f) {
 			all = append(all, line(f.v6(), text))
 		}
 	}
@@ -317,7 +317,7 @@ func lines(s *State, l Links) (all []string) {
 // stands asks that the kernel has want, and nothing else of ours.
 func (n *netns) stands(what string, want *State) {
 	n.Helper()
-	if got, want := n.ours(), lines(want, n.links()); !slices.Equal(got, want) {
+	if got, want := n.ours(), lines(want); !slices.Equal(got, want) {
 		n.Fatalf("%s:\n got %q\nwant %q", what, got, want)
 	}
 }

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -45,12 +46,17 @@ type Device struct {
 	Name  string
 	MTU   int // bytes
 	Up    bool
+
+	// What IPv6's choice of a source asks of the device's sysctls.
+	temporary bool // prefer temporary addresses: use_tempaddr is 2
+	ownAddrs  bool // use_oif_addrs_only: never another device's
 }
 
 // An Addr is one address of a device.
 type Addr struct {
 	Index  int32        // the device's
 	Prefix netip.Prefix // the address, with its network's length
+	Peer   netip.Addr   // at the other end, which the network is of then; else the zero Addr
 	Scope  uint8        // unix.RT_SCOPE_UNIVERSE is global
 	Flags  uint32       // unix.IFA_F_…
 }
@@ -77,6 +83,7 @@ type Route struct {
 	Protocol uint8
 	Index    int32 // the device's
 	Gateway  netip.Addr
+	Onlink   bool // the gateway is taken to be on the device's link
 
 	plain bool   // says nothing that the fields above do not
 	raw   string // as the kernel told it, of ours alone
@@ -116,6 +123,9 @@ func (r Route) text(l Links) string {
 	}
 	if r.Metric != 0 {
 		fmt.Fprintf(&b, " metric %d", r.Metric)
+	}
+	if r.Onlink {
+		b.WriteString(" onlink")
 	}
 	if r.V6() {
 		b.WriteString(" pref medium")
@@ -230,12 +240,40 @@ func parseDevice(ds []Device, m rtnl.Message) []Device {
 			d.Name = rtnl.CString(value)
 		case unix.IFLA_MTU:
 			d.MTU = int(number(value))
+		case unix.IFLA_AF_SPEC:
+			d.temporary, d.ownAddrs = settings6(value)
 		}
 	})
 	if !ok || d.Index <= 0 || d.Name == "" {
 		return ds
 	}
 	return append(ds, d)
+}
+
+// Places in the array of IPv6's settings (linux/ipv6.h), which grows at its end.
+const (
+	devconfUseTempaddr     = 10
+	devconfUseOifAddrsOnly = 37
+)
+
+// settings6 reads what IPv6 has set for a device, in IFLA_AF_SPEC.
+func settings6(spec []byte) (temporary, ownAddrs bool) {
+	nested := func(b []byte, want uint16) (found []byte) {
+		attrs(b, func(typ uint16, value []byte) {
+			if typ == want {
+				found = value
+			}
+		})
+		return found
+	}
+	conf := nested(nested(spec, unix.AF_INET6), unix.IFLA_INET6_CONF)
+	at := func(i int) int32 {
+		if len(conf) < 4*(i+1) {
+			return 0
+		}
+		return int32(number(conf[4*i:]))
+	}
+	return at(devconfUseTempaddr) >= 2, at(devconfUseOifAddrsOnly) != 0
 }
 
 // parseAddr reads RTM_NEWADDR (struct ifaddrmsg). Where there is a peer,
@@ -259,6 +297,9 @@ func parseAddr(as []Addr, m rtnl.Message) []Addr {
 	})
 	if local == nil {
 		local = address
+	}
+	if !bytes.Equal(local, address) {
+		a.Peer, _ = netip.AddrFromSlice(address)
 	}
 	a.Prefix = prefix(m.Body[0], local, m.Body[1])
 	if !ok || a.Index <= 0 || !a.Prefix.IsValid() {

@@ -20,7 +20,8 @@ func parseRoute(rs []Route, family uint8, m rtnl.Message) []Route {
 	if m.Type != unix.RTM_NEWROUTE || !ok || head.Family != family || head.Flags&unix.RTM_F_CLONED != 0 {
 		return rs
 	}
-	r := Route{Table: uint32(head.Table), Type: head.Type, Scope: head.Scope, Protocol: head.Protocol, plain: head.TOS == 0}
+	r := Route{Table: uint32(head.Table), Type: head.Type, Scope: head.Scope, Protocol: head.Protocol,
+		Onlink: head.Flags&unix.RTNH_F_ONLINK != 0, plain: head.TOS == 0}
 	var dst, src []byte
 	ok = attrs(m.Body[unix.SizeofRtMsg:], func(typ uint16, value []byte) {
 		switch typ {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"b4/rtnl"
@@ -141,12 +142,12 @@ func TestParseAddr(t *testing.T) {
 		name string
 		typ  uint16
 		body [][]byte
-		want string
+		want string // and the peer
 	}{
 		{"v4", unix.RTM_NEWADDR, [][]byte{head(v4, 24), attr(unix.IFA_ADDRESS, addrs("192.0.2.2")), attr(unix.IFA_LOCAL, addrs("192.0.2.2"))}, "192.0.2.2/24"},
-		{"v4 with a peer", unix.RTM_NEWADDR, [][]byte{head(v4, 32), attr(unix.IFA_ADDRESS, addrs("192.0.2.9")), attr(unix.IFA_LOCAL, addrs("192.0.2.2"))}, "192.0.2.2/32"},
+		{"v4 with a peer", unix.RTM_NEWADDR, [][]byte{head(v4, 32), attr(unix.IFA_ADDRESS, addrs("192.0.2.9")), attr(unix.IFA_LOCAL, addrs("192.0.2.2"))}, "192.0.2.2/32 192.0.2.9"},
 		{"v6", unix.RTM_NEWADDR, [][]byte{head(v6, 64), attr(unix.IFA_ADDRESS, addrs("2001:db8::2"))}, "2001:db8::2/64"},
-		{"v6 with a peer", unix.RTM_NEWADDR, [][]byte{head(v6, 128), attr(unix.IFA_LOCAL, addrs("2001:db8::2")), attr(unix.IFA_ADDRESS, addrs("2001:db8::9"))}, "2001:db8::2/128"},
+		{"v6 with a peer", unix.RTM_NEWADDR, [][]byte{head(v6, 128), attr(unix.IFA_LOCAL, addrs("2001:db8::2")), attr(unix.IFA_ADDRESS, addrs("2001:db8::9"))}, "2001:db8::2/128 2001:db8::9"},
 		{"too long", unix.RTM_NEWADDR, [][]byte{head(v4, 33), attr(unix.IFA_LOCAL, addrs("192.0.2.2"))}, ""},
 		{"wrong size", unix.RTM_NEWADDR, [][]byte{head(v4, 24), attr(unix.IFA_LOCAL, addrs("2001:db8::2"))}, ""},
 		{"DECnet", unix.RTM_NEWADDR, [][]byte{head(12, 24), attr(unix.IFA_LOCAL, addrs("192.0.2.2"))}, ""},
@@ -157,7 +158,9 @@ func TestParseAddr(t *testing.T) {
 		got := parseAddr(nil, rtnl.Message{Type: tt.typ, Body: bytes.Join(tt.body, nil)})
 		var want []Addr
 		if tt.want != "" {
-			want = []Addr{{5, netip.MustParsePrefix(tt.want), 253, 0x80}}
+			address, with, _ := strings.Cut(tt.want, " ")
+			peer, _ := netip.ParseAddr(with)
+			want = []Addr{{5, netip.MustParsePrefix(address), peer, 253, 0x80}}
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %+v, want %s", tt.name, got, tt.want)
@@ -180,8 +183,8 @@ func TestParseDevice(t *testing.T) {
 		body []byte
 		want []Device
 	}{
-		{"up", unix.RTM_NEWLINK, body(2, unix.IFF_UP, name, mtu), []Device{{2, "eth1", 1492, true}}},
-		{"down", unix.RTM_NEWLINK, body(2, 0, name, mtu), []Device{{2, "eth1", 1492, false}}},
+		{"up", unix.RTM_NEWLINK, body(2, unix.IFF_UP, name, mtu), []Device{{Index: 2, Name: "eth1", MTU: 1492, Up: true}}},
+		{"down", unix.RTM_NEWLINK, body(2, 0, name, mtu), []Device{{Index: 2, Name: "eth1", MTU: 1492, Up: false}}},
 		{"no name", unix.RTM_NEWLINK, body(2, 0, mtu), nil},
 		{"no index", unix.RTM_NEWLINK, body(0, 0, name), nil},
 		{"deleted", unix.RTM_DELLINK, body(2, 0, name), nil},
@@ -210,10 +213,10 @@ func TestBodies(t *testing.T) {
 		want string
 	}{
 		{"v4 address", s.families[0].addr.body(), "021e0000 07000000 08000200 0aff0001 08000100 0aff0001 08000800 02020000"},
-		{"v4 route", s.families[0].route.body(), "02000000 0062fd01 00000000 08000f00 34620000 08000400 07000000"},
-		{"v4 rule", s.families[0].rule.body(), "02000000 00000001 00000000 08000600 84030000 08000a00 00000001 08001000 00000001 08000f00 34620000 05001500 62000000"},
-		{"v6 route", s.families[1].route.body(), "0a000000 00620001 00000000 08000f00 34620000 08000400 07000000 08000600 00040000"},
-		{"v6 rule", s.families[1].rule.body(), "0a000000 00000001 00000000 08000600 84030000 08000a00 00000001 08001000 00000001 08000f00 34620000 05001500 62000000"},
+		{"v4 route", s.families[0].routes[0].body(), "02000000 0062fd01 00000000 08000f00 34620000 08000400 07000000"},
+		{"v4 rule", s.families[0].rules[0].body(), "02000000 00000001 00000000 08000600 84030000 08000a00 00000001 08001000 00000001 08000f00 34620000 05001500 62000000"},
+		{"v6 route", s.families[1].routes[0].body(), "0a000000 00620001 00000000 08000f00 34620000 08000400 07000000 08000600 00040000"},
+		{"v6 rule", s.families[1].rules[0].body(), "0a000000 00000001 00000000 08000600 84030000 08000a00 00000001 08001000 00000001 08000f00 34620000 05001500 62000000"},
 	}
 	for _, tt := range tests {
 		want, _ := hex.DecodeString(string(bytes.ReplaceAll([]byte(tt.want), []byte(" "), nil)))
@@ -233,11 +236,11 @@ func TestBodiesParse(t *testing.T) {
 		if got := parseAddr(nil, rtnl.Message{Type: unix.RTM_NEWADDR, Body: f.addr.body()}); len(got) != 1 || got[0] != f.addr {
 			t.Errorf("address %+v, want %+v", got, f.addr)
 		}
-		if got := parseRoute(nil, familyOf(f.v6()), rtnl.Message{Type: unix.RTM_NEWROUTE, Body: f.route.body()}); len(got) != 1 || !got[0].same(f.route) {
-			t.Errorf("route %+v, want %+v", got, f.route)
+		if got := parseRoute(nil, familyOf(f.v6()), rtnl.Message{Type: unix.RTM_NEWROUTE, Body: f.routes[0].body()}); len(got) != 1 || !got[0].same(f.routes[0]) {
+			t.Errorf("route %+v, want %+v", got, f.routes[0])
 		}
-		if got := parseRule(nil, rtnl.Message{Type: unix.RTM_NEWRULE, Body: f.rule.body()}); len(got) != 1 || !got[0].same(f.rule) {
-			t.Errorf("rule %+v, want %+v", got, f.rule)
+		if got := parseRule(nil, rtnl.Message{Type: unix.RTM_NEWRULE, Body: f.rules[0].body()}); len(got) != 1 || !got[0].same(f.rules[0]) {
+			t.Errorf("rule %+v, want %+v", got, f.rules[0])
 		}
 	}
 }

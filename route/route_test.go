@@ -35,7 +35,7 @@ func router() Links {
 		return Rule{Pref: pref, Action: unix.FR_ACT_TO_TBL, Table: table, Mark: mark, Mask: mask, Protocol: proto, plain: true}
 	}
 	return Links{
-		Devices: []Device{{1, "lo", 65536, true}, {2, "wan", 1500, true}, {7, "b4tun0", 1500, true}, {8, "off", 1500, false}},
+		Devices: []Device{{Index: 1, Name: "lo", MTU: 65536, Up: true}, {Index: 2, Name: "wan", MTU: 1500, Up: true}, {Index: 7, Name: "b4tun0", MTU: 1500, Up: true}, {Index: 8, Name: "off", MTU: 1500, Up: false}},
 		Routes: []Route{
 			{Dst: any4, Table: unix.RT_TABLE_MAIN, Metric: 10, Type: unix.RTN_UNICAST, Protocol: unix.RTPROT_STATIC, Index: 2, Gateway: netip.MustParseAddr("192.0.2.1")},
 			{Dst: any4, Table: 1, Type: unix.RTN_UNICAST, Protocol: unix.RTPROT_STATIC, Index: 2},

@@ -16,6 +16,9 @@ type Advice struct {
 	// WriteBack is set where it matters only to an engine that writes packets
 	// back into the TUN, and does not to one that sends them by raw sockets.
 	WriteBack bool
+	// Breaks is set where steering would lose packets of clients that pass
+	// without it. Where WriteBack is set too, only that engine would.
+	Breaks bool
 }
 
 // Sysctls reads what matters to packets that go into dev, the TUN, and come from
@@ -29,7 +32,7 @@ type sysctls string
 func (s sysctls) missing(dev, wan string) (all []Advice) {
 	want := func(value int, why string, writeBack bool, path ...string) {
 		if have, ok := s.read(path...); ok && have != value {
-			all = append(all, Advice{setting(value, path), why, writeBack})
+			all = append(all, Advice{setting(value, path), why, writeBack, writeBack})
 		}
 	}
 	want(1, "what comes from the uplink is not forwarded", false, "ipv4", "conf", wan, "forwarding")
@@ -40,7 +43,7 @@ func (s sysctls) missing(dev, wan string) (all []Advice) {
 		// and leads into the TUN. The kernel takes the larger of the numbers
 		// for all and for the device, and 2 asks for any way back.
 		if lan != dev && lan != wan && s.most("rp_filter", lan) == 1 && s.most("src_valid_mark", lan) == 1 {
-			all = append(all, Advice{Line: setting(2, []string{"ipv4", "conf", lan, "rp_filter"}), Why: "steered packets from there are dropped as spoofed"})
+			all = append(all, Advice{Line: setting(2, []string{"ipv4", "conf", lan, "rp_filter"}), Why: "steered packets from there are dropped as spoofed", Breaks: true})
 		}
 	}
 	want(1, "what b4 writes into the TUN is not forwarded", true, "ipv4", "conf", dev, "forwarding")
