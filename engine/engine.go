@@ -46,6 +46,7 @@ type Packet struct {
 	Dir     Direction
 	Full    int  // bytes on the wire; more than len(Bytes) where the copy was cut
 	Partial bool // the transport checksum is not filled in (checksum offload)
+	Super   bool // a superpacket: many segments under one header, which no Sender can carry
 }
 
 // A Source yields packets to one reader.

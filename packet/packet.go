@@ -46,15 +46,21 @@ type View struct {
 // Decode fills v from b. It reports false, and leaves v empty, for anything b4
 // leaves alone: not IP, cut short, a fragment, or not TCP, UDP or ICMP. Bytes
 // past the declared length are no part of the packet.
-func (v *View) Decode(b []byte) bool {
+func (v *View) Decode(b []byte) bool { return v.decode(b, true) }
+
+// DecodeStart is Decode for a packet of which only the beginning may be there:
+// with TCP, Payload is as much of it as is.
+func (v *View) DecodeStart(b []byte) bool { return v.decode(b, false) }
+
+func (v *View) decode(b []byte, whole bool) bool {
 	*v = View{}
 	ok := false
 	if len(b) > 0 {
 		switch b[0] >> 4 {
 		case 4:
-			ok = v.decode4(b)
+			ok = v.decode4(b, whole)
 		case 6:
-			ok = v.decode6(b)
+			ok = v.decode6(b, whole)
 		}
 	}
 	if !ok {
@@ -63,12 +69,12 @@ func (v *View) Decode(b []byte) bool {
 	return ok
 }
 
-func (v *View) decode4(b []byte) bool {
+func (v *View) decode4(b []byte, whole bool) bool {
 	if len(b) < 20 {
 		return false
 	}
 	ihl, total := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
-	if ihl < 20 || total < ihl || total > len(b) {
+	if ihl < 20 || ihl > len(b) || total < ihl || whole && total > len(b) {
 		return false
 	}
 	if binary.BigEndian.Uint16(b[6:])&0x3fff != 0 { // a fragment: offset or more to come
@@ -76,24 +82,24 @@ func (v *View) decode4(b []byte) bool {
 	}
 	v.TTL = b[8]
 	src, dst := netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
-	return v.transport(b[9], src, dst, b[:total], ihl)
+	return v.transport(b[9], src, dst, b[:min(total, len(b))], ihl)
 }
 
-func (v *View) decode6(b []byte) bool {
+func (v *View) decode6(b []byte, whole bool) bool {
 	if len(b) < 40 {
 		return false
 	}
 	total := 40 + int(binary.BigEndian.Uint16(b[4:]))
-	if total > len(b) {
+	if whole && total > len(b) {
 		return false
 	}
-	proto, off, ok := skipExtensions(b[:total])
+	proto, off, ok := skipExtensions(b[:min(total, len(b))])
 	if !ok {
 		return false
 	}
 	v.TTL = b[7]
 	src, dst := netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
-	return v.transport(proto, src, dst, b[:total], off)
+	return v.transport(proto, src, dst, b[:min(total, len(b))], off)
 }
 
 // skipExtensions walks IPv6 extension headers (RFC 8200 section 4) to the

@@ -18,6 +18,20 @@ func (p *Pipeline) release(f *flow.Flow[state], why Reason) {
 	f.Release()
 }
 
+// hold keeps a copy of a packet until the rest of its hello comes. The copy can
+// be sent: what the kernel has left partial of it is filled in.
+func (p *Pipeline) hold(pkt *engine.Packet, f *flow.Flow[state]) bool {
+	v := &p.view
+	b := pkt.Bytes[:v.Hdr+len(v.Payload)]
+	if !p.flows.Hold(p.now, f, flow.Held{Bytes: b, Mark: pkt.Mark, Out: pkt.Out}) {
+		return false
+	}
+	if pkt.Partial {
+		packet.Finish(f.At(f.Held()-1).Bytes, v.IPLen, packet.TCP)
+	}
+	return true
+}
+
 // releaseBeyond sends what is held of f and reaches beyond the first n bytes of
 // its stream: behind a gap the plan does not cover.
 func (p *Pipeline) releaseBeyond(f *flow.Flow[state], n int) {

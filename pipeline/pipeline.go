@@ -56,7 +56,7 @@ type state struct {
 	phase phase
 	loose bool  // its beginning has gone on: no more is held
 	flags uint8 // PSH and FIN if any segment of the message had them
-	mtu   int   // longest packet of the message, in bytes
+	mtu   int   // longest packet of the message, in bytes, superpackets left out
 	ack   uint32
 	hello tlshello.Hello // positions in the flow's stream
 	rule  *Rule
@@ -93,13 +93,13 @@ func (p *Pipeline) Tick(now time.Time, out *engine.Batch) time.Duration {
 }
 
 func (p *Pipeline) judge(pkt *engine.Packet) (engine.Verdict, Reason) {
-	v := &p.view
+	v, c := &p.view, p.config.Load()
 	switch {
 	case pkt.Full > len(pkt.Bytes):
 		return engine.Accept, Cut
 	case !v.Decode(pkt.Bytes) || v.Proto != packet.TCP || v.Flags&packet.SYN != 0:
 		return engine.Accept, Other
-	case pkt.Dir == engine.Reply:
+	case pkt.Dir == engine.Reply || c.reply(v):
 		return engine.Accept, Reply
 	case len(v.Payload) == 0:
 		return engine.Accept, Empty
@@ -112,6 +112,8 @@ func (p *Pipeline) judge(pkt *engine.Packet) (engine.Verdict, Reason) {
 		known = false
 	}
 	switch {
+	case !known && c.All && !begins(v.Payload):
+		return engine.Accept, UnderWay // not kept: it would push out what is undecided
 	case !known:
 		return p.first(pkt, p.flows.Add(p.now, k))
 	case f.State.phase == gathering:
@@ -199,13 +201,22 @@ func (p *Pipeline) parse(f *flow.Flow[state]) (tlshello.Hello, tlshello.Status) 
 }
 
 // look decides on a hello that is whole, and holds a copy of the packet if not.
+// A superpacket is not held, as it could not be sent: with it all goes that
+// waits, as if the time for the rest were over.
 func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
 	s, v := &f.State, &p.view
 	s.flags |= v.Flags & (packet.PSH | packet.FIN)
-	s.mtu = max(s.mtu, v.Hdr+len(v.Payload))
+	if !pkt.Super {
+		s.mtu = max(s.mtu, v.Hdr+len(v.Payload))
+	}
 	s.ack = v.Ack
-	if end := f.Stream().Offset(v.Seq) + len(v.Payload); s.loose && end > len(f.Stream().Bytes()) {
-		return engine.Accept, Early // behind a gap
+	if f.Stream().Offset(v.Seq)+len(v.Payload) > len(f.Stream().Bytes()) { // behind a gap
+		if pkt.Super && !s.loose {
+			p.late(f)
+		}
+		if s.loose {
+			return engine.Accept, Early
+		}
 	}
 	h, st := p.parse(f)
 	switch st {
@@ -220,13 +231,14 @@ func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 		return p.done(f, why)
 	}
 	s.hello = h
-	if s.loose {
-		if h.Named() {
-			return p.decide(pkt, f, h)
-		}
+	switch {
+	case (s.loose || pkt.Super) && h.Named():
+		return p.decide(pkt, f, h)
+	case s.loose || pkt.Super:
+		p.release(f, Late)
+		s.loose = true
 		return engine.Accept, Early
-	}
-	if !p.flows.Hold(p.now, f, flow.Held{Bytes: pkt.Bytes, Mark: pkt.Mark, Out: pkt.Out}) {
+	case !p.hold(pkt, f):
 		return p.giveUp(f)
 	}
 	return engine.Drop, Held

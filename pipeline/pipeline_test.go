@@ -36,7 +36,7 @@ func newRig(t testing.TB, rules ...Rule) *rig {
 	if rules == nil {
 		rules = []Rule{{Name: "all", TLS: strategy(t, "split(midsld) disorder")}}
 	}
-	return &rig{t: t, p: New(64, &Config{rules}), now: time.Unix(1000, 0), base: 0xfffffd00, port: 40000}
+	return &rig{t: t, p: New(64, &Config{Rules: rules}), now: time.Unix(1000, 0), base: 0xfffffd00, port: 40000}
 }
 
 func strategy(t testing.TB, text string) *desync.Strategy {

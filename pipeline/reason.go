@@ -23,13 +23,14 @@ const (
 	Early                  // data that neither belongs to a hello known to us nor ends our part
 	Finished               // the first data after the answer: the kernel shows us no more
 	Evicted                // was held, and newer connections needed the room
+	UnderWay               // data of a connection under way, which an engine shows that shows all traffic
 	reasons
 )
 
 // names are the keys of the counters in `b4d status -json`.
 var names = [reasons]string{
 	"other", "cut", "reply", "empty", "not_tls", "held", "too_long", "late", "no_name", "no_rule", "passed",
-	"dropped", "treated", "again", "as_is", "failed", "early", "finished", "evicted",
+	"dropped", "treated", "again", "as_is", "failed", "early", "finished", "evicted", "under_way",
 }
 
 func (r Reason) String() string { return names[r] }
@@ -48,5 +49,6 @@ func (p *Pipeline) Counts() map[string]uint64 {
 func (p *Pipeline) Hellos() uint64 { return p.hellos.Load() }
 
 // MidStream is how many connections first showed data that begins no hello:
-// their beginning passed by.
+// their beginning passed by. It stays zero where the engine shows all traffic:
+// there a connection is under way for most of its time.
 func (p *Pipeline) MidStream() uint64 { return p.midStream.Load() }

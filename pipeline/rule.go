@@ -1,8 +1,11 @@
 package pipeline
 
 import (
+	"slices"
+
 	"b4/desync"
 	"b4/match"
+	"b4/packet"
 )
 
 // An Action is what a rule does with a connection.
@@ -27,6 +30,21 @@ type Rule struct {
 // A Config is what the pipeline decides by. It is immutable once in use.
 type Config struct {
 	Rules []Rule // the first that matches decides
+
+	// All says that the engine shows all of a connection, both ways and to its
+	// end, and not just how it begins.
+	All bool
+
+	// Ports are the servers'. A packet from one of them that goes to none is a
+	// reply, also where the engine does not tell (engine.Packet.Dir). It need
+	// not be set for an engine that tells, or one that is shown no replies.
+	Ports []uint16
+}
+
+// reply reports whether a packet comes from a server, by its ports. NAT of the
+// client changes neither: both engines see server and port as they are on WAN.
+func (c *Config) reply(v *packet.View) bool {
+	return slices.Contains(c.Ports, v.Src.Port()) && !slices.Contains(c.Ports, v.Dst.Port())
 }
 
 // Choose returns the rule for a host name, nil if none matches.

@@ -128,7 +128,7 @@ func (s *stream) take(h *Header, b []byte) {
 func (s *stream) add(b []byte, h Header) {
 	s.heads[s.got] = h
 	s.pkts[s.got] = engine.Packet{
-		Bytes: b[:len(b):len(b)], Full: len(b), ID: uint32(s.got + 1), Partial: h.Super(),
+		Bytes: b[:len(b):len(b)], Full: len(b), ID: uint32(s.got + 1), Partial: h.Super(), Super: h.Super(),
 		Meta: engine.Meta{Out: s.e.out.Load()},
 	}
 	s.got++

@@ -1,0 +1,17 @@
+package pipeline
+
+import "b4/packet"
+
+// Whole reports whether an engine may hand over a superpacket in one piece
+// where it takes all traffic: all but one that may begin a ClientHello, behind a
+// change_cipher_spec or not. That must come as the wire's own segments, which
+// are what is treated, and what bounds the size of ours. pkt may be just the
+// packet's beginning, headers and a record's, of a packet to any side.
+//
+// What continues a hello whose beginning came before is not told from other data;
+// a Pipeline copes with it, and lets nothing leave that is longer than the path
+// carries. Whole allocates nothing and keeps nothing of pkt.
+func Whole(pkt []byte) bool {
+	var v packet.View
+	return !v.DecodeStart(pkt) || v.Proto != packet.TCP || !begins(v.Payload)
+}
