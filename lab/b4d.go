@@ -22,6 +22,7 @@ type B4D struct {
 	lab    *Lab
 	cmd    *exec.Cmd
 	dir    string
+	file   string // its configuration
 	log    transcript
 	before []string      // the router's state without it
 	ended  chan struct{} // closed when the process has ended
@@ -33,31 +34,66 @@ const startLimit = 10 * time.Second
 
 // StartB4D starts the program at path in the router, with config as its UCI
 // file, and returns when it serves. Its PATH is an empty directory.
-func (l *Lab) StartB4D(path, config string) (_ *B4D, err error) {
+func (l *Lab) StartB4D(path, config string) (*B4D, error) {
+	d, err := l.launch(path, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.ready(); err != nil {
+		return nil, errors.Join(err, d.Kill())
+	}
+	return d, nil
+}
+
+// launch is StartB4D that does not wait.
+func (l *Lab) launch(path, config string) (_ *B4D, err error) {
 	dir, err := os.MkdirTemp("", "b4lab")
 	if err != nil {
 		return nil, err
 	}
-	d := &B4D{lab: l, dir: dir, Socket: filepath.Join(dir, "b4.sock"), ended: make(chan struct{})}
-	file, bin := filepath.Join(dir, "b4"), filepath.Join(dir, "bin")
-	err = errors.Join(os.WriteFile(file, []byte(config), 0o600), os.Mkdir(bin, 0o700))
+	d := &B4D{
+		lab: l, dir: dir, file: filepath.Join(dir, "b4"), Socket: filepath.Join(dir, "b4.sock"), ended: make(chan struct{}),
+	}
+	bin := filepath.Join(dir, "bin")
+	err = errors.Join(d.write(config), os.Mkdir(bin, 0o700))
 	if err == nil {
 		d.before, err = l.Router.State()
 	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	d.cmd = exec.Command(path, "run", "-config", file, "-set", "main.socket="+d.Socket)
+	d.cmd = exec.Command(path, "run", "-config", d.file, "-set", "main.socket="+d.Socket)
 	d.cmd.Env = []string{"PATH=" + bin}
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	if err := l.Router.Start(d.cmd); err != nil {
 		return nil, errors.Join(fmt.Errorf("start b4d: %w", err), os.RemoveAll(dir))
 	}
 	go d.reap()
-	if err := d.ready(); err != nil {
-		return nil, errors.Join(err, d.Kill())
-	}
 	return d, nil
+}
+
+func (d *B4D) write(config string) error { return os.WriteFile(d.file, []byte(config), 0o600) }
+
+// Reload puts another configuration in force, and returns when it is. It is an
+// error if b4d refuses it.
+func (d *B4D) Reload(config string) error {
+	const refused, done = "reload refused", "msg=reloaded"
+	count := func() (int, int) { return strings.Count(d.Log(), refused), strings.Count(d.Log(), done) }
+	no, yes := count()
+	if err := errors.Join(d.write(config), d.Signal(syscall.SIGHUP)); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(d.lab.patience(startLimit))
+	for time.Now().Before(deadline) {
+		switch n, y := count(); {
+		case n > no:
+			return fmt.Errorf("b4d refuses the configuration:\n%s", d.Log())
+		case y > yes:
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return fmt.Errorf("b4d does not reload:\n%s", d.Log())
 }
 
 // reap waits for the end, and looks at the process's accounts before they go.
@@ -92,6 +128,7 @@ func (d *B4D) ready() error {
 type Status struct {
 	Engine struct {
 		Name     string `json:"name"`
+		Why      string `json:"why"`
 		Counters struct {
 			Read uint64 `json:"read"`
 			Sent uint64 `json:"sent"`
@@ -105,6 +142,7 @@ type Status struct {
 		Name string `json:"name"`
 		TLS  string `json:"tls"`
 	} `json:"rules"`
+	Health []string `json:"health"` // what is wrong
 }
 
 // Since tells what came after an earlier status: packets to user space, and
@@ -183,27 +221,32 @@ func (d *B4D) Stop() error {
 	if _, err := os.Lstat(d.Socket); !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("b4d left its socket %s", d.Socket))
 	}
-	return errors.Join(append(errs, d.runs, d.gone(), os.RemoveAll(d.dir))...)
+	return errors.Join(append(errs, d.runs, d.gone(false), os.RemoveAll(d.dir))...)
 }
 
 // Kill ends b4d by SIGKILL. It is an error if it has executed a program, or if
-// more is left than its socket file. A B4D that has ended is killed already.
+// more is left than its socket file and rules that lead nowhere. A B4D that has
+// ended is killed already.
 func (d *B4D) Kill() error {
 	d.Signal(syscall.SIGKILL) // fails only where it has ended
 	<-d.ended
-	return errors.Join(d.runs, d.gone(), os.RemoveAll(d.dir))
+	return errors.Join(d.runs, d.gone(true), os.RemoveAll(d.dir))
 }
 
 // gone waits until the router is as it was before b4d: the kernel frees what a
-// dead process owned a moment after its end.
-func (d *B4D) gone() error {
+// dead process owned a moment after its end. A killed one may leave an inert
+// rule; what an earlier one left need not be there any more.
+func (d *B4D) gone(killed bool) error {
 	deadline := time.Now().Add(d.lab.patience(time.Second))
 	for {
 		now, err := d.lab.Router.State()
 		if err != nil {
 			return err
 		}
-		diff := Changes(d.before, now)
+		if killed {
+			now = withoutInert(now)
+		}
+		diff := Changes(withoutInert(d.before), now)
 		if len(diff) == 0 {
 			return nil
 		}

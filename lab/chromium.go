@@ -71,7 +71,7 @@ func (l *Lab) chromium(r Request) (Result, error) {
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	var out transcript
 	cmd.Stdout = &out
-	if err := l.Client.Run(cmd); err != nil {
+	if err := l.from(r).Run(cmd); err != nil {
 		return Result{}, fmt.Errorf("chromium: %w", errors.Join(err, ctx.Err()))
 	}
 	res, err := readDOM(out.String(), isDigest)

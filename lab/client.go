@@ -58,6 +58,7 @@ type Request struct {
 	Host    string // the name in the hello
 	Site    Site   // the zero value is Modern
 	V6      bool
+	Router  bool // the router asks, not the client
 	Hello   Hello
 	Path    string        // empty is "/"
 	Upload  int64         // bytes to send to /sink
@@ -95,7 +96,7 @@ func (l *Lab) Get(r Request) (Result, error) {
 	}
 	start := time.Now()
 	deadline := start.Add(l.patience(r.Timeout))
-	conn, err := l.dial(r.Site.Addr(r.V6), deadline)
+	conn, err := l.dial(l.from(r), r.Site.Addr(r.V6), deadline)
 	if err != nil {
 		return Result{Took: time.Since(start)}, err
 	}
@@ -163,13 +164,21 @@ func (p *ports) take() int {
 	return first + int(p.next.Add(1)%count)
 }
 
-// dial connects from inside the client's namespace.
-func (l *Lab) dial(to netip.AddrPort, deadline time.Time) (*net.TCPConn, error) {
+// from is the host that asks.
+func (l *Lab) from(r Request) *Host {
+	if r.Router {
+		return l.Router
+	}
+	return l.Client
+}
+
+// dial connects from inside a host's namespace.
+func (l *Lab) dial(h *Host, to netip.AddrPort, deadline time.Time) (*net.TCPConn, error) {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	for {
 		var conn net.Conn
-		err := l.Client.Do(func() (err error) {
+		err := h.Do(func() (err error) {
 			d := net.Dialer{LocalAddr: &net.TCPAddr{Port: l.ports.take()}}
 			conn, err = d.DialContext(ctx, "tcp", to.String())
 			return err

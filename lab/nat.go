@@ -1,40 +1,121 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// masquerade gives the calling thread's namespace the source NAT that
-// OpenWrt's firewall has: one inet table named fw4, whose chain srcnat at
-// priority 100 masquerades IPv4 by out-interface.
-func masquerade(wan string) error {
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, wan)
+// A Firewall is what the router's firewall does to what leaves by WAN, as
+// OpenWrt's does. The zero value routes both families as they are.
+type Firewall struct {
+	Masq4, Masq6 bool // option masq, and masq6
+	MTUFix       bool // option mtu_fix: the MSS in SYNs is what WAN's MTU leaves
+}
+
+// House is the usual one: IPv4 has one address for all, IPv6 has enough.
+var House = Firewall{Masq4: true}
+
+// SetFirewall puts f in the place of what the router has. Connections that are
+// under way keep their translation. Whoever routes IPv4 as it is has a provider
+// that knows the LAN.
+func (l *Lab) SetFirewall(f Firewall) error {
+	if err := l.Router.Do(func() error { return f.apply(RouterWAN) }); err != nil {
+		return err
+	}
+	if l.opts.Direct {
+		return nil
+	}
+	lan := "192.168.1.0/24"
+	err := l.Censor.unroute(lan)
+	if !f.Masq4 && err == nil {
+		err = l.Censor.route(lan, "198.51.100.2/24", "access")
+	}
+	return err
+}
+
+// apply makes the table fw4 in the calling thread's namespace: one inet table,
+// whose chain srcnat at priority 100 masquerades by out-interface.
+func (f Firewall) apply(wan string) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open netfilter socket: %w", err)
 	}
 	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "fw4"})
+	c.DelTable(t)
+	c.AddTable(t)
+	if f.MTUFix {
+		chain := c.AddChain(&nftables.Chain{
+			Name: "mangle_forward", Table: t, Type: nftables.ChainTypeFilter,
+			Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityMangle,
+		})
+		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(leavesBy(wan), clampMSS()...)})
+	}
 	chain := c.AddChain(&nftables.Chain{
 		Name: "srcnat", Table: t, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
 	})
-	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.NFPROTO_IPV4}},
-		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
-		&expr.Masq{},
-	}})
+	for _, family := range []struct {
+		number byte
+		masq   bool
+	}{{unix.NFPROTO_IPV4, f.Masq4}, {unix.NFPROTO_IPV6, f.Masq6}} {
+		if family.masq {
+			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: slices.Concat(
+				equals(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, []byte{family.number}),
+				leavesBy(wan),
+				[]expr.Any{&expr.Masq{}})})
+		}
+	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("add masquerading (needs nf_tables with nat): %w", err)
+		return fmt.Errorf("set up the firewall (needs nf_tables with nat): %w", err)
 	}
 	return nil
+}
+
+// equals compares what load puts into register 1.
+func equals(load expr.Any, data []byte) []expr.Any {
+	return []expr.Any{load, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data}}
+}
+
+func leavesBy(device string) []expr.Any {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, device)
+	return equals(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, name)
+}
+
+// clampMSS is firewall4's "tcp flags syn tcp option maxseg size set rt mtu".
+func clampMSS() []expr.Any {
+	const optionMSS, synOnly = 2, 0x02
+	return slices.Concat(
+		equals(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, []byte{unix.IPPROTO_TCP}),
+		[]expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{synOnly | 0x04}, Xor: []byte{0}},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{synOnly}},
+			&expr.Rt{Key: expr.RtTCPMSS, Register: 1},
+			// The kernel has the number in its own order, a header has not.
+			&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 2, Size: 2},
+			&expr.Exthdr{SourceRegister: 1, Type: optionMSS, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt},
+		})
+}
+
+// unroute takes a route away, if there is one.
+func (h *Host) unroute(prefix string) error {
+	return h.Do(func() error {
+		dst, err := netlink.ParseIPNet(prefix)
+		if err != nil {
+			return err
+		}
+		if err := netlink.RouteDel(&netlink.Route{Dst: dst}); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("take the route to %s away in %s: %w", prefix, h.Name, err)
+		}
+		return nil
+	})
 }
 
 // Tables lists the nftables tables of a host as "family name", sorted.

@@ -20,7 +20,7 @@ type pair struct {
 // pairs lists those of the lab.
 func (l *Lab) pairs() []pair {
 	lan := pair{l.Client, "eth0", l.Router, RouterLAN, "192.168.1.2/24", "192.168.1.1/24", "2001:db8:1::2/64", "2001:db8:1::1/64"}
-	wan := pair{l.Router, RouterWAN, l.Censor, "access", "198.51.100.2/30", "198.51.100.1/30", "2001:db8:f::2/64", "2001:db8:f::1/64"}
+	wan := pair{l.Router, RouterWAN, l.Censor, "access", "198.51.100.2/24", "198.51.100.1/24", "2001:db8:f::2/64", "2001:db8:f::1/64"}
 	if l.opts.Direct {
 		wan.b, wan.bDev = l.Server, "eth0"
 		return []pair{lan, wan}

@@ -42,10 +42,10 @@ func (l *Lab) curl(r Request) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := l.Client.Start(cmd); err != nil {
+	if err := l.from(r).Start(cmd); err != nil {
 		return Result{}, fmt.Errorf("start curl: %w", err)
 	}
-	res := Result{}
+	res := Result{Local: netip.AddrPortFrom(netip.Addr{}, uint16(port))}
 	readErr := res.read(out, r.Pace)
 	err = cmd.Wait()
 	res.Took = time.Since(start)

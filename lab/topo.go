@@ -45,8 +45,9 @@ type Options struct {
 	PathMTU               int // bytes, of the link behind the last virtual hop; 0 is 1500
 	Seed                  uint64
 	ToServer, ToClient    Impairment
-	Pcap                  string // directory for recordings of both sides; empty is none
-	Slow                  bool   // the machine is emulated: wait longer for everything
+	Pcap                  string    // directory for recordings of both sides; empty is none
+	Slow                  bool      // the machine is emulated: wait longer for everything
+	Firewall              *Firewall // nil is House
 
 	// Direct joins the router straight to the server, for measurements: no
 	// packet leaves the kernel on its way, and the devices keep their offloads.
@@ -93,7 +94,11 @@ func New(o Options) (_ *Lab, err error) {
 	if err := l.wire(); err != nil {
 		return nil, err
 	}
-	if err := l.Router.Do(func() error { return masquerade(RouterWAN) }); err != nil {
+	fire := House
+	if o.Firewall != nil {
+		fire = *o.Firewall
+	}
+	if err := l.SetFirewall(fire); err != nil {
 		return nil, err
 	}
 	if o.Direct {

@@ -47,20 +47,6 @@ func (w *watched) stats() censor.Stats {
 // page takes some milliseconds, a lost segment 200 ms.
 const verdictLimit = 2 * time.Second
 
-// CheckBlocked reports whether a fresh censor keeps the page from the client:
-// nil if it does. That the page did not come for another reason is an error.
-func (l *Lab) CheckBlocked(p censor.Profile, r Request) error {
-	l.SetCensor(p)
-	defer l.SetJudge(nil)
-	r.Timeout = verdictLimit
-	if err := l.Open(r); err == nil {
-		return errors.New("the page came: the censor does not block")
-	} else if s := l.CensorStats(); s.Blocked == 0 {
-		return fmt.Errorf("the page did not come, and not for the censor: %w", err)
-	}
-	return nil
-}
-
 // CheckOpen reports whether the page comes past a fresh censor: nil if it does.
 func (l *Lab) CheckOpen(p censor.Profile, r Request) error {
 	l.SetCensor(p)

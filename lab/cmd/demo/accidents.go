@@ -11,7 +11,7 @@ import (
 )
 
 // accidents shows what happens to the internet when b4d dies, hangs and leaves.
-func (d *demo) accidents() {
+func (d *demo) accidents(engine string) {
 	for _, a := range []struct {
 		what string
 		show func(*lab.B4D) error
@@ -20,11 +20,11 @@ func (d *demo) accidents() {
 		{"SIGSTOP: new connections work again in time; SIGCONT: blocked sites open again", d.stopped},
 		{"SIGTERM: nothing is left, and b4d has executed no program", func(b *lab.B4D) error { return b.Stop() }},
 	} {
-		b, err := d.start()
+		b, err := d.start(engine)
 		if err == nil {
 			err = d.end(b, a.show(b))
 		}
-		d.check(a.what, err)
+		d.check(fmt.Sprintf("%-7s %s", engine, a.what), err)
 	}
 }
 

@@ -20,10 +20,11 @@ const (
 )
 
 // config is the UCI file b4d runs with.
-func config(ttl int) string {
+func config(engine string, ttl int) string {
 	return fmt.Sprintf(`
 config b4 'main'
 	option enabled '1'
+	option engine '%s'
 
 config rule '%s'
 	list domain '%s'
@@ -34,5 +35,5 @@ config rule '%s'
 
 config strategy 'decoy'
 	option tls '%s'
-`, ruleHard, lab.Hard, ruleAll, decoyStrategy(ttl))
+`, engine, ruleHard, lab.Hard, ruleAll, decoyStrategy(ttl))
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"b4/lab"
@@ -16,12 +17,13 @@ import (
 
 func main() {
 	path := flag.String("b4d", "b4d", "the b4d `program` to show")
+	engines := flag.String("engine", "nfqueue,tun", "the engines to show")
 	small := flag.Bool("small", false, "few rows and a small download, for a slow machine with little memory")
 	pcap := flag.String("pcap", "", "record both sides of the censor to files in this `directory`")
 	verbose := flag.Bool("v", false, "print what b4d logs")
 	flag.Parse()
 
-	d := demo{small: *small, verbose: *verbose, size: 64 << 20}
+	d := demo{engines: strings.Split(*engines, ","), small: *small, verbose: *verbose, size: 32 << 20}
 	if *small {
 		d.size = 1 << 20
 	}
@@ -44,7 +46,9 @@ func main() {
 		os.Exit(1)
 	}
 	d.table()
-	d.accidents()
+	for _, engine := range d.engines {
+		d.accidents(engine)
+	}
 	if err := d.lab.Close(); err != nil {
 		d.check("take the lab apart", err)
 	}
@@ -63,7 +67,8 @@ const delay = 5 * time.Millisecond
 type demo struct {
 	lab            *lab.Lab
 	b4d            string // path of the program
-	size           int64  // bytes of each download
+	engines        []string
+	size           int64 // bytes of each download
 	small, verbose bool
 	checks, passed int
 }
@@ -80,7 +85,9 @@ func (d *demo) check(what string, err error) {
 }
 
 // start starts b4d in the router.
-func (d *demo) start() (*lab.B4D, error) { return d.lab.StartB4D(d.b4d, config(d.lab.DecoyTTL())) }
+func (d *demo) start(engine string) (*lab.B4D, error) {
+	return d.lab.StartB4D(d.b4d, config(engine, d.lab.DecoyTTL()))
+}
 
 // end tells how b4d ended, and what it said where that is of interest.
 func (d *demo) end(b *lab.B4D, err error) error {

@@ -1,22 +1,44 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"b4/censor"
 	"b4/lab"
 )
 
-// A row is one censor, one family and one kind of hello.
+// A scene is a firewall, and what is shown behind it.
+type scene struct {
+	firewall lab.Firewall
+	censors  []string
+	router   string // the censor that the router's own connections meet; empty is none
+}
+
+// The first scene is the usual house. In the second one the families have
+// changed places.
+var (
+	scenes = []scene{
+		{lab.House, []string{"tspu-2022-II", "tspu-2024", "gfw-2022", "full"}, "gfw-2022"},
+		{lab.Firewall{Masq6: true}, []string{"gfw-2022"}, ""},
+	}
+	smallScenes = []scene{
+		{lab.House, []string{"gfw-2022", "full"}, "gfw-2022"},
+		{lab.Firewall{Masq6: true}, []string{"gfw-2022"}, ""},
+	}
+)
+
+// A row is one censor, one family, one kind of hello and one engine.
 type row struct {
 	profile censor.Profile
-	hello   lab.Hello
-	v6      bool
-	host    string // the blocked name it asks for
-	rule    string // that is to match it
+	request lab.Request // for the blocked name
+	path    string      // what becomes of its source address
+	rule    string      // that is to match it
+	engine  string
 
-	engine, strategy                     string // as b4d tells them
+	strategy                             string // as b4d tells it
 	before, open, after, allowed, intact error
 	packets, connections                 uint64 // that visited user space with the download
 	tooMany                              error
@@ -31,8 +53,8 @@ const (
 	maxPacketsSlow = 8
 )
 
-// rows lists the rows of one censor.
-func (d *demo) rows(name string) ([]row, error) {
+// rows lists the rows of one censor in a scene, without their engine.
+func (d *demo) rows(s scene, name string) ([]row, error) {
 	p, err := censor.Lookup(name)
 	if err != nil {
 		return nil, err
@@ -42,81 +64,127 @@ func (d *demo) rows(name string) ([]row, error) {
 		host, rule = lab.Hard, ruleHard
 	}
 	var rows []row
+	add := func(h lab.Hello, v6, router bool, path string) {
+		r := lab.Request{Host: host, Hello: h, V6: v6, Router: router}
+		rows = append(rows, row{profile: p, request: r, path: path, rule: rule})
+	}
 	for _, v6 := range []bool{false, true} {
-		for _, h := range lab.Hellos() {
-			switch {
-			case d.small && h > lab.PostQuantum:
-				continue
-			case h == lab.PostQuantum && p.WholeHello, h == lab.Chromium && p.TCP.Mode == censor.None:
-				continue // open without b4, always or at random: there is nothing to show
-			}
-			rows = append(rows, row{profile: p, hello: h, v6: v6, host: host, rule: rule})
+		path := "routed"
+		if v6 && s.firewall.Masq6 || !v6 && s.firewall.Masq4 {
+			path = "nat"
+		}
+		for _, h := range d.hellos(p) {
+			add(h, v6, false, path)
+		}
+		if name == s.router {
+			add(lab.Small, v6, true, "router")
 		}
 	}
 	return rows, nil
 }
 
-const format = "%-4s %-12s %-12s %-47s %-8s %-8s %-8s %-8s %-8s %-9s %-7s %s\n"
+// hellos are the kinds that a censor always blocks without b4: of others there
+// is nothing to show.
+func (d *demo) hellos(p censor.Profile) []lab.Hello {
+	return slices.DeleteFunc(lab.Hellos(), func(h lab.Hello) bool {
+		return d.small && h > lab.PostQuantum || h == lab.PostQuantum && p.WholeHello || h == lab.Chromium && p.TCP.Mode == censor.None
+	})
+}
 
-// table prints and counts the rows, censor by censor. b4d runs once for each.
+const format = "%-2s %-6s %-12s %-12s %-7s  %-7s  %-7s  %-7s  %-7s  %-8s  %-7s %s\n"
+
+// table prints and counts the rows, censor by censor.
 func (d *demo) table() {
-	fmt.Printf("v4 is behind NAT, v6 is routed; downloads are of %d MiB; packets: those of such a connection in user space (/connections)\n", d.size>>20)
-	fmt.Printf("tspu-2022-II does not read hellos of two packets, so its post-quantum rows are tspu-2024's\n\n")
-	fmt.Printf(format, "ip", "hello", "censor", "strategy", "engine", "before", "b4", "after", "allowed", "download", "packets", "")
-	names := []string{"tspu-2022-II", "tspu-2024", "gfw-2022", "full"}
+	fmt.Printf("path: nat is a client behind masquerading, routed one without, router the router itself\n")
+	fmt.Printf("before, after: without b4. Downloads are of %d MiB; packets are those of such a connection that\n", d.size>>20)
+	fmt.Printf("visited user space (of how many connections). tspu-2022-II reads no hello of two packets.\n\n")
+	fmt.Printf(format, "ip", "path", "hello", "censor", "engine", "before", "b4", "after", "allowed", "download", "packets", "")
+	list := scenes
 	if d.small {
-		names = []string{"gfw-2022", "full"}
+		list = smallScenes
 	}
-	for _, name := range names {
-		rows, err := d.rows(name)
-		if err != nil {
-			d.check("censor "+name, err)
+	strategies := map[string]string{}
+	for _, s := range list {
+		if err := d.lab.SetFirewall(s.firewall); err != nil {
+			d.check("set up the firewall", err)
 			continue
 		}
-		d.run(rows)
+		for _, name := range s.censors {
+			rows, err := d.rows(s, name)
+			if err != nil {
+				d.check("censor "+name, err)
+				continue
+			}
+			strategies[name] = d.run(rows)
+		}
+	}
+	if err := d.lab.SetFirewall(lab.House); err != nil {
+		d.check("set up the firewall", err)
+	}
+	fmt.Println()
+	for _, name := range list[0].censors {
+		fmt.Printf("%-12s %s\n", name, strategies[name])
 	}
 	fmt.Println()
 }
 
-// run fills in the rows of one censor, and prints them.
-func (d *demo) run(rows []row) {
-	for i := range rows {
-		rows[i].before = d.lab.CheckBlocked(rows[i].profile, rows[i].request(rows[i].host))
+// run fills in the rows of one censor for each engine, and prints them. What is
+// blocked without b4 is asked once for all engines. It returns the strategy.
+func (d *demo) run(rows []row) (strategy string) {
+	before := d.blocked(rows)
+	var all []row
+	for _, engine := range d.engines {
+		of := slices.Clone(rows)
+		for i := range of {
+			of[i].engine, of[i].before = engine, before[i]
+		}
+		b, err := d.start(engine)
+		if err != nil {
+			d.check("start b4d with engine "+engine, err)
+			continue
+		}
+		for i := range of {
+			d.with(b, &of[i])
+		}
+		if err := d.end(b, b.Stop()); err != nil {
+			d.check("stop b4d with engine "+engine, err)
+		}
+		all = append(all, of...)
 	}
-	b, err := d.start()
-	if err != nil {
-		d.check("start b4d", err)
-		return
+	after := d.blocked(rows)
+	for i := range all {
+		all[i].after = after[i%len(rows)]
+		d.print(&all[i])
+		strategy = all[i].strategy
 	}
-	for i := range rows {
-		d.with(b, &rows[i])
-	}
-	err = d.end(b, b.Stop())
-	for i := range rows {
-		r := &rows[i]
-		r.after = d.lab.CheckBlocked(r.profile, r.request(r.host))
-		d.print(r)
-	}
-	if err != nil {
-		d.check("stop b4d", err)
-	}
+	return strategy
 }
 
-func (r *row) request(host string) lab.Request {
-	return lab.Request{Host: host, Hello: r.hello, V6: r.v6}
+// blocked asks for the blocked names without b4.
+func (d *demo) blocked(rows []row) []error {
+	var list []lab.Request
+	for i := range rows {
+		list = append(list, rows[i].request)
+	}
+	return d.lab.CheckAllBlocked(rows[0].profile, list)
 }
 
 // with asks for everything that is to work while b4d runs.
 func (d *demo) with(b *lab.B4D, r *row) {
-	r.open = d.lab.CheckOpen(r.profile, r.request(r.host))
-	r.allowed = d.lab.CheckOpen(r.profile, r.request(lab.Allowed))
+	r.open = d.lab.CheckOpen(r.profile, r.request)
+	other := r.request
+	other.Host = lab.Allowed
+	r.allowed = d.lab.CheckOpen(r.profile, other)
 	first, err := b.Status()
+	if err == nil && first.Engine.Name != r.engine {
+		err = fmt.Errorf("b4d has engine %s (%s)", first.Engine.Name, first.Engine.Why)
+	}
 	if err != nil {
 		r.intact = err
 		return
 	}
-	r.engine, r.strategy = first.Engine.Name, first.Strategy(r.rule)
-	r.intact = d.lab.Download(r.request(r.host), d.size)
+	r.strategy = first.Strategy(r.rule)
+	r.intact = d.lab.Download(r.request, d.size)
 	second, err := b.Status()
 	if err != nil {
 		r.tooMany = err
@@ -130,12 +198,15 @@ func (d *demo) with(b *lab.B4D, r *row) {
 	if r.packets == 0 || r.packets > most*r.connections {
 		r.tooMany = fmt.Errorf("%d packets of %d connections came to user space, want 1 to %d of each", r.packets, r.connections, most)
 	}
+	if len(second.Health) > 0 {
+		r.tooMany = errors.Join(r.tooMany, errors.New("status says: "+strings.Join(second.Health, " ")))
+	}
 }
 
 // print prints one row, and below it what was wrong.
 func (d *demo) print(r *row) {
 	family := "v4"
-	if r.v6 {
+	if r.request.V6 {
 		family = "v6"
 	}
 	var wrong []string
@@ -162,7 +233,7 @@ func (d *demo) print(r *row) {
 	if r.connections > 1 { // a browser
 		packets += fmt.Sprintf("/%d", r.connections)
 	}
-	fmt.Printf(format, family, r.hello, r.profile.Name, r.strategy, r.engine, before, open, after, allowed, intact, packets, verdict)
+	fmt.Printf(format, family, r.path, r.request.Hello, r.profile.Name, r.engine, before, open, after, allowed, intact, packets, verdict)
 	for _, w := range wrong {
 		fmt.Printf("       %s\n", strings.ReplaceAll(w, "\n", "\n       "))
 	}
