@@ -55,11 +55,14 @@ type Config struct {
 	Bound      int       // packets 1..Bound of a connection, both directions summed
 	SYN        bool      // SYNs too; for a queue only
 	SkipIPsec  bool      // leave alone what an IPsec policy will wrap; needs Features.IPsec
-	Replies    Replies   // for a queue only
+	Replies    Replies   // for a queue only, but for what All brings anyway
 
 	// All shows b4d the watched ports wholly, both directions, whatever Bound
-	// and the connection's mark Done say: for kernels that count no packets,
-	// and for measuring. SYNs are left out all the same unless SYN.
+	// and the mark Done say: for kernels that count no packets, and for
+	// measuring. SYNs are left out all the same unless SYN. A TUN is only
+	// shown connections that have opened since, and b4d must write what it
+	// lets go back into it (tun.Config.Back); the firewall must accept that,
+	// see AcceptsForward.
 	All bool
 }
 
@@ -97,7 +100,7 @@ func Plan(c Config) (*Ruleset, error) {
 
 func (c *Config) queueChains() []chain {
 	chains := []chain{c.rawOut(), c.decisive(), c.steer(), c.confirm()}
-	if c.Replies.any() {
+	if c.Replies.any() || c.All {
 		chains = append(chains, c.replies(), c.observe())
 	}
 	return chains
@@ -114,7 +117,7 @@ func (c *Config) check() error {
 		return fmt.Errorf("ports %v: want at least one, from 1 to 65535", c.TCP)
 	case !c.IPv4 && !c.IPv6:
 		return errors.New("neither IPv4 nor IPv6 is wanted")
-	case c.Bound < 1:
+	case c.Bound < 1 && !c.All:
 		return fmt.Errorf("bound %d: want at least 1 packet", c.Bound)
 	case c.Replies.First < 0:
 		return fmt.Errorf("first %d replies: want no negative number", c.Replies.First)
@@ -128,9 +131,11 @@ func (c *Config) check() error {
 // are invalid to it, and what it tracks anew it sends through NAT again.
 // -401 is ahead of defragmentation (-400) and conntrack (-200).
 func (c *Config) rawOut() chain {
-	return chain{"raw_out", &hook{filter, output, -401}, []rule{
-		{bits{metaMark, c.Marks.Injected, true}, notrack{}},
-	}}
+	r := rule{bits{metaMark, c.Marks.Injected, true}, notrack{}}
+	if c.translates() {
+		r = append(r, gotoChain("foreign"))
+	}
+	return chain{"raw_out", &hook{filter, output, -401}, []rule{r}}
 }
 
 // steer finds the first packets of watched connections. It stands after source
@@ -141,9 +146,9 @@ func (c *Config) rawOut() chain {
 // The packet count begins at 1, never at 0: a connection that is older than
 // the kernel's packet accounting counts 0 for ever.
 func (c *Config) steer() chain {
-	r := rule{
-		port{dport, c.TCP}, bits{metaMark, c.Marks.Injected, false},
-		direction{reply: false}, packets{upto: c.Bound}, bits{ctMark, c.Marks.Done, false},
+	r := rule{port{dport, c.TCP}, bits{metaMark, c.Marks.Injected, false}, direction{reply: false}}
+	if !c.All {
+		r = append(r, packets{upto: c.Bound}, bits{ctMark, c.Marks.Done, false})
 	}
 	r = append(r, c.family()...)
 	if !c.Router {
@@ -157,7 +162,7 @@ func (c *Config) steer() chain {
 // opening matches SYNs that are no answers.
 var opening = tcpFlags{fin | syn | rst | ack, syn}
 
-// decisive sorts out the packets that carry nothing.
+// decisive sorts out the packets that carry nothing, if not all are wanted.
 func (c *Config) decisive() chain {
 	var rules []rule
 	if c.SkipIPsec {
@@ -169,11 +174,11 @@ func (c *Config) decisive() chain {
 	} else {
 		syn = append(syn, accept)
 	}
-	rules = append(rules,
-		syn,
-		rule{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept},
-		c.queue("queued"))
-	return chain{"decisive", nil, rules}
+	rules = append(rules, syn)
+	if !c.All {
+		rules = append(rules, rule{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept})
+	}
+	return chain{"decisive", nil, append(rules, c.queue("queued"))}
 }
 
 // confirm does what the mark of a verdict asks for, and takes that mark off the
@@ -187,9 +192,14 @@ func (c *Config) confirm() chain {
 
 // observe finds the server's packets. It stands after conntrack (-200) and
 // ahead of destination NAT (-100): addresses are the exact reverse of those in
-// steer. An invalid packet has no connection, so nothing else narrows it down.
+// steer, and they are the wire's. That the router's own are among them cannot be
+// told here. An invalid packet has no connection, so nothing else narrows it down.
 func (c *Config) observe() chain {
-	r := append(rule{port{sport, c.TCP}, direction{reply: true}, bits{ctMark, c.Marks.Done, false}}, c.family()...)
+	r := rule{port{sport, c.TCP}, direction{reply: true}}
+	if !c.All {
+		r = append(r, bits{ctMark, c.Marks.Done, false})
+	}
+	r = append(r, c.family()...)
 	rules := []rule{append(r, gotoChain("replies"))}
 	if c.Replies.End {
 		r := append(rule{port{sport, c.TCP}, tcpFlags{mask: rst, want: rst}, invalid{}}, c.family()...)
@@ -202,6 +212,10 @@ func (c *Config) replies() chain {
 	var rules []rule
 	add := func(terms ...term) {
 		rules = append(rules, append(append(rule(terms), device{iifname}), c.queue("replies")...))
+	}
+	if c.All {
+		add()
+		return chain{"replies", nil, rules}
 	}
 	if c.Replies.SYNACK {
 		add(tcpFlags{syn | ack, syn | ack})

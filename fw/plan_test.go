@@ -46,6 +46,10 @@ func TestPlanGolden(t *testing.T) {
 		{"tun", func(c *Config) { toTUN(c, "192.0.2.1", "fd00:b::1") }},
 		{"tun-v4", func(c *Config) { c.IPv6 = false; toTUN(c, "192.0.2.1", "") }},
 		{"tun-nat4", func(c *Config) { c.Router = true; toTUN(c, "192.0.2.1", "") }},
+		{"all", func(c *Config) { c.All, c.Bound, c.Replies = true, 0, Replies{SYNACK: true, First: 3, End: true} }},
+		{"all-v4", func(c *Config) { c.All, c.SYN, c.IPv6, c.SkipIPsec, c.Router = true, true, false, true, true }},
+		{"all-tun", func(c *Config) { c.All, c.Bound, c.Router = true, 0, true; toTUN(c, "192.0.2.1", "fd00:b::1") }},
+		{"all-tun-routed", func(c *Config) { c.All = true; toTUN(c, "", "") }},
 		{"tun-routed", func(c *Config) { c.TCP, c.SkipIPsec = []uint16{80, 443}, true; toTUN(c, "", "") }},
 	}
 	for _, tt := range tests {
@@ -109,6 +113,8 @@ func TestPlanRefuses(t *testing.T) {
 		{"IPv6 for IPv4", "want an IPv4 address", func(c *Config) { toTUN(c, "fd00:b::1", "") }},
 		{"SYNs to a TUN", "no SYNs", func(c *Config) { toTUN(c, "", ""); c.SYN = true }},
 		{"replies to a TUN", "no replies", func(c *Config) { toTUN(c, "", ""); c.Replies.End = true }},
+		{"SYNs to a TUN, with all", "no SYNs", func(c *Config) { toTUN(c, "", ""); c.All, c.SYN = true, true }},
+		{"invalid RSTs to a TUN", "no replies", func(c *Config) { toTUN(c, "", ""); c.All, c.Replies.End = true, true }},
 		{"no mark for a TUN", "steer", func(c *Config) { toTUN(c, "", ""); c.Marks.Steer = 0 }},
 	}
 	for _, tt := range tests {

@@ -44,7 +44,10 @@ func (s *socket) probe() (Features, error) {
 		IPsec: s.accepts(0, chain{name: "ipsec", rules: []rule{{ipsec{}, accept}}}) == nil,
 	}
 	c.IPv6 = true
-	f.Tun = s.accepts(0, c.tunChains()...) == nil
+	c.Form = Tun
+	few := c.tunChains()
+	c.All = true
+	f.Tun = s.accepts(0, few...) == nil && s.accepts(0, c.tunChains()...) == nil
 	for _, form := range []QueueForm{Native, Xt} {
 		if s.accepts(0, chain{name: "queue", rules: []rule{{queue{c.Queue, form}}}}) == nil {
 			f.Queue = form

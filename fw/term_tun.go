@@ -137,3 +137,31 @@ func (reset) code(c *coder) {
 	c.tcp()
 	c.put(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
 }
+
+// sourceIsNot matches packets of an address's family from another source.
+type sourceIsNot netip.Addr
+
+func (s sourceIsNot) String() string {
+	if a := netip.Addr(s); a.Is6() {
+		return "ip6 saddr != " + a.String()
+	}
+	return "ip saddr != " + netip.Addr(s).String()
+}
+
+func (s sourceIsNot) code(c *coder) {
+	family, offset := nfproto(4), uint32(12)
+	if netip.Addr(s).Is6() {
+		family, offset = 6, 8
+	}
+	source := netip.Addr(s).AsSlice()
+	family.code(c)
+	c.put(
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(len(source))},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: source})
+}
+
+// overTCP matches TCP.
+type overTCP struct{}
+
+func (overTCP) String() string { return "meta l4proto tcp" }
+func (overTCP) code(c *coder)  { c.tcp() }

@@ -32,26 +32,61 @@ func (c *Config) checkTun() error {
 		return fmt.Errorf("source NAT to %v: want an IPv4 address", t.SNAT4)
 	case t.SNAT6.IsValid() && (!t.SNAT6.Is6() || t.SNAT6.Is4In6()):
 		return fmt.Errorf("source NAT to %v: want an IPv6 address", t.SNAT6)
-	case c.SYN || c.Replies.any():
+	case c.SYN || c.Replies.End || c.Replies.any() && !c.All:
 		return errors.New("a TUN is shown no SYNs and no replies, a queue is")
 	}
 	return nil
 }
 
 func (c *Config) tunChains() []chain {
-	chains := []chain{c.rawOut(), c.toTun(), c.signal(), c.early()}
+	var chains []chain
+	if c.translates() {
+		chains = append(chains, c.foreign())
+	}
+	chains = append(chains, c.rawOut(), c.toTun())
+	if c.All {
+		chains = append(chains, c.back())
+	} else {
+		chains = append(chains, c.signal())
+	}
+	chains = append(chains, c.early())
 	if c.Router {
 		chains = append(chains, c.own())
 	}
-	if c.Tun.SNAT4.IsValid() || c.Tun.SNAT6.IsValid() {
+	if c.translates() {
 		chains = append(chains, c.stale(), c.translate())
 	}
 	return append(chains, c.opened(), c.leave())
 }
 
+// translates reports whether a watched family is masqueraded.
+func (c *Config) translates() bool {
+	for _, f := range c.families() {
+		if c.Form == Tun && f.snat.IsValid() {
+			return true
+		}
+	}
+	return false
+}
+
+// foreign keeps what b4 sends for a connection off WAN once its source is not
+// WAN's any more: it has gone past NAT. Only b4's own packets come by.
+func (c *Config) foreign() chain {
+	var rules []rule
+	for _, f := range c.families() {
+		if f.snat.IsValid() {
+			rules = append(rules, rule{isDevice{oifname, c.Tun.WAN}, sourceIsNot(f.snat), drop})
+		}
+	}
+	return chain{"foreign", nil, rules}
+}
+
 // toTun sorts out the packets that carry nothing, and those that open: a SYN
 // that came again, perhaps with data, takes the way of the first.
 func (c *Config) toTun() chain {
+	if c.All {
+		return c.wholly()
+	}
 	return chain{"decisive", nil, []rule{
 		{opening, accept},
 		{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept},
@@ -75,10 +110,13 @@ func (c *Config) signal() chain {
 // It stands after conntrack (-200), so that the count is right, and where the
 // mark still decides the route.
 func (c *Config) early() chain {
-	return chain{"early", &hook{filter, prerouting, -150}, []rule{
-		{isDevice{iifname, c.Tun.Device}, gotoChain("signal")},
-		c.steered(),
-	}}
+	var rules []rule
+	if c.All {
+		rules = []rule{{bits{ctMark, c.Marks.Steer, true}, alive(c.Tun.WAN), gotoChain("decisive")}}
+	} else {
+		rules = []rule{{isDevice{iifname, c.Tun.Device}, gotoChain("signal")}, c.steered()}
+	}
+	return chain{"early", &hook{filter, prerouting, -150}, rules}
 }
 
 // own is early for the router's own connections, whose packets have their route
@@ -92,6 +130,9 @@ func (c *Config) own() chain {
 // the WAN device is, so the set is asked for that.
 func (c *Config) steered() rule {
 	m := c.Marks
+	if c.All {
+		return rule{bits{ctMark, m.Steer, true}, direction{reply: false}, alive(c.Tun.WAN), gotoChain("decisive")}
+	}
 	return rule{
 		bitsAre{ctMark, m.Steer | m.Done, m.Steer}, direction{reply: false},
 		packets{upto: c.Bound}, alive(c.Tun.WAN), gotoChain("decisive"),
