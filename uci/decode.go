@@ -27,6 +27,7 @@ func Decode(t *Tree, override ...string) (Config, []Warning, error) {
 	for _, s := range t.Sections {
 		d.section(s)
 	}
+	d.checkTun()
 	for i := range d.cfg.Rules {
 		d.resolve(&d.cfg.Rules[i])
 	}

@@ -261,6 +261,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(full, "main.wan=wan")
 	f.Add("config rule r\n list not A.\n list domain '*'\n option strategy 'split(1)'\nconfig strategy default\n", "default.tls=")
 	f.Add("config b4 main\n option mark 0x3\n", "main.mark=0x1")
+	f.Add("config b4 main\n option steer all\nconfig tun tun\n option device a/b\n option ipaddr 10.0.0.1\n option mtu 0\n", "tun.device=b4tun1")
+	f.Add("config tun tun\n option ip6addr fd00::1/64\n option ip6gw fe80::1\n option gateway ::1\n option route_table 254\n", "tun.gateway=192.0.2.1")
 	f.Fuzz(func(t *testing.T, in, override string) {
 		tree, err := Parse("b4", []byte(in))
 		if err != nil {
@@ -275,6 +277,10 @@ func FuzzDecode(f *testing.F) {
 		}
 		if len(c.Rules) == 0 || c.Main.Mark == 0 || c.Main.Mark&(c.Main.Mark-1) != 0 || c.Main.QueueLen < 16 || len(c.Main.Ports) == 0 {
 			t.Errorf("%q: %+v", in, c)
+		}
+		if u := c.Tun; !isDevice(u.Device) || len(u.Device) > maxDevice || !u.V4.Addr().Is4() || !u.V6.Addr().Is6() || u.V6.Addr().Is4In6() ||
+			u.Table == 0 || systemTables[uint64(u.Table)] != "" || u.MTU != 0 && u.MTU < minMTU || u.Out == u.Device {
+			t.Errorf("%q: %+v", in, u)
 		}
 		strategies := map[string]bool{}
 		for _, s := range c.Strategies {

@@ -18,7 +18,7 @@ const (
 	Table     Kind = "table"     // number of a route table, Min to Max but those of the kernel
 	Prefix    Kind = "prefix"    // an address of Family with its network's length
 	Addr      Kind = "addr"      // an address of Family
-	Device    Kind = "device"    // the name of a device to make, at most Max bytes
+	Device    Kind = "device"    // the name of a device to be made, at most Max bytes
 	Interface Kind = "interface" // a netifd interface or a device, at most Max bytes
 	Path      Kind = "path"      // absolute, at most Max bytes
 	Domain    Kind = "domain"    // a name and all names below it; "*" is all names
@@ -34,7 +34,7 @@ type Field struct {
 	Default string // as in the file; "" is none
 	Min     uint64
 	Max     uint64 // the largest number, or the most bytes
-	Zero    string // what the number 0 stands for where Min is above it; "" is nothing
+	Zero    string // what the number 0 stands for, below Min; "" where it is refused
 	Family  int    // of the address: 4 or 6
 	Values  []string
 	Unit    string
@@ -118,7 +118,7 @@ var schema = []Field{
 		into: func(t *target) any { return &t.main.Socket }},
 
 	{Section: "tun", Option: "device", Kind: Device, Default: "b4tun0", Max: maxDevice,
-		Help: "Name of the TUN; what begins with b4tun the firewall's include lets through.",
+		Help: "Name of the TUN; the firewall's include knows those that begin with b4tun.",
 		into: func(t *target) any { return &t.tun.Device }},
 	{Section: "tun", Option: "ipaddr", Kind: Prefix, Default: "10.255.0.1/32", Family: 4,
 		Help: "The TUN's own IPv4 address, which never leaves the router.",
@@ -211,9 +211,12 @@ func (f *Field) wantOne() string {
 	case Prefix:
 		return fmt.Sprintf("an IPv%d address and its prefix length, such as %s", f.Family, f.Default)
 	case Addr:
-		return fmt.Sprintf("an IPv%d address such as %s", f.Family, map[int]string{4: "192.0.2.1", 6: "fe80::1"}[f.Family])
+		if f.Family == 6 {
+			return "an IPv6 address such as fe80::1"
+		}
+		return "an IPv4 address such as 192.0.2.1"
 	case Device:
-		return fmt.Sprintf("a device name of at most %d bytes: letters, digits and marks, but no / : or %%", f.Max)
+		return fmt.Sprintf("a device name: 1 to %d ASCII characters, no blank, /, : or %%", f.Max)
 	case Mark:
 		return "one bit in hex, 0x" + strconv.FormatUint(f.Min, 16) + " to 0x" + strconv.FormatUint(f.Max, 16)
 	case Enum:

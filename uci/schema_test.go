@@ -68,7 +68,7 @@ var rows = map[string]struct {
 		map[string]string{"1": "1", "251": "251", "256": "256", "4294967295": "4294967295"},
 		[]string{"0", "252", "253", "254", "255", "4294967296", "4294967550", "main", "0x100", "-1"}},
 	"tun.mtu": {func(c *Config) any { return c.Tun.MTU }, "0",
-		map[string]string{"1280": "1280", "1492": "1492", "65535": "65535"}, []string{"1", "1279", "65536", "-1", "00", "auto"}},
+		map[string]string{"00": "0", "1280": "1280", "1492": "1492", "65535": "65535"}, []string{"1", "1279", "65536", "-1", "auto"}},
 	"tun.nat": {func(c *Config) any { return c.Tun.NAT }, "auto",
 		map[string]string{"masquerade": "masquerade", "none": "none"}, []string{"1", "snat"}},
 

@@ -26,7 +26,6 @@ func (f *Field) parse(text string) (value, error) {
 		v.b, ok = parseBool(text)
 	case Uint:
 		v.n, ok = f.number(text, 10)
-		ok = ok || f.Zero != "" && text == "0"
 	case Table:
 		v.n, ok = f.number(text, 10)
 		if what := systemTables[v.n]; what != "" {
@@ -71,7 +70,7 @@ func (f *Field) parse(text string) (value, error) {
 
 func (f *Field) number(text string, base int) (uint64, bool) {
 	n, err := strconv.ParseUint(text, base, 64)
-	return n, err == nil && f.Min <= n && n <= f.Max
+	return n, err == nil && (f.Min <= n && n <= f.Max || n == 0 && f.Zero != "")
 }
 
 func (f *Field) fits(text string) bool { return uint64(len(text)) <= f.Max }
