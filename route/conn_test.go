@@ -21,6 +21,13 @@ var edits = []struct {
 	{"start", func(c *Config) {}},
 	{"v6 off", func(c *Config) { c.IPv6 = false }},
 	{"v6 on", func(c *Config) {}},
+	{"gateways", func(c *Config) {
+		c.Out, c.Gateway4, c.Gateway6 = "wan0", netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	}},
+	{"another gateway, and one family's gone", func(c *Config) { c.Out, c.Gateway4 = "wan1", netip.MustParseAddr("203.0.113.1") }},
+	{"another table behind", func(c *Config) {
+		c.Out, c.Gateway4, c.Table = "wan1", netip.MustParseAddr("203.0.113.1"), DefaultTable+1
+	}},
 	{"another device", func(c *Config) { c.Device = "b4tun1" }},
 	{"another table", func(c *Config) { c.Device, c.Table = "b4tun1", 300 }},
 	{"another mark", func(c *Config) { c.Device, c.Table, c.Marks.Steer = "b4tun1", 300, 1<<30 }},

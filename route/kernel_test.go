@@ -101,13 +101,18 @@ func (n *netns) flag(dev string, up uint32) {
 // openTUN makes a device, brings it up and returns its other end.
 func (n *netns) openTUN(name string) *os.File {
 	n.Helper()
+	return n.openDevice(name, unix.IFF_TUN)
+}
+
+func (n *netns) openDevice(name string, kind uint16) *os.File {
+	n.Helper()
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		n.Skipf("no TUN: %v", err)
 	}
 	ifr, err := unix.NewIfreq(name)
 	if err == nil {
-		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		ifr.SetUint16(kind | unix.IFF_NO_PI)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
 	}
 	if err := errors.Join(err, unix.SetNonblock(fd, true)); err != nil {

@@ -53,6 +53,8 @@ func TestParseRoute(t *testing.T) {
 			with(func(r *Route) { r.Dst, r.Src = any6, netip.MustParsePrefix("2001:db8::/56") })},
 		{"metric and gateway", v4, unix.RTM_NEWROUTE, [][]byte{head, attr(unix.RTA_GATEWAY, addrs("192.0.2.1")), oif, metric},
 			with(func(r *Route) { r.Metric, r.Gateway = 7, netip.MustParseAddr("192.0.2.1") })},
+		{"gateway off the link", v4, unix.RTM_NEWROUTE, [][]byte{rthead(v4, 0, 254, static, 0, unicast, unix.RTNH_F_ONLINK), attr(unix.RTA_GATEWAY, addrs("192.0.2.1")), oif},
+			with(func(r *Route) { r.Onlink, r.Gateway = true, netip.MustParseAddr("192.0.2.1") })},
 		{"table beyond 255", v4, unix.RTM_NEWROUTE, [][]byte{rthead(v4, 0, 252, static, 0, unicast, 0), attr(unix.RTA_TABLE, u32(1000)), oif}, with(func(r *Route) { r.Table = 1000 })},
 		{"longer, in a table of somebody's", v4, unix.RTM_NEWROUTE, [][]byte{rthead(v4, 8, 7, static, 0, unicast, 0), attr(unix.RTA_DST, []byte{10, 0, 0, 0}), oif},
 			with(func(r *Route) { r.Dst, r.Table = netip.MustParsePrefix("10.0.0.0/8"), 7 })},
@@ -203,10 +205,7 @@ func TestBodies(t *testing.T) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		t.Skip("the bytes are written down for little-endian machines")
 	}
-	s, err := Plan(config(t), router())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := gateways(t)
 	tests := []struct {
 		name string
 		got  []byte
@@ -215,6 +214,9 @@ func TestBodies(t *testing.T) {
 		{"v4 address", s.families[0].addr.body(), "021e0000 07000000 08000200 0aff0001 08000100 0aff0001 08000800 02020000"},
 		{"v4 route", s.families[0].routes[0].body(), "02000000 0062fd01 00000000 08000f00 34620000 08000400 07000000"},
 		{"v4 rule", s.families[0].rules[0].body(), "02000000 00000001 00000000 08000600 84030000 08000a00 00000001 08001000 00000001 08000f00 34620000 05001500 62000000"},
+		{"v4 route to the gateway", s.families[0].routes[1].body(), "02000000 00620001 04000000 08000f00 35620000 08000400 02000000 08000500 c0000201"},
+		{"v4 rule to the gateway", s.families[0].rules[1].body(), "02000000 00000001 00000000 08000600 85030000 08000a00 00000008 08001000 00000008 08000f00 35620000 05001500 62000000"},
+		{"v6 route to the gateway", s.families[1].routes[1].body(), "0a000000 00620001 04000000 08000f00 35620000 08000400 02000000 14000500 fe800000 00000000 00000000 00000001 08000600 00040000"},
 		{"v6 route", s.families[1].routes[0].body(), "0a000000 00620001 00000000 08000f00 34620000 08000400 07000000 08000600 00040000"},
 		{"v6 rule", s.families[1].rules[0].body(), "0a000000 00000001 00000000 08000600 84030000 08000a00 00000001 08001000 00000001 08000f00 34620000 05001500 62000000"},
 	}
@@ -228,21 +230,33 @@ func TestBodies(t *testing.T) {
 
 // What Plan wants, told back by the kernel, is what Plan wants.
 func TestBodiesParse(t *testing.T) {
-	s, err := Plan(config(t), router())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range s.families {
+	for _, f := range gateways(t).families {
 		if got := parseAddr(nil, rtnl.Message{Type: unix.RTM_NEWADDR, Body: f.addr.body()}); len(got) != 1 || got[0] != f.addr {
 			t.Errorf("address %+v, want %+v", got, f.addr)
 		}
-		if got := parseRoute(nil, familyOf(f.v6()), rtnl.Message{Type: unix.RTM_NEWROUTE, Body: f.routes[0].body()}); len(got) != 1 || !got[0].same(f.routes[0]) {
-			t.Errorf("route %+v, want %+v", got, f.routes[0])
+		for _, r := range f.routes {
+			if got := parseRoute(nil, familyOf(f.v6()), rtnl.Message{Type: unix.RTM_NEWROUTE, Body: r.body()}); len(got) != 1 || !got[0].same(r) {
+				t.Errorf("route %+v, want %+v", got, r)
+			}
 		}
-		if got := parseRule(nil, rtnl.Message{Type: unix.RTM_NEWRULE, Body: f.rules[0].body()}); len(got) != 1 || !got[0].same(f.rules[0]) {
-			t.Errorf("rule %+v, want %+v", got, f.rules[0])
+		for _, r := range f.rules {
+			if got := parseRule(nil, rtnl.Message{Type: unix.RTM_NEWRULE, Body: r.body()}); len(got) != 1 || !got[0].same(r) {
+				t.Errorf("rule %+v, want %+v", got, r)
+			}
 		}
 	}
+}
+
+// gateways is all that Plan may want.
+func gateways(t *testing.T) *State {
+	t.Helper()
+	c := config(t)
+	c.Out, c.Gateway4, c.Gateway6 = "wan", netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1")
+	s, err := Plan(c, router())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // FuzzParse gives the parsers any message: they end, stay inside it, and find

@@ -61,6 +61,12 @@ func TestPlanGolden(t *testing.T) {
 		{"v4", func(c *Config, l *Links) { c.IPv6, c.V6 = false, netip.Prefix{} }},
 		{"v6", func(c *Config, l *Links) { c.IPv4, c.V4 = false, netip.Prefix{} }},
 		{"none", func(c *Config, l *Links) { c.IPv4, c.IPv6, c.Device = false, false, "nothing" }},
+		{"gateways", func(c *Config, l *Links) {
+			c.Out, c.Gateway4, c.Gateway6 = "wan", netip.MustParseAddr("192.0.2.254"), netip.MustParseAddr("fe80::1")
+		}},
+		{"gateway of one family", func(c *Config, l *Links) {
+			c.Out, c.Gateway4, c.Gateway6, c.IPv6 = "wan", netip.MustParseAddr("192.0.2.254"), netip.MustParseAddr("fe80::1"), false
+		}},
 		{"another table and mark", func(c *Config, l *Links) { c.Table, c.Marks.Steer = 300, 1<<31 }},
 	}
 	for _, tt := range tests {
@@ -94,6 +100,7 @@ func golden(t *testing.T, path, got string) {
 
 func TestPlanRefuses(t *testing.T) {
 	any4 := netip.MustParsePrefix("0.0.0.0/0")
+	gateway := func(c *Config, a string) { c.Gateway4 = netip.MustParseAddr(a) }
 	tests := []struct {
 		name, want string
 		is         error
@@ -110,6 +117,21 @@ func TestPlanRefuses(t *testing.T) {
 		{"no v4", "address invalid Prefix: want an IPv4 one", nil, func(c *Config, l *Links) { c.V4 = netip.Prefix{} }},
 		{"no v6", "address invalid Prefix: want an IPv6 one", nil, func(c *Config, l *Links) { c.V6 = netip.Prefix{} }},
 		{"no device", "device b4tun9", ErrNoDevice, func(c *Config, l *Links) { c.Device = "b4tun9" }},
+		{"gateway's device down", "device off", ErrNoDevice, func(c *Config, l *Links) { c.Out = "off"; gateway(c, "192.0.2.1") }},
+		{"gateway without a device", "set option out", nil, func(c *Config, l *Links) { gateway(c, "192.0.2.1") }},
+		{"gateway of the other family", "gateway 2001:db8::1: want an IPv4 address", nil, func(c *Config, l *Links) { c.Out, c.Gateway4 = "wan", netip.MustParseAddr("2001:db8::1") }},
+		{"mapped gateway", "want an IPv6 address", nil, func(c *Config, l *Links) { c.Out, c.Gateway6 = "wan", netip.MustParseAddr("::ffff:192.0.2.1") }},
+		{"no gateway", "want the address of a router", nil, func(c *Config, l *Links) { c.Out = "wan"; gateway(c, "0.0.0.0") }},
+		{"gateway of all", "want the address of a router", nil, func(c *Config, l *Links) { c.Out, c.Gateway6 = "wan", netip.MustParseAddr("ff02::2") }},
+		{"gateway with a zone", "want the address of a router", nil, func(c *Config, l *Links) { c.Out, c.Gateway6 = "wan", netip.MustParseAddr("fe80::1%wan") }},
+		{"mark of the gateway", "mark 0x0: want one bit", nil, func(c *Config, l *Links) { c.Out, c.Marks.Injected = "wan", 0; gateway(c, "192.0.2.1") }},
+		{"last table before the system's", "table 252 is the system's", nil, func(c *Config, l *Links) { c.Out, c.Table = "wan", 251; gateway(c, "192.0.2.1") }},
+		{"last table", "table 0 is the system's", nil, func(c *Config, l *Links) { c.Out, c.Table = "wan", ^uint32(0); gateway(c, "192.0.2.1") }},
+		{"route in the gateway's table", "(route default dev wan table 25141 proto 4)", ErrTaken, func(c *Config, l *Links) {
+			c.Out = "wan"
+			gateway(c, "192.0.2.1")
+			l.Routes = append(l.Routes, Route{Dst: any4, Table: DefaultTable + 1, Type: unix.RTN_UNICAST, Protocol: 4, Index: 2})
+		}},
 		{"down", "device off", ErrNoDevice, func(c *Config, l *Links) { c.Device = "off" }},
 		{"route in the table", "(route default dev wan table 25140 proto 4)", ErrTaken, func(c *Config, l *Links) {
 			l.Routes = append(l.Routes, Route{Dst: any4, Table: DefaultTable, Type: unix.RTN_UNICAST, Protocol: 4, Index: 2})

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"b4/mark"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -181,12 +183,15 @@ func struggle() error {
 	if err != nil {
 		return err
 	}
+	marks, err := mark.New(mark.Base)
+	if err != nil {
+		return err
+	}
 	os.Stdout.WriteString("ready\n")
 	for {
 		for _, e := range edits {
-			cfg := Config{Table: DefaultTable, Device: "b4tun0", IPv4: true, IPv6: true,
+			cfg := Config{Marks: marks, Table: DefaultTable, Device: "b4tun0", IPv4: true, IPv6: true,
 				V4: netip.MustParsePrefix("10.255.0.1/30"), V6: netip.MustParsePrefix("fd62:34::1/64")}
-			cfg.Marks.Steer = 1 << 24
 			e.edit(&cfg)
 			l, err := c.Links()
 			if err != nil {
