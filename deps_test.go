@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"nfq/nfqtest": {"engine"},
 	"inject":      {"engine", "mark", "golang.org/x/sys/unix"},
 	"fw":          {"mark", "github.com/google/nftables", "github.com/mdlayher/netlink", "golang.org/x/sys/unix"},
-	"daemon":      {"uci", "engine", "pipeline", "nfq", "inject", "fw", "control", "match", "desync", "flow", "mark", "netif", "golang.org/x/sys/unix"},
+	"daemon":      {"uci", "engine", "pipeline", "nfq", "tun", "inject", "fw", "route", "control", "match", "desync", "mark", "netif", "golang.org/x/sys/unix"},
 	"cmd/b4d":     {"daemon", "control", "uci", "golang.org/x/sys/unix"},
 }
 

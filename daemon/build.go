@@ -8,10 +8,13 @@ import (
 	"strings"
 
 	"b4/desync"
+	"b4/engine"
 	"b4/fw"
 	"b4/mark"
 	"b4/match"
+	"b4/nfq"
 	"b4/pipeline"
+	"b4/tun"
 	"b4/uci"
 )
 
@@ -44,14 +47,11 @@ func build(path string, conf uci.Config) (s *settings, err error) {
 	if path == "" {
 		path = uci.DefaultPath
 	}
-	s = &settings{file: path, conf: conf, pipe: &pipeline.Config{}}
+	s = &settings{file: path, conf: conf, pipe: &pipeline.Config{All: conf.Main.Steer == steerAll, Ports: conf.Main.Ports}}
 	if s.marks, err = mark.New(conf.Main.Mark); err != nil {
 		return nil, s.wrong("main.mark", err)
 	}
 	var errs []error
-	if conf.Main.Engine == "tun" {
-		errs = append(errs, s.wrong("main.engine", errors.New("this version has engine nfqueue only: write auto or nfqueue")))
-	}
 	strategies, err := s.parseStrategies()
 	errs = append(errs, err)
 	for _, r := range conf.Rules {
@@ -171,25 +171,28 @@ func addFile(b *match.Builder, path string) error {
 	return nil
 }
 
-// plan is the rule set for s on a kernel that offers f.
-func (s *settings) plan(f fw.Features) (*fw.Ruleset, error) {
+// steerAll is the value of main.steer for the watched ports wholly.
+const steerAll = "all"
+
+// rules is what s wants of the table, on a kernel that offers f: with a queue,
+// or with a TUN before u.
+func (s *settings) rules(f fw.Features, u *uplink) fw.Config {
 	m := &s.conf.Main
-	return fw.Plan(fw.Config{
-		Marks:     s.marks,
-		Queue:     m.QueueNum,
-		Form:      f.Queue,
-		TCP:       m.Ports,
-		IPv4:      true,
-		IPv6:      m.IPv6,
-		Router:    m.Router,
-		Bound:     fw.DefaultBound,
-		SYN:       s.need.Phases&desync.SYN != 0,
-		SkipIPsec: f.IPsec,
-		Replies: fw.Replies{
-			SYNACK: s.need.Phases&desync.SYNACK != 0 || s.need.Hops,
-			First:  replies(s.need),
-		},
-	})
+	c := fw.Config{
+		Marks: s.marks, TCP: m.Ports, IPv4: true, IPv6: m.IPv6, Router: m.Router,
+		Bound: fw.DefaultBound, All: m.Steer == steerAll, SkipIPsec: f.IPsec,
+	}
+	if u != nil {
+		c.Form, c.IPv4, c.IPv6 = fw.Tun, u.v4.open, u.v6.open
+		c.Tun = fw.TunConfig{Device: s.conf.Tun.Device, WAN: u.device, SNAT4: u.v4.snat, SNAT6: u.v6.snat}
+		return c
+	}
+	c.Form, c.Queue, c.SYN = f.Queue, m.QueueNum, s.need.Phases&desync.SYN != 0
+	c.Replies = fw.Replies{
+		SYNACK: s.need.Phases&desync.SYNACK != 0 || s.need.Hops,
+		First:  replies(s.need),
+	}
+	return c
 }
 
 // firstReplies is how many packets of the server a strategy sees that asks for
@@ -203,8 +206,24 @@ func replies(n desync.Need) int {
 	return 0
 }
 
-// sameCore reports whether t can take the place of s without a new engine.
-func (s *settings) sameCore(t *settings) bool {
-	a, b := &s.conf.Main, &t.conf.Main
-	return a.QueueNum == b.QueueNum && a.QueueLen == b.QueueLen && a.MaxFlows == b.MaxFlows && s.marks == t.marks
+// queue is the NFQUEUE that s wants.
+func (s *settings) queue(send engine.Sender, report func(error)) nfq.Config {
+	m := &s.conf.Main
+	return nfq.Config{
+		Num: m.QueueNum, Len: uint32(m.QueueLen), Done: s.marks.Done, GSO: m.Steer == steerAll,
+		Send: send, Report: report,
+	}
+}
+
+// tun is the TUN that s wants.
+func (s *settings) tun(send engine.Sender, report func(error)) tun.Config {
+	all := s.conf.Main.Steer == steerAll
+	c := tun.Config{
+		Device: tun.DeviceConfig{Name: s.conf.Tun.Device, MTU: s.conf.Tun.MTU},
+		Signal: !all, Back: all, Send: send, Report: report,
+	}
+	if all {
+		c.Whole = pipeline.Whole
+	}
+	return c
 }

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"b4/control"
 	"b4/fw"
-	"b4/nfq"
+	"b4/netif"
+	"b4/route"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +28,8 @@ func check(k kernel, o Options, w io.Writer) error {
 		return err
 	}
 	writeRules(w, s)
-	return errors.Join(checkWAN(k, s, w), checkKernel(k, s, w))
+	wan, err := checkWAN(k, s, w)
+	return errors.Join(err, checkKernel(k, s, wan, w))
 }
 
 func writeRules(w io.Writer, s *settings) {
@@ -49,7 +52,7 @@ func writeRules(w io.Writer, s *settings) {
 	}
 }
 
-func checkWAN(k kernel, s *settings, w io.Writer) error {
+func checkWAN(k kernel, s *settings, w io.Writer) (netif.WAN, error) {
 	wan, err := k.resolve(s.conf.Main.WAN)
 	if err == nil && len(wan.Devices()) == 0 {
 		err = errors.New("no interface holds a default route: bring the uplink up, or name it with list wan")
@@ -58,31 +61,33 @@ func checkWAN(k kernel, s *settings, w io.Writer) error {
 		}
 	}
 	if err != nil {
-		return s.wrong("main.wan", err)
+		return wan, s.wrong("main.wan", err)
 	}
 	fmt.Fprintf(w, "wan: %s\n", wan)
-	return nil
+	return wan, nil
 }
 
-// checkKernel writes the rules for this kernel. Without the right to ask it,
-// they are the rules for one that has everything.
-func checkKernel(k kernel, s *settings, w io.Writer) error {
-	features, err := k.probe()
-	if err == nil {
-		err = k.newEngine(nfq.Config{}).Supported()
-	}
+// checkKernel writes the rules for this kernel, and the routes if they lead to a
+// TUN. Without the right to ask it, they are the rules for one that has
+// everything.
+func checkKernel(k kernel, s *settings, wan netif.WAN, w io.Writer) error {
+	c, err := choose(k, s)
 	switch {
-	case errors.Is(err, unix.EPERM):
+	case errors.Is(err, unix.EPERM) && s.conf.Main.Engine != engineTun:
 		fmt.Fprintln(w, "engine: nfqueue; whether this kernel has it only root may ask (CAP_NET_ADMIN)")
-		features = fw.Features{Owner: true, Queue: fw.Native}
+		c = choice{engine: engineQueue, features: fw.Features{Owner: true, Queue: fw.Native}}
 	case err != nil:
 		return s.wrong("main.engine", err)
-	case features.Queue == fw.None:
-		return s.wrong("main.engine", missing(features))
 	default:
-		fmt.Fprintf(w, "engine: nfqueue (%s queue)\n", features.Queue)
+		fmt.Fprintf(w, "engine: %s (%s)\n", c.engine, c.why)
 	}
-	plan, err := s.plan(features)
+	var u *uplink
+	if c.engine == engineTun {
+		if u, err = checkTunnel(k, s, wan, w); err != nil {
+			return err
+		}
+	}
+	plan, err := fw.Plan(s.rules(c.features, u))
 	if err != nil {
 		return err
 	}
@@ -90,5 +95,37 @@ func checkKernel(k kernel, s *settings, w io.Writer) error {
 	return nil
 }
 
+// checkTunnel writes what the TUN will stand before, and the routes into it.
+func checkTunnel(k kernel, s *settings, wan netif.WAN, w io.Writer) (*uplink, error) {
+	routes, err := k.openRoutes()
+	if err != nil {
+		return nil, err
+	}
+	defer routes.Close()
+	l, err := routes.Links()
+	if err != nil {
+		return nil, err
+	}
+	u, err := findUplink(k, s, wan.Devices(), l)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(w, "uplink: %s\n", u)
+	if u.notes != "" {
+		fmt.Fprintf(w, "warning: %s\n", u.notes)
+	}
+	if dev := s.conf.Tun.Device; !slices.ContainsFunc(l.Devices, func(d route.Device) bool { return d.Name == dev }) {
+		l.Devices = append(l.Devices, route.Device{Index: -1, Name: dev, Up: true}) // as it will be
+	}
+	state, err := route.Plan(s.routes(u), l)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprint(w, state)
+	return &u, nil
+}
+
 // Cleanup removes whatever an earlier b4d could not remove itself.
-func Cleanup(socket string) error { return errors.Join(control.Cleanup(socket), fw.Cleanup()) }
+func Cleanup(socket string) error {
+	return errors.Join(control.Cleanup(socket), fw.Cleanup(), route.Cleanup())
+}

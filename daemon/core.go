@@ -10,7 +10,6 @@ import (
 
 	"b4/engine"
 	"b4/fw"
-	"b4/nfq"
 	"b4/pipeline"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +19,11 @@ import (
 // exists while b4 is enabled.
 type core struct {
 	kernel  kernel
-	rules   *fw.Ruleset
-	watched []string // as last applied
+	choice  choice
+	tunnel  *tunnel // of engine tun only
+	rules   string  // as last applied, with
+	watched []string
+	idle    error // why nothing is steered though it should be; nil if all is well
 	table   atomic.Pointer[table]
 	engine  engine.Engine
 	pipe    *pipeline.Pipeline
@@ -33,14 +35,14 @@ type core struct {
 
 // startCore brings everything up, or nothing. It opens what the rules point to
 // before it writes the rules.
-func startCore(k kernel, s *settings, devices []string, log *slog.Logger) (_ *core, err error) {
+func startCore(k kernel, s *settings, what scope, log *slog.Logger) (_ *core, err error) {
 	c := &core{kernel: k, done: make(chan struct{}), lost: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.undo.run())
 		}
 	}()
-	if c.rules, err = rules(k, s); err != nil {
+	if c.choice, err = choose(k, s); err != nil {
 		return nil, err
 	}
 	send, err := k.openSender(s.marks)
@@ -52,51 +54,40 @@ func startCore(k kernel, s *settings, devices []string, log *slog.Logger) (_ *co
 		return nil, err
 	}
 	c.undo.add(func() error { return c.tab().Close() })
-
 	c.pipe = pipeline.New(s.conf.Main.MaxFlows, s.pipe)
-	report := sampler{log: log, every: 10 * time.Second}
-	c.engine = k.newEngine(nfq.Config{
-		Num: s.conf.Main.QueueNum, Len: uint32(s.conf.Main.QueueLen),
-		Done: s.marks.Done, Send: send, Report: report.report,
-	})
-	if err := c.engine.Supported(); err != nil {
+	if err := c.startEngine(s, send, log); err != nil {
 		return nil, err
 	}
+	c.undo.add(c.unwatch)
+	if err := c.align(s, what); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// startEngine opens the chosen engine and serves it, and what leads to it.
+func (c *core) startEngine(s *settings, send engine.Sender, log *slog.Logger) error {
+	report := sampler{log: log, every: 10 * time.Second}
+	if c.choice.engine == engineTun {
+		routes, err := c.kernel.openRoutes()
+		if err != nil {
+			return err
+		}
+		c.undo.add(routes.Close)
+		e := c.kernel.newTun(s.tun(send, report.report))
+		c.tunnel, c.engine = &tunnel{kernel: c.kernel, engine: e, routes: routes}, e
+	} else {
+		c.engine = c.kernel.newQueue(s.queue(send, report.report))
+	}
 	if err := c.engine.Start(); err != nil {
-		return nil, fmt.Errorf("start engine %s: %w", c.engine.Name(), err)
+		return fmt.Errorf("start engine %s: %w", c.engine.Name(), err)
 	}
 	c.undo.add(c.stopEngine)
 	go func() {
 		defer close(c.done)
 		c.err = c.engine.Run(&loop{Pipeline: c.pipe, core: c})
 	}()
-	if err := c.apply(devices); err != nil {
-		return nil, err
-	}
-	c.undo.add(func() error { // no new packets while the queue empties
-		if err := c.watch(nil); !errors.Is(err, unix.ENOENT) { // gone is as good
-			return err
-		}
-		return nil
-	})
-	return c, nil
-}
-
-// rules asks the kernel what it can do and plans for that.
-func rules(k kernel, s *settings) (*fw.Ruleset, error) {
-	features, err := k.probe()
-	if err != nil {
-		return nil, fmt.Errorf("ask the kernel for nftables: %w", err)
-	}
-	if features.Queue == fw.None {
-		return nil, missing(features)
-	}
-	return s.plan(features)
-}
-
-// missing says what to install where the rules cannot queue.
-func missing(f fw.Features) error {
-	return fmt.Errorf("engine nfqueue: %w: install %s", engine.ErrNotSupported, f.Missing)
+	return nil
 }
 
 func (c *core) tab() table { return *c.table.Load() }
@@ -107,15 +98,61 @@ func (c *core) takeTable() error {
 		return err
 	}
 	c.table.Store(&t)
+	c.rules, c.watched = "", nil
 	return nil
 }
 
-// apply puts c's rules in force for the given devices.
-func (c *core) apply(devices []string) error {
-	if err := c.tab().Apply(c.rules, devices); err != nil {
+// A scope is what is to be looked at: the WAN devices, and nothing in a pause.
+type scope struct {
+	devices []string
+	paused  bool
+}
+
+// errTable is wrapped where the table would not do what it was asked to.
+var errTable = errors.New("change the table inet b4")
+
+// align brings the engine, what leads to it and the rules in line with s and
+// with what there is now. What is to be waited for is no error but c.idle.
+func (c *core) align(s *settings, what scope) error {
+	c.idle = nil
+	switch {
+	case c.tunnel == nil && what.paused:
+		return c.put(s.rules(c.choice.features, nil), nil)
+	case c.tunnel == nil:
+		return c.put(s.rules(c.choice.features, nil), what.devices)
+	case what.paused:
+		return c.rest()
+	}
+	if c.idle = c.tunnel.lead(s, what.devices); c.idle != nil {
+		return c.rest()
+	}
+	u := &c.tunnel.uplink
+	return c.put(s.rules(c.choice.features, u), []string{u.device})
+}
+
+// rest leaves every packet alone.
+func (c *core) rest() error {
+	err := c.watch(nil)
+	if c.tunnel != nil {
+		err = errors.Join(err, c.tunnel.stray())
+	}
+	return err
+}
+
+// put makes r the rules in force, for the given devices.
+func (c *core) put(conf fw.Config, devices []string) error {
+	plan, err := fw.Plan(conf)
+	if err != nil {
 		return err
 	}
-	c.watched = devices
+	text := plan.String()
+	if text == c.rules {
+		return c.watch(devices)
+	}
+	if err := c.tab().Apply(plan, devices); err != nil {
+		return fmt.Errorf("%w: %w", errTable, err)
+	}
+	c.rules, c.watched = text, devices
 	return nil
 }
 
@@ -125,23 +162,32 @@ func (c *core) watch(devices []string) error {
 		return nil
 	}
 	if err := c.tab().Watch(devices); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errTable, err)
 	}
 	c.watched = devices
 	return nil
 }
 
-// remake makes the table anew, for the given devices. After an error it is
-// closed, so that whatever is next asked of it fails.
-func (c *core) remake(devices []string) error {
+// remake makes the table anew. After an error it is closed, so that whatever is
+// next asked of it fails.
+func (c *core) remake(s *settings, what scope) error {
 	closed := c.tab().Close()
 	if err := c.takeTable(); err != nil {
 		return errors.Join(closed, err)
 	}
-	if err := c.apply(devices); err != nil {
+	if err := c.align(s, what); err != nil {
 		return errors.Join(closed, err, c.tab().Close())
 	}
 	return closed
+}
+
+// unwatch is the first step down: no new packets while the engine empties.
+func (c *core) unwatch() error {
+	err := c.rest()
+	if errors.Is(err, errTable) && errors.Is(err, unix.ENOENT) {
+		return nil // gone is as good
+	}
+	return err
 }
 
 // stopEngine ends the packet loop. Packets that wait go on untouched.
@@ -154,20 +200,27 @@ func (c *core) stopEngine() error {
 // stop takes everything down. It is idempotent.
 func (c *core) stop() error { return c.undo.run() }
 
-// use puts settings in force that need no new engine.
-func (c *core) use(s *settings, devices []string) error {
-	r, err := rules(c.kernel, s)
-	if err != nil {
-		return err
+// use puts settings in force that need no new engine. After an error the old
+// ones are, as far as the kernel lets them.
+func (c *core) use(s, old *settings, what scope) error {
+	well := c.idle == nil
+	err := c.align(s, what)
+	if err == nil && well {
+		err = c.mistake()
 	}
-	old := c.rules
-	c.rules = r
-	if err := c.apply(devices); err != nil {
-		c.rules = old
-		return err
+	if err != nil {
+		return errors.Join(err, c.align(old, what))
 	}
 	c.pipe.Use(s.pipe)
 	return nil
+}
+
+// mistake is why nothing is steered, where that does not pass by itself.
+func (c *core) mistake() error {
+	if errors.Is(c.idle, errNoUplink) {
+		return nil
+	}
+	return c.idle
 }
 
 // A loop is the handler the engine runs: the pipeline, and the watchdog that

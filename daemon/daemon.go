@@ -69,9 +69,10 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) (err error) {
 	d.resolve()
 	u.add(d.stopCore)
 	if set.conf.Main.Enabled {
-		if d.core, err = startCore(d.kernel, set, d.watched(), d.log); err != nil {
+		if d.core, err = startCore(d.kernel, set, d.scope(), d.log); err != nil {
 			return err
 		}
+		d.note(nil)
 	}
 	d.log.Info("started", "version", d.opts.Version, "state", d.state())
 	d.methods(server)
@@ -153,8 +154,15 @@ func (d *Daemon) timer() <-chan time.Time {
 	if wait := time.Until(d.paused); wait > 0 {
 		return time.After(wait)
 	}
+	if d.core != nil && d.core.tunnel != nil {
+		return time.After(lookAgain)
+	}
 	return nil
 }
+
+// lookAgain is how often the firewall is looked at behind a TUN: nothing tells
+// when it begins to translate, or ends.
+const lookAgain = 10 * time.Second
 
 // align brings the core in line with what is there now.
 func (d *Daemon) align() {
@@ -166,12 +174,14 @@ func (d *Daemon) align() {
 		return
 	case d.core == nil:
 		var err error
-		d.core, err = startCore(d.kernel, d.set, d.watched(), d.log)
+		d.core, err = startCore(d.kernel, d.set, d.scope(), d.log)
 		d.note(err)
-	case d.core.watch(d.watched()) != nil:
-		d.note(d.core.remake(d.watched()))
 	default:
-		d.note(nil)
+		err := d.core.align(d.set, d.scope())
+		if errors.Is(err, errTable) {
+			err = d.core.remake(d.set, d.scope())
+		}
+		d.note(err)
 	}
 }
 
@@ -182,13 +192,16 @@ func (d *Daemon) heal() {
 	if d.core.tab().Refresh() == nil {
 		return // the news was of the table before this one
 	}
-	if d.note(d.core.remake(d.watched())); d.coreErr == nil {
+	if d.note(d.core.remake(d.set, d.scope())); d.coreErr == nil {
 		d.log.Info("the table inet b4 was gone, and is made anew")
 	}
 }
 
 // note keeps what is wrong with the core, and logs what is new about it.
 func (d *Daemon) note(err error) {
+	if err == nil && d.core != nil {
+		err = d.core.idle
+	}
 	if err != nil && fmt.Sprint(err) != fmt.Sprint(d.coreErr) {
 		d.log.Error("not as it should be, trying again", "why", err)
 	}
@@ -224,12 +237,9 @@ func (d *Daemon) resolve() {
 	d.wan = wan
 }
 
-// watched is what the rules look at now.
-func (d *Daemon) watched() []string {
-	if time.Now().Before(d.paused) {
-		return nil
-	}
-	return d.wan.Devices()
+// scope is what is to be looked at now.
+func (d *Daemon) scope() scope {
+	return scope{devices: d.wan.Devices(), paused: time.Now().Before(d.paused)}
 }
 
 // stopCore stops treating packets.

@@ -75,18 +75,24 @@ config rule 'rest'
 // Each step fails once, and whatever had been built is gone afterwards.
 func TestStartFailsAtEachStep(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{"watch", "probe", "sender", "table", "supported", "engine", "apply"} {
-		k := newFake(t)
-		k.fail[step] = true
-		r := prepare(t, k, enabled)
-		if err := r.d.Run(context.Background(), r.reload); !errors.Is(err, errBroken) {
-			t.Errorf("%s: error %v", step, err)
-		}
-		if l := k.left(); len(l) != 0 {
-			t.Errorf("%s: left open %v", step, l)
-		}
-		if _, err := os.Stat(r.socket); err == nil {
-			t.Errorf("%s: the socket is left", step)
+	common := []string{"watch", "probe", "sender", "table", "engine", "apply"}
+	for engine, steps := range map[string][]string{
+		"nfqueue": append([]string{"nfqueue supported"}, common...),
+		"tun":     append([]string{"tun supported", "routes"}, common...),
+	} {
+		for _, step := range steps {
+			k := newFake(t)
+			k.fail[step] = true
+			r := prepare(t, k, enabled+"\toption engine '"+engine+"'\n")
+			if err := r.d.Run(context.Background(), r.reload); !errors.Is(err, errBroken) {
+				t.Errorf("%s: %s: error %v", engine, step, err)
+			}
+			if l := k.left(); len(l) != 0 || k.routed != "" {
+				t.Errorf("%s: %s: left open %v, routes %q", engine, step, l, k.routed)
+			}
+			if _, err := os.Stat(r.socket); err == nil {
+				t.Errorf("%s: %s: the socket is left", engine, step)
+			}
 		}
 	}
 }
@@ -136,7 +142,7 @@ func TestReloadRefused(t *testing.T) {
 		{"list", enabled + "config rule 'x'\n\tlist domain_file '/nowhere'\n", "b4:4: rule.x.domain_file: open /nowhere"},
 		{"line of a list", enabled + "config rule 'x'\n\tlist domain_file '" + list + "'\n", list + `:2: host name "not ok": unexpected " "`},
 		{"wan", enabled + "\tlist wan 'nosuch0'\n", "b4:3: main.wan: "},
-		{"engine", enabled + "\toption engine 'tun'\n", "b4:3: main.engine: "},
+		{"engine", enabled + "\toption engine 'tun'\n", "install kmod-nft-nat"},
 		{"kernel", enabled + "\tlist tcp_port '8443'\n", "broken on purpose"},
 	}
 	for _, tt := range tests {
@@ -146,6 +152,8 @@ func TestReloadRefused(t *testing.T) {
 			switch tt.name {
 			case "kernel":
 				r.set(func() { r.fail["apply"] = true })
+			case "engine":
+				r.set(func() { r.features.Tun = false })
 			case "wan":
 				r.set(func() { r.werr = fmt.Errorf("nosuch0: %w", netif.ErrUnknown) })
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -19,6 +20,9 @@ import (
 	"b4/netif"
 	"b4/nfq"
 	"b4/nfq/nfqtest"
+	"b4/route"
+	"b4/tun"
+	"b4/tun/tuntest"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,11 +46,30 @@ type fake struct {
 	news     chan struct{}
 	wdies    chan struct{} // closed: the watcher fails
 	queueNum uint16
+
+	features fw.Features
+	tun      *tuntest.Engine
+	tunConf  tun.Config
+	links    route.Links
+	routed   string // the routes as last reconciled
+	nat      fw.Translation
+	advice   []route.Advice
+	refused  string // the chain that does not forward what comes from the TUN
 }
 
 func newFake(t *testing.T) *fake {
 	return &fake{t: t, fail: map[string]bool{}, live: map[string]int{}, news: make(chan struct{}, 8), wdies: make(chan struct{}),
-		wan: netif.WAN{V4: []string{"wan0"}, V6: []string{"wan0"}}}
+		wan:      netif.WAN{V4: []string{"wan0"}, V6: []string{"wan0"}},
+		features: fw.Features{Owner: true, Queue: fw.Native, Tun: true},
+		links: route.Links{
+			Devices: []route.Device{{Index: 1, Name: "b4tun0", Up: true}, {Index: 7, Name: "wan0", MTU: 1492, Up: true}, {Index: 8, Name: "ppp0", MTU: 1480, Up: true}},
+			Addrs: []route.Addr{
+				{Index: 7, Prefix: netip.MustParsePrefix("203.0.113.5/24")}, {Index: 7, Prefix: netip.MustParsePrefix("2001:db8::5/64")},
+				{Index: 8, Prefix: netip.MustParsePrefix("198.51.100.9/32")},
+			},
+		},
+		nat: fw.Translation{V4: fw.Masqueraded},
+	}
 }
 
 // step notes an act, or fails it.
@@ -81,7 +104,7 @@ func get[T any](k *fake, f func() T) T {
 }
 
 func (k *fake) probe() (fw.Features, error) {
-	return fw.Features{Owner: true, Queue: fw.Native}, k.step("probe", 0)
+	return get(k, func() fw.Features { return k.features }), k.step("probe", 0)
 }
 
 func (k *fake) openTable() (table, error) {
@@ -96,9 +119,34 @@ func (k *fake) openSender(mark.Set) (sender, error) {
 	return &fakeSender{fake: k}, k.step("sender", 1)
 }
 
-func (k *fake) newEngine(c nfq.Config) engine.Engine {
-	k.set(func() { k.queue, k.queueNum = nfqtest.New(), c.Num })
-	return &fakeEngine{k.queue, k, c.Num}
+func (k *fake) newQueue(c nfq.Config) engine.Engine {
+	q := nfqtest.New()
+	return &fakeEngine{q, k, fmt.Sprint("queue ", c.Num), func() { k.queue, k.queueNum = q, c.Num }}
+}
+
+func (k *fake) newTun(c tun.Config) tunEngine {
+	e := tuntest.New(c)
+	return &fakeTun{fakeEngine{e, k, "device " + c.Device.Name, func() { k.tun, k.tunConf = e, c }}, e}
+}
+
+func (k *fake) openRoutes() (routes, error) {
+	if err := k.step("routes", 1); err != nil {
+		return nil, err
+	}
+	return &fakeRoutes{k}, nil
+}
+
+func (k *fake) readNAT(string) (fw.Translation, error) {
+	return get(k, func() fw.Translation { return k.nat }), k.step("nat", 0)
+}
+
+func (k *fake) acceptsForward(string) (bool, string, error) {
+	why := get(k, func() string { return k.refused })
+	return why == "", why, k.step("forward", 0)
+}
+
+func (k *fake) sysctls(string, string) []route.Advice {
+	return get(k, func() []route.Advice { return k.advice })
 }
 
 func (k *fake) refreshEvery() time.Duration { return 20 * time.Millisecond }
@@ -160,23 +208,48 @@ type fakeSender struct{ *fake }
 func (s *fakeSender) Send(engine.Out) error { return nil }
 func (s *fakeSender) Close() error          { return s.fake.close("sender") }
 
+// A fakeEngine is nfqtest's or tuntest's.
 type fakeEngine struct {
-	*nfqtest.Queue
-	k   *fake
-	num uint16
+	engine.Engine
+	k       *fake
+	step    string
+	started func()
 }
 
-func (e *fakeEngine) Supported() error { return e.k.step("supported", 0) }
+func (e *fakeEngine) Supported() error { return e.k.step(e.Name()+" supported", 0) }
 func (e *fakeEngine) Start() error {
-	if err := e.k.step(fmt.Sprint("queue ", e.num), 0); err != nil {
+	if err := e.k.step(e.step, 0); err != nil {
 		return err
 	}
 	if err := e.k.step("engine", 1); err != nil {
 		return err
 	}
-	return e.Queue.Start()
+	e.k.set(e.started)
+	return e.Engine.Start()
 }
-func (e *fakeEngine) Close() error { e.k.close("engine"); return e.Queue.Close() }
+func (e *fakeEngine) Close() error { e.k.close("engine"); return e.Engine.Close() }
+
+type fakeTun struct {
+	fakeEngine
+	e *tuntest.Engine
+}
+
+func (t *fakeTun) SetOut(index int32) { t.e.SetOut(index) }
+func (t *fakeTun) SetMTU(n int) error { return errors.Join(t.k.step("mtu", 0), t.e.SetMTU(n)) }
+
+type fakeRoutes struct{ *fake }
+
+func (r *fakeRoutes) Links() (route.Links, error) {
+	return get(r.fake, func() route.Links { return r.links }), r.step("links", 0)
+}
+func (r *fakeRoutes) Reconcile(s *route.State) error {
+	if err := r.step("reconcile", 0); s != nil && err != nil {
+		return err
+	}
+	r.set(func() { r.routed = s.String() })
+	return nil
+}
+func (r *fakeRoutes) Close() error { return r.fake.close("routes") }
 
 type fakeWatcher struct {
 	*fake

@@ -10,6 +10,8 @@ import (
 	"b4/mark"
 	"b4/netif"
 	"b4/nfq"
+	"b4/route"
+	"b4/tun"
 )
 
 // A kernel is where the daemon meets the system: the real one, or a test's.
@@ -17,7 +19,12 @@ type kernel interface {
 	probe() (fw.Features, error)
 	openTable() (table, error)
 	openSender(mark.Set) (sender, error)
-	newEngine(nfq.Config) engine.Engine
+	newQueue(nfq.Config) engine.Engine
+	newTun(tun.Config) tunEngine
+	openRoutes() (routes, error)
+	readNAT(wan string) (fw.Translation, error)
+	acceptsForward(dev string) (ok bool, why string, err error)
+	sysctls(dev, wan string) []route.Advice
 	resolve(names []string) (netif.WAN, error)
 	watch() (watcher, error)
 	refreshEvery() time.Duration // see fw.RefreshEvery
@@ -37,7 +44,21 @@ type sender interface {
 	io.Closer
 }
 
-// A watcher is what the daemon needs of netif.Watcher.
+// A tunEngine is what the daemon needs of tun.Engine.
+type tunEngine interface {
+	engine.Engine
+	SetOut(index int32)
+	SetMTU(n int) error
+}
+
+// A routes is what the daemon needs of route.Conn.
+type routes interface {
+	Links() (route.Links, error)
+	Reconcile(*route.State) error
+	Close() error
+}
+
+// A watcher is what the daemon needs of rtnl.Watcher.
 type watcher interface {
 	Wait(limit time.Duration) error
 	Close() error
@@ -46,12 +67,16 @@ type watcher interface {
 // linux is the real kernel.
 type linux struct{}
 
-func (linux) probe() (fw.Features, error)               { return fw.Probe() }
-func (linux) refreshEvery() time.Duration               { return fw.RefreshEvery }
-func (linux) newEngine(c nfq.Config) engine.Engine      { return nfq.New(c) }
-func (linux) resolve(names []string) (netif.WAN, error) { return netif.Resolve(names) }
+func (linux) probe() (fw.Features, error)                     { return fw.Probe() }
+func (linux) refreshEvery() time.Duration                     { return fw.RefreshEvery }
+func (linux) newQueue(c nfq.Config) engine.Engine             { return nfq.New(c) }
+func (linux) newTun(c tun.Config) tunEngine                   { return tun.New(c) }
+func (linux) readNAT(wan string) (fw.Translation, error)      { return fw.ReadNAT(wan) }
+func (linux) acceptsForward(dev string) (bool, string, error) { return fw.AcceptsForward(dev) }
+func (linux) sysctls(dev, wan string) []route.Advice          { return route.Sysctls(dev, wan) }
+func (linux) resolve(names []string) (netif.WAN, error)       { return netif.Resolve(names) }
 
-// The three below turn a nil pointer that comes with an error into a nil
+// The four below turn a nil pointer that comes with an error into a nil
 // interface.
 
 func (linux) openTable() (table, error) {
@@ -70,8 +95,16 @@ func (linux) openSender(m mark.Set) (sender, error) {
 	return s, nil
 }
 
+func (linux) openRoutes() (routes, error) {
+	c, err := route.Open()
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
 func (linux) watch() (watcher, error) {
-	w, err := netif.Watch()
+	w, err := route.Watch() // tells whatever changes what netif finds, too
 	if err != nil {
 		return nil, err
 	}

@@ -65,22 +65,44 @@ func (d *Daemon) change(s *settings) error {
 }
 
 func (d *Daemon) changeCore(s, old *settings) error {
-	running := d.core != nil
-	if running && s.conf.Main.Enabled && s.sameCore(old) {
-		return d.core.use(s, d.watched())
-	}
-	if err := d.stopCore(); err != nil {
-		d.log.Warn("stop", "why", err) // what could not be closed is closed as far as can be
-	}
 	if !s.conf.Main.Enabled {
+		d.warn(d.stopCore())
 		return nil
 	}
-	c, err := startCore(d.kernel, s, d.watched(), d.log)
-	if err != nil && running {
+	choice, err := choose(d.kernel, s)
+	if err != nil {
+		return err
+	}
+	running := d.core != nil
+	if running && choice.engine == d.core.choice.engine && serves(choice.engine, old, s) {
+		d.core.choice = choice
+		err := d.core.use(s, old, d.scope())
+		d.note(nil)
+		return err
+	}
+	d.warn(d.stopCore())
+	c, err := startCore(d.kernel, s, d.scope(), d.log)
+	if err == nil {
+		if err = c.mistake(); err != nil {
+			d.warn(c.stop())
+		}
+	}
+	if err == nil {
+		d.core = c
+		d.note(nil)
+		return nil
+	}
+	if running {
 		var failed error
-		c, failed = startCore(d.kernel, old, d.watched(), d.log)
+		d.core, failed = startCore(d.kernel, old, d.scope(), d.log)
 		d.note(failed)
 	}
-	d.core = c
 	return err
+}
+
+// warn logs what could not be closed; it is closed as far as can be.
+func (d *Daemon) warn(err error) {
+	if err != nil {
+		d.log.Warn("stop", "why", err)
+	}
 }

@@ -35,6 +35,7 @@ type Status struct {
 type EngineStatus struct {
 	Name         string              `json:"name"`
 	Why          string              `json:"why"`
+	Uplink       string              `json:"uplink"` // behind engine tun: what leaves by it and how; else ""
 	Capabilities engine.Capabilities `json:"capabilities"`
 	Counters     engine.Counters     `json:"counters"`
 }
@@ -70,7 +71,10 @@ func (d *Daemon) Status() Status {
 	var err error
 	if c := d.core; c != nil {
 		s.Engine = &EngineStatus{
-			Name: c.engine.Name(), Why: engineWhy(d.set), Capabilities: c.engine.Capabilities(), Counters: c.engine.Counters(),
+			Name: c.engine.Name(), Why: c.choice.why, Capabilities: c.engine.Capabilities(), Counters: c.engine.Counters(),
+		}
+		if c.tunnel != nil && c.tunnel.uplink.device != "" {
+			s.Engine.Uplink = c.tunnel.uplink.String()
 		}
 		s.Watched = append(s.Watched, c.watched...)
 		s.Hellos, s.Late, s.Reasons = c.pipe.Hellos(), c.pipe.MidStream(), c.pipe.Counts()
@@ -78,13 +82,6 @@ func (d *Daemon) Status() Status {
 	}
 	s.Health = append(s.Health, d.health(&s, err)...)
 	return s
-}
-
-func engineWhy(s *settings) string {
-	if s.conf.Main.Engine == "auto" {
-		return "auto: this kernel has NFQUEUE"
-	}
-	return "main.engine says so"
 }
 
 func ruleStatus(s *settings) []RuleStatus {
@@ -122,6 +119,9 @@ func (d *Daemon) health(s *Status, countErr error) (list []string) {
 	say(s.Enabled && len(d.wan.Devices()) == 0, "No interface leads to the internet, so nothing is watched.")
 	if s.Engine == nil {
 		return list
+	}
+	if t := d.core.tunnel; t != nil && d.core.idle == nil {
+		say(t.uplink.notes != "", "%s.", t.uplink.notes)
 	}
 	k := s.Kernel
 	say(countErr != nil, "The table inet b4 cannot be read: %v.", countErr)

@@ -213,14 +213,14 @@ func TestResolveAsksNetifd(t *testing.T) {
 }
 
 const (
-	// patience is far above what a Watcher gathers events for, on a slow machine.
+	// patience is far above what a watcher gathers events for, on a slow machine.
 	patience = 5 * time.Second
 	// calmness is well above it.
 	calmness = 500 * time.Millisecond
 )
 
 // fires asks that act wakes w before patience ends.
-func (n *netns) fires(w *Watcher, what string, act func()) {
+func (n *netns) fires(w *rtnl.Watcher, what string, act func()) {
 	n.Helper()
 	act()
 	start := time.Now()
@@ -230,7 +230,7 @@ func (n *netns) fires(w *Watcher, what string, act func()) {
 }
 
 // silent asks that nothing wakes w for a while.
-func (n *netns) silent(w *Watcher, what string) {
+func (n *netns) silent(w *rtnl.Watcher, what string) {
 	n.Helper()
 	const limit = calmness
 	start := time.Now()
@@ -241,7 +241,7 @@ func (n *netns) silent(w *Watcher, what string) {
 
 // calm waits until the devices have come up: the kernel tells their state as
 // much as a second later (net/core/link_watch.c).
-func (n *netns) calm(w *Watcher) {
+func (n *netns) calm(w *rtnl.Watcher) {
 	const limit = 1200 * time.Millisecond
 	for end := time.Now().Add(2 * patience); time.Now().Before(end); {
 		start := time.Now()
@@ -252,9 +252,10 @@ func (n *netns) calm(w *Watcher) {
 	n.Error("events never cease")
 }
 
+// Whatever gives Resolve another answer is told by these groups.
 func TestWatch(t *testing.T) {
 	inNetNS(t, func(n *netns) {
-		w, err := Watch()
+		w, err := rtnl.Watch(rtnl.Links | rtnl.Addrs | rtnl.Routes)
 		if err != nil {
 			n.Error(err)
 			return

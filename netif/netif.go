@@ -9,10 +9,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // ErrUnknown is wrapped once for each name that means nothing here.
 var ErrUnknown = errors.New("neither a netifd interface nor a device")
+
+// Retry is how long to wait while WAN.Down is not empty or Resolve fails:
+// netifd calls an interface up only just after its route appears in the
+// kernel, and neither that nor its own return is told by rtnetlink.
+const Retry = 5 * time.Second
 
 // A WAN is the devices that lead to the internet, by family. A device stands in
 // a list once.
@@ -21,7 +27,7 @@ type WAN struct {
 
 	// Down are the names that netifd knows and that have no device now: the
 	// interface is down, is being set up, or lives in another namespace. To be
-	// resolved again when the Watcher tells, and every Retry.
+	// resolved again at the next change, and every Retry.
 	Down []string
 }
 

@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+
+	"b4/engine"
+	"b4/fw"
+	"b4/nfq"
+	"b4/tun"
+
+	"golang.org/x/sys/unix"
+)
+
+// The engines, as main.engine names them.
+const (
+	engineQueue = "nfqueue"
+	engineTun   = "tun"
+)
+
+// A choice is the engine for a configuration on this kernel.
+type choice struct {
+	engine   string
+	why      string
+	features fw.Features
+}
+
+// choose finds the engine that conf asks for, or, for auto, the best that this
+// kernel has: a TUN costs every forwarded packet a look at one more rule.
+func choose(k kernel, s *settings) (choice, error) {
+	f, err := k.probe()
+	if err != nil {
+		return choice{}, fmt.Errorf("ask the kernel for nftables: %w", err)
+	}
+	c := choice{engine: s.conf.Main.Engine, why: "main.engine says so", features: f}
+	if c.engine == engineTun {
+		return c, hasTun(k, f)
+	}
+	noQueue := hasQueue(k, f)
+	switch {
+	case c.engine == engineQueue, noQueue != nil && errors.Is(noQueue, unix.EPERM):
+		return c, noQueue
+	case noQueue == nil:
+		c.engine, c.why = engineQueue, fmt.Sprintf("auto: this kernel has NFQUEUE (%s queue)", f.Queue)
+		return c, nil
+	}
+	if noTun := hasTun(k, f); noTun != nil {
+		return choice{}, errors.Join(noQueue, noTun)
+	}
+	c.engine, c.why = engineTun, fmt.Sprintf("auto: this kernel has a TUN, and no NFQUEUE (%v)", noQueue)
+	return c, nil
+}
+
+// hasQueue is why this kernel cannot queue, or nil.
+func hasQueue(k kernel, f fw.Features) error {
+	if f.Queue == fw.None {
+		return fmt.Errorf("engine %s: %w: install %s", engineQueue, engine.ErrNotSupported, f.Missing)
+	}
+	return k.newQueue(nfq.Config{}).Supported()
+}
+
+// hasTun is why this kernel cannot steer to a TUN, or nil.
+func hasTun(k kernel, f fw.Features) error {
+	if !f.Tun {
+		return fmt.Errorf("engine %s: %w: install kmod-nft-nat", engineTun, engine.ErrNotSupported)
+	}
+	return k.newTun(tun.Config{}).Supported()
+}
+
+// serves reports whether engine, started for s, can serve t as it is.
+func serves(engine string, s, t *settings) bool {
+	a, b := &s.conf.Main, &t.conf.Main
+	if a.MaxFlows != b.MaxFlows || a.Steer != b.Steer || s.marks != t.marks {
+		return false
+	}
+	if engine == engineTun {
+		return s.conf.Tun.Device == t.conf.Tun.Device
+	}
+	return a.QueueNum == b.QueueNum && a.QueueLen == b.QueueLen
+}

@@ -1,0 +1,216 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"b4/fw"
+	"b4/route"
+
+	"golang.org/x/sys/unix"
+)
+
+// An uplink is the one WAN device behind a TUN, as the TUN's rules, routes and
+// packets depend on it.
+type uplink struct {
+	device string
+	index  int32
+	mtu    int // bytes; of the TUN, so that nothing has to be cut twice
+	v4, v6 way
+	notes  string // what keeps a family, or warns: sentences without their points, by "; "
+}
+
+// A way is how connections of one family leave by an uplink.
+type way struct {
+	open bool       // they can be steered
+	snat netip.Addr // the source the firewall gives them; the zero Addr leaves it
+}
+
+func (w way) String() string {
+	switch {
+	case !w.open:
+		return "left alone"
+	case w.snat.IsValid():
+		return "masqueraded as " + w.snat.String()
+	}
+	return "routed as it is"
+}
+
+func (u uplink) String() string {
+	return fmt.Sprintf("%s, MTU %d; IPv4 %v; IPv6 %v", u.device, u.mtu, u.v4, u.v6)
+}
+
+// Why nothing is steered into a TUN though it should be. What passes by itself
+// is waited for; what is to be mended is an error in a new configuration.
+var (
+	errNoUplink = errors.New("no interface that is up leads to the internet")
+	errSeveral  = errors.New("engine tun serves one uplink")
+)
+
+// uplinkDevice is the device that the TUN stands before, of those that are WAN.
+func uplinkDevice(k kernel, s *settings, devices []string) (string, error) {
+	if out := s.conf.Tun.Out; out != "" {
+		wan, err := k.resolve([]string{out})
+		if err != nil {
+			return "", s.wrong("tun.out", err)
+		}
+		devices = wan.Devices()
+	}
+	switch len(devices) {
+	case 0:
+		return "", errNoUplink
+	case 1:
+		return devices[0], nil
+	}
+	return "", s.wrong("tun.out", fmt.Errorf("%w, and there are %s: name one of them", errSeveral, strings.Join(devices, ", ")))
+}
+
+// findUplink looks at what is behind the TUN now.
+func findUplink(k kernel, s *settings, devices []string, l route.Links) (u uplink, err error) {
+	if u.device, err = uplinkDevice(k, s, devices); err != nil {
+		return u, err
+	}
+	dev, ok := l.Device(u.device)
+	if !ok || !dev.Up {
+		return u, fmt.Errorf("%w: %s is down", errNoUplink, u.device)
+	}
+	u.index, u.mtu = dev.Index, dev.MTU
+	if s.conf.Tun.MTU != 0 {
+		u.mtu = s.conf.Tun.MTU
+	}
+	if err := u.advise(k, s); err != nil {
+		return u, err
+	}
+	return u, u.translations(k, s, l)
+}
+
+// advise looks for settings of the kernel, and chains of the firewall, that
+// steered packets would be lost to.
+func (u *uplink) advise(k kernel, s *settings) error {
+	all := s.conf.Main.Steer == steerAll
+	for _, a := range k.sysctls(s.conf.Tun.Device, u.device) {
+		switch {
+		case a.WriteBack && !all:
+		case a.Breaks:
+			return fmt.Errorf("%s: set %s", a.Why, a.Line)
+		default:
+			u.note("%s: set %s", a.Why, a.Line)
+		}
+	}
+	if !all {
+		return nil
+	}
+	ok, why, err := k.acceptsForward(s.conf.Tun.Device)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s drops what comes back from %s: steer 'all' needs firewall4's include of b4, or a rule that accepts it", why, s.conf.Tun.Device)
+	}
+	return err
+}
+
+// translations finds out what the firewall does to the source of connections.
+func (u *uplink) translations(k kernel, s *settings, l route.Links) error {
+	t := fw.Translation{}
+	switch s.conf.Tun.NAT {
+	case "masquerade":
+		t.V4, t.V6 = fw.Masqueraded, fw.Masqueraded
+	case "auto":
+		var err error
+		if t, err = k.readNAT(u.device); err != nil {
+			return fmt.Errorf("read the firewall's rules: %w", err)
+		}
+	}
+	u.v4 = u.way(t.V4, t.Why4, l, false)
+	if s.conf.Main.IPv6 {
+		u.v6 = u.way(t.V6, t.Why6, l, true)
+	}
+	if u.v4.open || u.v6.open {
+		return nil
+	}
+	if u.notes != "" {
+		return errors.New(u.notes)
+	}
+	return fmt.Errorf("%w: %s has neither a default route nor an address", errNoUplink, u.device)
+}
+
+func (u *uplink) way(n fw.NAT, why string, l route.Links, v6 bool) way {
+	family := map[bool]string{false: "IPv4", true: "IPv6"}[v6]
+	switch {
+	case !u.carries(l, v6):
+		return way{}
+	case n == fw.Routed:
+		return way{open: true}
+	case n == fw.Custom:
+		u.note("%s is left alone, as its sources are translated in a way of their own (%s): set tun.nat to masquerade or none if that is what it comes to", family, why)
+		return way{}
+	}
+	if a := l.Source(u.device, v6); a.IsValid() {
+		return way{true, a}
+	}
+	u.note("%s is left alone, as %s has no address to masquerade it with", family, u.device)
+	return way{}
+}
+
+// carries reports whether connections of a family can leave by u at all.
+func (u *uplink) carries(l route.Links, v6 bool) bool {
+	return slices.ContainsFunc(l.Addrs, func(a route.Addr) bool {
+		return a.Prefix.Addr().Is6() == v6 && a.Index == u.index && a.Scope == unix.RT_SCOPE_UNIVERSE
+	}) || slices.ContainsFunc(l.Routes, func(r route.Route) bool {
+		return r.V6() == v6 && r.Index == u.index && r.Dst.Bits() == 0
+	})
+}
+
+func (u *uplink) note(format string, a ...any) {
+	if u.notes != "" {
+		u.notes += "; "
+	}
+	u.notes += fmt.Sprintf(format, a...)
+}
+
+// A tunnel is what engine tun has besides its device: the routes that lead
+// there, and the uplink behind it.
+type tunnel struct {
+	kernel kernel
+	engine tunEngine
+	routes routes
+	uplink uplink // that packets leave by; zero before there was one
+}
+
+// lead makes packets with our mark go into the TUN, and what comes out of it
+// leave by the uplink it finds.
+func (t *tunnel) lead(s *settings, devices []string) error {
+	l, err := t.routes.Links()
+	if err != nil {
+		return err
+	}
+	u, err := findUplink(t.kernel, s, devices, l)
+	if err != nil {
+		return err
+	}
+	state, err := route.Plan(s.routes(u), l)
+	if err != nil {
+		return err
+	}
+	if u.mtu != t.uplink.mtu {
+		if err := t.engine.SetMTU(u.mtu); err != nil {
+			return err
+		}
+	}
+	t.engine.SetOut(u.index)
+	t.uplink = u
+	return t.routes.Reconcile(state)
+}
+
+// stray takes the routes away, so that packets go as without b4.
+func (t *tunnel) stray() error { return t.routes.Reconcile(nil) }
+
+// routes is what s wants of the routes, with uplink u.
+func (s *settings) routes(u uplink) route.Config {
+	c := &s.conf.Tun
+	return route.Config{
+		Marks: s.marks, Table: c.Table, Device: c.Device, V4: c.V4, V6: c.V6, IPv4: u.v4.open, IPv6: u.v6.open,
+		Out: u.device, Gateway4: c.Gateway4, Gateway6: c.Gateway6,
+	}
+}
