@@ -81,7 +81,9 @@ func TestApplyListsBack(t *testing.T) {
 	})
 	tunnel := mustPlan(t, behindNAT)
 	routed := mustPlan(t, func(c *Config) { toTUN(c, "", "") })
-	for i, r := range []*Ruleset{plain, plain, full, full, plain, tunnel, tunnel, routed, full, tunnel} {
+	whole := mustPlan(t, func(c *Config) { c.All = true })
+	wholeTunnel := mustPlan(t, func(c *Config) { behindNAT(c); c.All = true })
+	for i, r := range []*Ruleset{plain, plain, full, full, plain, tunnel, tunnel, routed, full, tunnel, wholeTunnel, whole, tunnel, whole, wholeTunnel} {
 		mustApply(t, c, r, "wan0", "wan1")
 		want := listing{rules: map[string]int{}}
 		for _, ch := range r.chains {

@@ -15,7 +15,7 @@ type Counters struct {
 	Opened  uint64 `json:"opened"`  // SYNs to a watched port, by a watched device
 	Bare    uint64 `json:"bare"`    // then: packets that carry nothing, left alone
 	Queued  uint64 `json:"queued"`  // then: packets that were shown to b4d, queued or steered
-	Replies uint64 `json:"replies"` // packets of servers that were shown to b4d
+	Replies uint64 `json:"replies"` // packets of servers that were shown to b4d; by a TUN, not those to the router itself, which count too
 }
 
 // Counters reads the table's counters.

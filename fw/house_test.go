@@ -2,9 +2,11 @@ package fw
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -53,7 +55,24 @@ func newHouse(t testing.TB, masq4, masq6 bool) *house {
 }
 
 // steer starts the engine and leads to it what edit makes of the usual rules.
-func (h *house) steer(edit func(*Config)) {
+func (h *house) steer(edit func(*Config)) { h.t.Helper(); h.serveTUN(tun.Config{Signal: true}, edit) }
+
+// steerAll is steer in a mode that takes all traffic.
+func (h *house) steerAll(edit func(*Config)) {
+	h.t.Helper()
+	acceptTUN(h.t)
+	h.serveTUN(tun.Config{Back: true, Whole: func([]byte) bool { return true }}, func(c *Config) {
+		c.All, c.Bound = true, 0
+		edit(c)
+	})
+	for name, value := range map[string]string{"accept_local": "1", "rp_filter": "0"} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+tunName+"/"+name, []byte(value), 0o644); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+func (h *house) serveTUN(c tun.Config, edit func(*Config)) {
 	h.t.Helper()
 	marks := config(h.t, Tun).Marks
 	send, err := inject.Open(marks)
@@ -64,10 +83,9 @@ func (h *house) steer(edit func(*Config)) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.engine = tun.New(tun.Config{
-		Device: tun.DeviceConfig{Name: tunName, MTU: 1500}, Out: int32(wan.Index), Send: send, Signal: true,
-		Report: func(err error) { h.t.Log(err) }, // what a route or the device is missing for, for a moment
-	})
+	c.Device, c.Out, c.Send = tun.DeviceConfig{Name: tunName, MTU: 1500}, int32(wan.Index), send
+	c.Report = func(err error) { h.t.Log(err) } // what a route or the device is missing for, for a moment
+	h.engine = tun.New(c)
 	if err := h.engine.Start(); errors.Is(err, engine.ErrNotSupported) {
 		h.t.Skip(err)
 	} else if err != nil {
@@ -130,15 +148,23 @@ type judge struct {
 	alive func() error
 	mu    sync.Mutex
 	seen  map[string]int // packets, by addresses and ports
+	up    int            // bytes to port 443
+	down  int            // bytes from there
 	keep  bool           // is never done
 }
 
 func (j *judge) Handle(_ time.Time, p *engine.Packet, _ *engine.Batch) engine.Verdict {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	key := string(p.Bytes[12:24])
+	key, ports := string(p.Bytes[12:24]), p.Bytes[20:24]
 	if p.Bytes[0]>>4 == 6 {
-		key = string(p.Bytes[8:44])
+		key, ports = string(p.Bytes[8:44]), p.Bytes[40:44]
+	}
+	switch uint16(443) {
+	case binary.BigEndian.Uint16(ports[2:]):
+		j.up += len(p.Bytes)
+	case binary.BigEndian.Uint16(ports):
+		j.down += len(p.Bytes)
 	}
 	if j.seen == nil {
 		j.seen = map[string]int{}

@@ -81,6 +81,11 @@ func TestSteerOnlyWhatIsAskedFor(t *testing.T) {
 		{"two ports", func(c *Config) { c.TCP = []uint16{80, 443} }, []string{"wan0"}, true, Counters{Opened: 1, Bare: 1, Queued: 1}},
 		{"bound 3", func(c *Config) { c.Bound = 3 }, []string{"wan0"}, false, Counters{Opened: 1, Bare: 1}},
 		{"SYN", func(c *Config) { c.SYN = true }, []string{"wan0"}, false, Counters{Opened: 1, Bare: 1, Queued: 2}},
+		{"all", func(c *Config) { c.All, c.Bound = true, 0 }, []string{"wan0"}, false, Counters{Opened: 1, Queued: 2, Replies: 2}},
+		{"all of IPv6", func(c *Config) { c.All, c.IPv4 = true, false }, []string{"wan0"}, true, Counters{Opened: 1, Queued: 2, Replies: 2}},
+		{"all, IPv4 off", func(c *Config) { c.All, c.IPv4 = true, false }, []string{"wan0"}, false, Counters{}},
+		{"all and SYN", func(c *Config) { c.All, c.SYN = true, true }, []string{"wan0"}, true, Counters{Opened: 1, Queued: 3, Replies: 2}},
+		{"all, not this device", func(c *Config) { c.All = true }, []string{"lan0"}, true, Counters{}},
 		{"plain route", func(c *Config) { c.SkipIPsec = true }, []string{"wan0"}, false, Counters{Opened: 1, Bare: 1, Queued: 1}},
 	}
 	enterNetNS(t)
@@ -102,8 +107,9 @@ func (n Counters) minus(o Counters) Counters {
 	return Counters{n.Opened - o.Opened, n.Bare - o.Bare, n.Queued - o.Queued, n.Replies - o.Replies}
 }
 
-// A connection that is older than packet accounting counts 0 for ever. In a
-// fresh namespace accounting is off until a rule asks for it.
+// A connection that is older than packet accounting counts 0 for ever, which
+// matters to nobody who wants all. In a fresh namespace accounting is off until
+// a rule asks for it.
 func TestOldConnectionIsLeftAlone(t *testing.T) {
 	enterNetNS(t)
 	r, c := newRouter(t), mustOpen(t)
@@ -115,6 +121,12 @@ func TestOldConnectionIsLeftAlone(t *testing.T) {
 	r.arrive(r.lan, r.wan, f.out(psh|ack, 300))
 	if got := r.counters(c); got != (Counters{}) {
 		t.Errorf("got %+v, want none", got)
+	}
+	mustApply(t, c, mustPlan(t, func(c *Config) { c.All = true }), "wan0")
+	r.arrive(r.lan, r.wan, f.out(ack, 0))
+	r.arrive(r.wan, r.lan, f.back(psh|ack, 300))
+	if got, want := r.counters(c), (Counters{Queued: 1, Replies: 1}); got != want {
+		t.Errorf("of all: got %+v, want %+v", got, want)
 	}
 }
 

@@ -131,15 +131,23 @@ func TestTunLeavesMasqueradedAlone(t *testing.T) {
 // When WAN's address changes, nothing leaves with a LAN source, and who is on a
 // connection with the old address is told.
 func TestTunAddressChange(t *testing.T) {
-	connections, workers := int64(10000), 4
+	connections := int64(10000)
 	if os.Getenv("B4_SLOW") != "" { // an emulated machine
 		connections = 500
 	}
+	t.Run("decisive", func(t *testing.T) { changeAddress(t, connections, (*house).steer, func(*Config) {}) })
+	t.Run("all", func(t *testing.T) {
+		changeAddress(t, connections/5, (*house).steerAll, func(c *Config) { c.All = true })
+	})
+}
+
+func changeAddress(t *testing.T, connections int64, steer func(*house, func(*Config)), edit func(*Config)) {
+	const workers = 4
 	change := connections / 10
 	enterNetNS(t)
 	h := newHouse(t, true, true)
 	h.serve()
-	h.steer(behindNAT)
+	steer(h, behindNAT)
 	var old []net.Conn
 	for _, v6 := range []bool{false, true} {
 		c, err := dialFrom(h.client.do, v6)
@@ -178,7 +186,7 @@ func TestTunAddressChange(t *testing.T) {
 			v4, v6 = netip.MustParseAddr("192.0.2.3"), netip.MustParseAddr("fd00:b::3")
 		}
 		h.readdress(v4, v6)
-		h.plan(func(c *Config) { toTUN(c, v4.String(), v6.String()) })
+		h.plan(func(c *Config) { toTUN(c, v4.String(), v6.String()); edit(c) })
 		if changes == 1 {
 			for i, c := range old {
 				if err := converse(c, 2048); !errors.Is(err, unix.ECONNRESET) {
@@ -263,44 +271,50 @@ func TestTunFailsOpen(t *testing.T) {
 			}
 		}, 2 * time.Second},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			enterNetNS(t)
-			h := newHouse(t, true, true)
-			h.serve()
-			h.steer(behindNAT)
-			var conns []net.Conn
-			for _, v6 := range []bool{false, true} {
-				for _, from := range []func(func()){here, h.client.do} {
-					c, err := dialFrom(from, v6)
-					if err != nil {
-						t.Fatal(err)
-					}
-					conns = append(conns, c)
-				}
-			}
-			tt.fail(h)
-			start := time.Now()
-			for _, c := range conns {
-				if err := converse(c, 4096); err != nil {
-					t.Errorf("under way: %v", err)
-				}
-				c.Close()
-			}
-			if d := time.Since(start); d > tt.stall {
-				t.Errorf("what was under way took %v", d)
-			}
-			for _, v6 := range []bool{false, true} {
-				for _, from := range []func(func()){here, h.client.do} {
-					if err := talk(from, v6); err != nil {
-						t.Errorf("new, v6 %v: %v", v6, err)
-					}
-				}
-			}
-			if n := h.leaked(); n != 0 {
-				t.Errorf("%d packets with a LAN source left", n)
-			}
-		})
+		for _, steer := range []func(*house, func(*Config)){(*house).steer, (*house).steerAll} {
+			failOpen(t, tt.name, steer, tt.fail, tt.stall)
+		}
 	}
+}
+
+func failOpen(t *testing.T, name string, steer func(*house, func(*Config)), fail func(*house), stall time.Duration) {
+	t.Run(name, func(t *testing.T) {
+		enterNetNS(t)
+		h := newHouse(t, true, true)
+		h.serve()
+		steer(h, behindNAT)
+		var conns []net.Conn
+		for _, v6 := range []bool{false, true} {
+			for _, from := range []func(func()){here, h.client.do} {
+				c, err := dialFrom(from, v6)
+				if err != nil {
+					t.Fatal(err)
+				}
+				conns = append(conns, c)
+			}
+		}
+		fail(h)
+		start := time.Now()
+		for _, c := range conns {
+			if err := converse(c, 4096); err != nil {
+				t.Errorf("under way: %v", err)
+			}
+			c.Close()
+		}
+		if d := time.Since(start); d > stall {
+			t.Errorf("what was under way took %v", d)
+		}
+		for _, v6 := range []bool{false, true} {
+			for _, from := range []func(func()){here, h.client.do} {
+				if err := talk(from, v6); err != nil {
+					t.Errorf("new, v6 %v: %v", v6, err)
+				}
+			}
+		}
+		if n := h.leaked(); n != 0 {
+			t.Errorf("%d packets with a LAN source left", n)
+		}
+	})
 }
 
 // fewPackets wants one connection, of which the hello has visited and what ended
