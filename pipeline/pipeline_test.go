@@ -82,6 +82,11 @@ func hello(name string, size int, nameLast bool) []byte {
 // send hands a segment to the pipeline, off bytes into the client's stream.
 func (r *rig) send(off int, payload []byte, ack uint32) (engine.Verdict, string) {
 	r.t.Helper()
+	return r.handle(r.segment(off, payload, ack))
+}
+
+// segment is what send hands over.
+func (r *rig) segment(off int, payload []byte, ack uint32) *engine.Packet {
 	s := packet.Segment{
 		Src: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), r.port), Dst: netip.MustParseAddrPort("198.51.100.7:443"),
 		Seq: r.base + uint32(off), Ack: ack, Flags: packet.ACK | packet.PSH, TTL: 63, Payload: payload,
@@ -91,7 +96,7 @@ func (r *rig) send(off int, payload []byte, ack uint32) (engine.Verdict, string)
 		s.Dst = netip.MustParseAddrPort("[2001:db8:1::7]:443")
 	}
 	b := s.Append(nil)
-	return r.handle(&engine.Packet{Bytes: b, Full: len(b), Meta: engine.Meta{Mark: 7, Out: 3}})
+	return &engine.Packet{Bytes: b, Full: len(b), Meta: engine.Meta{Mark: 7, Out: 3}}
 }
 
 func (r *rig) handle(pkt *engine.Packet) (engine.Verdict, string) {
@@ -124,6 +129,9 @@ func (r *rig) collect() {
 		}
 		if !packet.ChecksumOK(o.Bytes) {
 			r.t.Errorf("wrong checksum: %x", o.Bytes)
+		}
+		if len(o.Bytes) > 1500 {
+			r.t.Errorf("packet of %d bytes leaves: no path carries it", len(o.Bytes))
 		}
 		r.wire = append(r.wire, bytes.Clone(o.Bytes))
 	}
