@@ -10,7 +10,8 @@ import (
 
 // Source is the address that the kernel's masquerade takes for connections that
 // leave by dev, as far as that does not depend on where they go; the zero Addr if
-// there is none, for which the kernel drops them. A device without an address
+// there is none: the kernel drops them then, or lets them leave to no avail with a
+// source that is not global. A device without an address
 // borrows another's, as a PPP uplink without numbers and an IPv6 one whose
 // provider delegates a prefix only do. What depends on the destination:
 //
