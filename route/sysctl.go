@@ -1,8 +1,9 @@
 package route
 
 import (
+	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,49 +17,80 @@ type Advice struct {
 	// WriteBack is set where it matters only to an engine that writes packets
 	// back into the TUN, and does not to one that sends them by raw sockets.
 	WriteBack bool
-	// Breaks is set where steering would lose packets of clients that pass
-	// without it. Where WriteBack is set too, only that engine would.
+	// Breaks is set where steering would lose packets that pass without it.
+	// Where WriteBack is set too, only that engine would.
 	Breaks bool
 }
 
 // Sysctls reads what matters to packets that go into dev, the TUN, and come from
 // or leave by wan, in the namespace of the calling thread. It is to be asked
-// while both are there. Nil is all well.
-func Sysctls(dev, wan string) []Advice { return sysctls("/proc/sys/net").missing(dev, wan) }
+// while both are there. Nil is all well. It costs one or two files for each
+// device that is there, and ten more.
+//
+// The filters that Breaks is about are IPv4's alone. What IPv6 has instead are
+// rules of the firewall: where one asks for the way back with the packet's mark
+// (nft's `fib saddr . mark`, ip6tables' rpfilter with --validmark), that leads
+// into the TUN, and steered packets are dropped there. firewall4 and OpenWrt's
+// own rules ask without the mark.
+//
+// One more rule, which looks for any but the default route in main first, would
+// spare clients the strict filter. It is not worth its price: it would have to be
+// asked of every packet on every router, for a pair of settings that OpenWrt
+// ships with neither of; and what main leads to an uplink by other routes than
+// the default, as a VPN's halves of the internet, would go past the TUN unseen.
+func Sysctls(dev, wan string) []Advice { return sysctls{os.DirFS("/proc/sys/net")}.missing(dev, wan) }
 
 // sysctls is the directory of a namespace's settings.
-type sysctls string
+type sysctls struct{ fs.FS }
 
 func (s sysctls) missing(dev, wan string) (all []Advice) {
-	want := func(value int, why string, writeBack bool, path ...string) {
+	want := func(value int, breaks bool, why string, path ...string) {
 		if have, ok := s.read(path...); ok && have != value {
-			all = append(all, Advice{setting(value, path), why, writeBack, writeBack})
+			all = append(all, Advice{setting(value, path), why, breaks, breaks})
 		}
 	}
-	want(1, "what comes from the uplink is not forwarded", false, "ipv4", "conf", wan, "forwarding")
-	want(1, "IPv6 is not forwarded", false, "ipv6", "conf", "all", "forwarding")
-	want(0, "the TUN has no IPv6", false, "ipv6", "conf", dev, "disable_ipv6")
-	for _, lan := range s.devices() {
-		// The way back to a client is asked for with the packet's mark then,
-		// and leads into the TUN. The kernel takes the larger of the numbers
-		// for all and for the device, and 2 asks for any way back.
-		if lan != dev && lan != wan && s.most("rp_filter", lan) == 1 && s.most("src_valid_mark", lan) == 1 {
-			all = append(all, Advice{Line: setting(2, []string{"ipv4", "conf", lan, "rp_filter"}), Why: "steered packets from there are dropped as spoofed", Breaks: true})
-		}
-	}
-	want(1, "what b4 writes into the TUN is not forwarded", true, "ipv4", "conf", dev, "forwarding")
+	// Without these packets are lost as well where nothing is steered, or
+	// there is no way into the TUN at all.
+	want(1, false, "what comes from the uplink is not forwarded", "ipv4", "conf", wan, "forwarding")
+	want(1, false, "IPv6 is not forwarded", "ipv6", "conf", "all", "forwarding")
+	want(0, false, "the TUN has no IPv6", "ipv6", "conf", dev, "disable_ipv6")
+	all = append(all, s.spoofed(dev, wan)...)
+	want(1, true, "what b4 writes into the TUN is not forwarded", "ipv4", "conf", dev, "forwarding")
 	if s.most("accept_local", dev) == 0 {
-		want(1, "what b4 writes into the TUN has the router's own address", true, "ipv4", "conf", dev, "accept_local")
+		want(1, true, "what b4 writes into the TUN has the router's own address", "ipv4", "conf", dev, "accept_local")
 	}
 	if s.most("rp_filter", dev) == 1 {
-		want(2, "what b4 writes into the TUN came from elsewhere", true, "ipv4", "conf", dev, "rp_filter")
+		want(2, true, "what b4 writes into the TUN came from elsewhere", "ipv4", "conf", dev, "rp_filter")
+	}
+	return all
+}
+
+// spoofed tells of devices that packets with a mark cannot come from: the way
+// back is asked for with the mark, and leads into the TUN (fib_validate_source in
+// net/ipv4/fib_frontend.c). The kernel takes the larger of the numbers for all
+// devices and for the one, and 2 asks for any way back. Packets from the uplink
+// are steered only by an engine that writes them back.
+func (s sysctls) spoofed(dev, wan string) (all []Advice) {
+	strict, _ := s.read("ipv4", "conf", "all", "rp_filter")
+	marked, _ := s.read("ipv4", "conf", "all", "src_valid_mark")
+	if strict > 1 {
+		return nil
+	}
+	one := func(dev, name string) int {
+		n, _ := s.read("ipv4", "conf", dev, name)
+		return n
+	}
+	for _, from := range s.devices() {
+		if from != dev && (marked == 1 || one(from, "src_valid_mark") == 1) && max(strict, one(from, "rp_filter")) == 1 {
+			all = append(all, Advice{setting(2, []string{"ipv4", "conf", from, "rp_filter"}), "steered packets from there are dropped as spoofed", from == wan, true})
+		}
 	}
 	return all
 }
 
 // devices are those of the namespace that IPv4 knows, sorted.
 func (s sysctls) devices() (names []string) {
-	entries, _ := os.ReadDir(filepath.Join(string(s), "ipv4/conf")) // none without IPv4
+	entries, _ := fs.ReadDir(s, "ipv4/conf") // none without IPv4
 	for _, e := range entries {
 		if !slices.Contains([]string{"all", "default", "lo"}, e.Name()) {
 			names = append(names, e.Name())
@@ -76,8 +108,8 @@ func (s sysctls) most(name, dev string) int {
 
 // read returns no number for what is not there: the kernel has no such family,
 // or no such device any more.
-func (s sysctls) read(path ...string) (int, bool) {
-	b, err := os.ReadFile(filepath.Join(string(s), filepath.Join(path...)))
+func (s sysctls) read(name ...string) (int, bool) {
+	b, err := fs.ReadFile(s, path.Join(name...))
 	if err != nil {
 		return 0, false
 	}

@@ -1,12 +1,13 @@
 package route
 
 import (
+	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 )
 
@@ -26,44 +27,45 @@ func TestSysctls(t *testing.T) {
 	}{
 		{"all well", "", nil},
 		{"no forwarding", "ipv4/conf/b4tun0/forwarding=0 ipv4/conf/wan/forwarding=0 ipv6/conf/all/forwarding=0",
-			[]string{"net.ipv4.conf.wan.forwarding=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.b4tun0.forwarding=1 (write-back)"}},
+			[]string{"net.ipv4.conf.wan.forwarding=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.b4tun0.forwarding=1 (write-back) (breaks)"}},
 		{"no IPv6 on the TUN", "ipv6/conf/b4tun0/disable_ipv6=1", []string{"net.ipv6.conf.b4tun0.disable_ipv6=0"}},
 		{"no IPv6 at all", "ipv6/conf/b4tun0/disable_ipv6= ipv6/conf/all/forwarding=", nil},
-		{"strict", "ipv4/conf/all/rp_filter=1", []string{"net.ipv4.conf.b4tun0.rp_filter=2 (write-back)"}},
+		{"strict", "ipv4/conf/all/rp_filter=1", []string{"net.ipv4.conf.b4tun0.rp_filter=2 (write-back) (breaks)"}},
 		{"loose", "ipv4/conf/all/rp_filter=2 ipv4/conf/all/src_valid_mark=1", nil},
 		{"strict by mark", "ipv4/conf/all/rp_filter=1 ipv4/conf/all/src_valid_mark=1",
-			[]string{"net.ipv4.conf.br-lan.rp_filter=2", "net/ipv4/conf/eth0.2/rp_filter=2", "net.ipv4.conf.b4tun0.rp_filter=2 (write-back)"}},
-		{"strict by mark, one device", "ipv4/conf/br-lan/rp_filter=1 ipv4/conf/br-lan/src_valid_mark=1 ipv4/conf/wan/rp_filter=1", []string{"net.ipv4.conf.br-lan.rp_filter=2"}},
+			[]string{"net.ipv4.conf.br-lan.rp_filter=2 (breaks)", "net/ipv4/conf/eth0.2/rp_filter=2 (breaks)", "net.ipv4.conf.wan.rp_filter=2 (write-back) (breaks)",
+				"net.ipv4.conf.b4tun0.rp_filter=2 (write-back) (breaks)"}},
+		{"strict by mark, one device", "ipv4/conf/br-lan/rp_filter=1 ipv4/conf/br-lan/src_valid_mark=1 ipv4/conf/wan/rp_filter=1", []string{"net.ipv4.conf.br-lan.rp_filter=2 (breaks)"}},
 		{"strict, another by mark", "ipv4/conf/br-lan/rp_filter=1 ipv4/conf/eth0.2/src_valid_mark=1", nil},
-		{"own addresses refused", "ipv4/conf/b4tun0/accept_local=0", []string{"net.ipv4.conf.b4tun0.accept_local=1 (write-back)"}},
+		{"own addresses refused", "ipv4/conf/b4tun0/accept_local=0", []string{"net.ipv4.conf.b4tun0.accept_local=1 (write-back) (breaks)"}},
 		{"own addresses accepted by all", "ipv4/conf/b4tun0/accept_local=0 ipv4/conf/all/accept_local=1", nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			root := t.TempDir()
+			tree := tree{fstest.MapFS{}, 0}
 			files := maps.Clone(well)
 			for _, s := range strings.Fields(tt.set) {
 				path, value, _ := strings.Cut(s, "=")
 				files[path] = value
 			}
 			for path, value := range files {
-				if value == "" {
-					continue
-				}
-				path = filepath.Join(root, path)
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(value+"\n"), 0o644); err != nil {
-					t.Fatal(err)
+				if value != "" {
+					tree.MapFS[path] = &fstest.MapFile{Data: []byte(value + "\n")}
 				}
 			}
 			var got []string
-			for _, a := range sysctls(root).missing("b4tun0", "wan") {
+			for _, a := range (sysctls{&tree}).missing("b4tun0", "wan") {
 				if a.WriteBack {
 					a.Line += " (write-back)"
 				}
+				if a.Breaks {
+					a.Line += " (breaks)"
+				}
 				got = append(got, a.Line)
+			}
+			const devices = 3 // besides the TUN
+			if tree.read > 11+2*devices {
+				t.Errorf("%d files read", tree.read)
 			}
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
@@ -72,8 +74,25 @@ func TestSysctls(t *testing.T) {
 	}
 }
 
+// A tree counts the files that are read.
+type tree struct {
+	fstest.MapFS
+	read int
+}
+
+func (t *tree) Open(name string) (fs.File, error) {
+	t.read++
+	return t.MapFS.Open(name)
+}
+
+func (t *tree) ReadFile(name string) ([]byte, error) {
+	t.read++
+	return t.MapFS.ReadFile(name)
+}
+
 // Packets that come from the TUN with the uplink's own address, and from a
-// client with a mark that is asked for too, pass once the advice is followed.
+// client or the uplink with a mark that is asked for too, pass once the advice
+// that says it breaks them is followed, and not before.
 func TestSysctlsAdvice(t *testing.T) {
 	n := enterNetNS(t)
 	lan := n.openTUN("lan0")
@@ -82,31 +101,51 @@ func TestSysctlsAdvice(t *testing.T) {
 	if err := c.Reconcile(n.plan(func(*Config) {})); err != nil {
 		t.Fatal(err)
 	}
-	n.set("net.ipv4.conf.all.rp_filter=1")
-	n.set("net.ipv4.conf.all.src_valid_mark=1")
-	n.set("net.ipv4.conf.lan0.forwarding=1")
-	n.markFrom("lan0", config(t).Marks.Steer)
-	pass := func(from, to *os.File, src string) bool {
+	for _, line := range []string{"all.rp_filter=1", "all.src_valid_mark=1", "lan0.forwarding=1", "wan0.forwarding=1"} {
+		n.set("net.ipv4.conf." + line)
+	}
+	bit := config(t).Marks.Steer
+	n.markFrom("lan0", bit)
+	n.markFrom("wan0", bit)
+	ways := []struct {
+		name      string
+		from, to  *os.File
+		src, dst  string
+		writeBack bool
+	}{
+		{"from a client", lan, n.tun, "10.0.0.2", "203.0.113.9", false},
+		{"from the uplink", n.wan0, n.tun, "203.0.113.9", "10.0.0.2", true},
+		{"back from the TUN", n.tun, n.wan0, "192.0.2.2", "203.0.113.9", true},
+		{"back from the TUN to a client", n.tun, lan, "203.0.113.9", "10.0.0.2", true},
+	}
+	pass := func(i int) bool {
 		t.Helper()
-		if _, err := from.Write(udp(src, "203.0.113.9")); err != nil {
+		if _, err := ways[i].from.Write(udp(ways[i].src, ways[i].dst)); err != nil {
 			t.Fatal(err)
 		}
-		return n.arrives(to, 300*time.Millisecond)
+		return n.arrives(ways[i].to, 300*time.Millisecond)
 	}
 	advice := Sysctls("b4tun0", "wan0")
-	if pass(n.tun, n.wan0, "192.0.2.2") || pass(lan, n.tun, "10.0.0.2") || len(advice) == 0 {
-		t.Error("packets pass as it is")
+	for i, w := range ways {
+		if pass(i) {
+			t.Errorf("%s: passes as it is", w.name)
+		}
 	}
-	for _, a := range advice {
-		n.set(a.Line)
+	for _, engine := range []bool{false, true} {
+		for _, a := range advice {
+			if a.Breaks && a.WriteBack == engine {
+				n.set(a.Line)
+			}
+		}
+		for i, w := range ways {
+			if (!w.writeBack || engine) && !pass(i) {
+				t.Errorf("%s: does not pass, with %v", w.name, advice)
+			}
+		}
 	}
-	if more := Sysctls("b4tun0", "wan0"); more != nil {
-		t.Errorf("more advice: %v", more)
-	}
-	if !pass(n.tun, n.wan0, "192.0.2.2") {
-		t.Errorf("not forwarded from the TUN, with %v", advice)
-	}
-	if !pass(lan, n.tun, "10.0.0.2") {
-		t.Errorf("not steered into the TUN, with %v", advice)
+	for _, a := range Sysctls("b4tun0", "wan0") {
+		if a.Breaks {
+			t.Errorf("more advice: %v", a)
+		}
 	}
 }
