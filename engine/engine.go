@@ -41,6 +41,7 @@ type Meta struct {
 type Packet struct {
 	Bytes []byte
 	ID    uint32 // the kernel's number for it; zero where there is none
+	Queue uint16 // the kernel's queue that it waits in and ID counts; zero where there is none
 	Meta
 	In      int32 // index of the device it came in by; 0 is unknown
 	Dir     Direction

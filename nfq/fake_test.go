@@ -41,7 +41,8 @@ func pair(t testing.TB) (*queue, *fake) {
 	}
 	q := &queue{
 		socket: &socket{fd: fds[0]}, n: new(engine.Tally), slot: copyRange + overhead,
-		c: Config{Num: 537, Done: 1 << 26, Send: failing{}, Report: func(err error) { t.Error(err) }},
+		c:     Config{Num: 537, Done: 1 << 26, Send: failing{}, Report: func(err error) { t.Error(err) }},
+		lanes: []lane{{num: 537}},
 	}
 	if err := q.prepare(); err != nil {
 		t.Fatal(err)
@@ -108,6 +109,32 @@ func readVerdict(t testing.TB, m []byte) (id uint32, r ruled) {
 		b = b[align(n):]
 	}
 	return id, r
+}
+
+// verdicts are those that have come, of all queues, in words.
+func (f *fake) verdicts() (list []string) {
+	for {
+		n, err := unix.Read(f.fd, f.buf[:])
+		if err == unix.EAGAIN {
+			return list
+		} else if err != nil {
+			f.t.Fatal(err)
+		}
+		m := f.buf[:n]
+		num := binary.BigEndian.Uint16(m[headerLen-2:])
+		v, id := binary.BigEndian.Uint32(m[headerLen+attrLen:]), binary.BigEndian.Uint32(m[headerLen+attrLen+4:])
+		words := fmt.Sprintf("%d: verdict %d on %d", num, v&0xff, id)
+		if v>>16 != 0 {
+			words += fmt.Sprintf(" for %d, bypass %v", v>>16, v&(1<<15) != 0)
+		}
+		if binary.NativeEndian.Uint16(m[4:]) == msgVerdictBatch {
+			words = fmt.Sprintf("%d: up to %d", num, id)
+		}
+		if rest := m[headerLen+attrLen+8:]; len(rest) > attrLen {
+			words += " " + string(rest[attrLen:binary.NativeEndian.Uint16(rest)])
+		}
+		list = append(list, words)
+	}
 }
 
 func read(t testing.TB, q *queue) []engine.Packet {

@@ -24,14 +24,7 @@ func accept(*engine.Packet, *engine.Batch) engine.Verdict { return engine.Accept
 // talk sends msg and returns what the other end reads.
 func talk(t *testing.T, from, to net.Conn, msg string) string {
 	t.Helper()
-	if _, err := io.WriteString(from, msg); err != nil {
-		t.Fatal(err)
-	}
-	got := make([]byte, len(msg))
-	if _, err := io.ReadFull(to, got); err != nil {
-		t.Fatal(err)
-	}
-	return string(got)
+	return deliver(t, from, to, msg, 0)
 }
 
 func TestKernelAccept(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 const (
 	testNum  = 537
 	testDone = 1 << 26
+	testOurs = 1 << 27 // package mark's Injected
 	testPort = 4430
 )
 
@@ -86,6 +87,13 @@ func rules(t *testing.T) {
 	info := binary.NativeEndian.AppendUint16(nil, testNum)
 	info = append(binary.NativeEndian.AppendUint16(info, 1), 1, 0, 0, 0) // one queue, bypass
 	target := xt.Unknown(info)
+	ours := binaryutil.NativeEndian.PutUint32(testOurs)
+	c.AddRule(&nftables.Rule{Table: table, Chain: out, Exprs: []expr.Any{ // sent by package inject
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: ours, Xor: zero},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: ours},
+		&expr.Verdict{Kind: expr.VerdictAccept},
+	}})
 	for _, w := range []struct {
 		chain *nftables.Chain
 		port  uint32 // its offset in the TCP or UDP header

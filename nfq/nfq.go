@@ -21,8 +21,21 @@ type Config struct {
 	// sees all traffic needs for its speed. Without it the kernel cuts them
 	// to the wire's own segments and fills in the checksums, so that what is
 	// judged is what would leave, and raw copies of it are valid as they are.
+	// Of a superpacket that is replaced, all leaves by Send.
 	GSO bool
+
+	// Whole tells by the first 2048 bytes or more of a superpacket, or by all,
+	// whether it may reach the Handler in one piece. Those that may not are
+	// passed on to queue Cut, which is served as well and for which the
+	// kernel cuts: what may be treated is seen as the wire's own segments,
+	// with GSO too. Of the rest just the beginning is copied. Whole must
+	// not keep the bytes. Nil is always, and needs no second queue.
+	Whole func(pkt []byte) bool
+	Cut   uint16 // number of the queue for what is cut; unused without GSO and Whole
 }
+
+// cuts reports whether there is a second queue.
+func (c *Config) cuts() bool { return c.GSO && c.Whole != nil }
 
 // An Engine serves one NFQUEUE. It implements engine.Engine.
 type Engine struct {

@@ -29,8 +29,8 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// A queue is one bound NFQUEUE: Source and Sink. All but Close is for the one
-// goroutine that reads; release is for whoever knows that it reads no more.
+// A queue is one bound NFQUEUE, or two: Source and Sink. All but Close is for the
+// one goroutine that reads; release is for whoever knows that it reads no more.
 type queue struct {
 	*socket
 	await  *wait.Waiter
@@ -49,14 +49,30 @@ type queue struct {
 	got     []engine.Packet
 	err     error
 
+	lanes []lane // by number as in Config: Num, and Cut if it is served
+	out   []byte // the message being built
+}
+
+// A lane is what is kept of one queue number.
+type lane struct {
+	num  uint16
 	last uint32 // the newest packet's id; the kernel counts from 1
-	out  []byte // the message being built
 
 	// A run of packets that go on untouched and of which the kernel has not
 	// been told. One batch verdict covers all ids up to run, whose packets
 	// are all in the run or already settled, as packets are settled in order.
 	run     uint32
 	running bool
+}
+
+// lane is that of a packet.
+func (q *queue) lane(p *engine.Packet) *lane {
+	for i := range q.lanes {
+		if q.lanes[i].num == p.Queue {
+			return &q.lanes[i]
+		}
+	}
+	return &q.lanes[0]
 }
 
 // open binds c.Num. It is all or nothing.
@@ -92,7 +108,11 @@ func bind(s *socket, c Config, n *engine.Tally) (*queue, error) {
 		return nil, err
 	}
 	caps.Buffer = size
-	q := &queue{socket: s, c: c, n: n, caps: caps, slot: length + overhead, last: s.stray, run: s.stray, running: s.stray != 0}
+	q := &queue{socket: s, c: c, n: n, caps: caps, slot: length + overhead}
+	q.lanes = append(q.lanes, lane{c.Num, s.stray, s.stray, s.stray != 0})
+	if c.cuts() {
+		q.lanes = append(q.lanes, lane{num: c.Cut})
+	}
 	return q, q.Flush()
 }
 
@@ -148,8 +168,9 @@ func (q *queue) receive() ([]engine.Packet, error) {
 		size := min(int(q.msgs[i].n), q.slot)
 		switch k, errno := parse(q.bufs[i*q.slot:][:size], &q.pkts[got]); {
 		case k == kindPacket:
-			q.number(q.pkts[got].ID)
-			got++
+			if q.number(&q.pkts[got]); !q.passOn(&q.pkts[got]) {
+				got++
+			}
 		case k == kindError && errno != 0:
 			q.c.Report(explainVerdict(errno))
 		}
@@ -160,11 +181,28 @@ func (q *queue) receive() ([]engine.Packet, error) {
 
 // number takes note of a packet's id, and of those the kernel had no room for:
 // it counts up before it finds the receive buffer full.
-func (q *queue) number(id uint32) {
-	if gap := int32(id - q.last - 1); gap > 0 {
+func (q *queue) number(p *engine.Packet) {
+	l := q.lane(p)
+	if gap := int32(p.ID - l.last - 1); gap > 0 {
 		q.n.Lost.Add(uint64(gap))
 	}
-	q.last = id
+	l.last = p.ID
+}
+
+// passOn gives a packet that may not be judged in one piece to the second queue,
+// from which it comes again as segments, and one that was too long to be copied
+// with all of it. Where it cannot, the packet is judged as it is. nf_reinject
+// (net/netfilter/nfnetlink_queue.c) takes the verdict like that of a rule.
+func (q *queue) passOn(p *engine.Packet) bool {
+	if !q.c.cuts() || p.Queue != q.c.Num || !p.Super && p.Full == len(p.Bytes) || q.c.Whole(p.Bytes) {
+		return false
+	}
+	m := appendVerdict(begin(q.out, msgVerdict, 0, p.Queue), verdictQueue|uint32(q.c.Cut)<<16, p.ID)
+	if err := q.send(m); err != nil {
+		q.c.Report(fmt.Errorf("have superpacket cut: %w", err))
+		return false
+	}
+	return true
 }
 
 // explainVerdict is for a verdict that came too late. The kernel drops waiting
@@ -186,20 +224,21 @@ func (q *queue) Settle(p *engine.Packet, v engine.Verdict, payload []byte) error
 		mark |= q.c.Done
 	}
 	if v.Act() == engine.Accept && mark == p.Mark {
-		q.gather(p.ID)
+		q.gather(p)
 		return nil
 	}
 	err := q.Flush()
 	if e := q.verdict(p, v.Act(), mark, payload); e != nil {
-		q.gather(p.ID)
+		q.gather(p)
 		return errors.Join(err, e)
 	}
 	return err
 }
 
 // gather adds a packet to the run that goes on untouched.
-func (q *queue) gather(id uint32) {
-	q.run, q.running = id, true
+func (q *queue) gather(p *engine.Packet) {
+	l := q.lane(p)
+	l.run, l.running = p.ID, true
 	q.n.Accepted.Add(1)
 }
 
@@ -217,7 +256,16 @@ func (q *queue) verdict(p *engine.Packet, act engine.Verdict, mark uint32, paylo
 	case engine.Replace:
 		count = &q.n.Replaced
 	}
-	m := appendVerdict(begin(q.out, msgVerdict, 0, q.c.Num), what, p.ID)
+	if act == engine.Replace && p.Super {
+		// The kernel would go on to cut what it now is by the size it had,
+		// and loses what is shorter than that.
+		if err := q.c.Send.Send(engine.Out{Bytes: payload, Meta: p.Meta}); err != nil {
+			q.n.SendFailed.Add(1)
+			return err
+		}
+		act, what = engine.Drop, verdictDrop
+	}
+	m := appendVerdict(begin(q.out, msgVerdict, 0, q.lane(p).num), what, p.ID)
 	if mark != p.Mark {
 		m = appendNumber(m, attrMark, mark)
 	}
@@ -233,20 +281,25 @@ func (q *queue) verdict(p *engine.Packet, act engine.Verdict, mark uint32, paylo
 
 // Flush implements engine.Sink. A run that could not be told is kept for the
 // next Flush.
-func (q *queue) Flush() error {
-	if !q.running {
-		return nil
+func (q *queue) Flush() (errs error) {
+	for i := range q.lanes {
+		l := &q.lanes[i]
+		if !l.running {
+			continue
+		}
+		if err := q.accept(l.num, l.run); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("give verdicts: %w", err))
+			continue
+		}
+		l.running = false
 	}
-	if err := q.accept(q.run); err != nil {
-		return fmt.Errorf("give verdicts: %w", err)
-	}
-	q.running = false
-	return nil
+	return errs
 }
 
-// accept lets every waiting packet go whose id is not after id.
-func (q *queue) accept(id uint32) error {
-	return q.send(appendVerdict(begin(q.out, msgVerdictBatch, 0, q.c.Num), verdictAccept, id))
+// accept lets every packet go that waits in queue num and whose id is not after
+// id.
+func (q *queue) accept(num uint16, id uint32) error {
+	return q.send(appendVerdict(begin(q.out, msgVerdictBatch, 0, num), verdictAccept, id))
 }
 
 // send writes m, which was begun in q.out, and keeps its memory. Nothing
@@ -281,10 +334,13 @@ func (q *queue) release() error {
 	return errors.Join(q.letGo(), q.await.Close(), q.socket.close())
 }
 
-// letGo first makes the queue one that is always full, so that by fail-open
+// letGo first makes a queue one that is always full, so that by fail-open
 // what comes from now on passes. Of the ids, half are "not after" any given one
 // (nfq_id_after compares modulo 2^32), which is more than can wait.
-func (q *queue) letGo() error {
-	full := appendNumber(begin(q.out, msgConfig, 0, q.c.Num), attrCfgMaxLen, 0)
-	return errors.Join(q.send(full), q.accept(q.last+1<<31-1))
+func (q *queue) letGo() (errs error) {
+	for _, l := range q.lanes {
+		full := appendNumber(begin(q.out, msgConfig, 0, l.num), attrCfgMaxLen, 0)
+		errs = errors.Join(errs, q.send(full), q.accept(l.num, l.last+1<<31-1))
+	}
+	return errs
 }

@@ -49,7 +49,7 @@ func TestSettle(t *testing.T) {
 		{"replace and done", []step{{mark: 1, v: engine.Replace | engine.Done, payload: "abcd"}}, []ruled{{1, done | 1, "abcd"}}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			first := q.last + 1
+			first := q.lanes[0].last + 1
 			for i, s := range c.steps {
 				f.queue(first+uint32(i), s.mark)
 			}
@@ -79,7 +79,7 @@ func TestSettle(t *testing.T) {
 func TestSettleRandom(t *testing.T) {
 	q, f := pair(t)
 	next := uint32(1<<32 - 3000)
-	q.last = next - 1
+	q.lanes[0].last = next - 1
 	want := map[uint32]ruled{}
 	for range 500 {
 		n := rand.N(20)

@@ -22,6 +22,11 @@ const (
 	// What a buffer below wantBuffer can take: one packet of an Ethernet MTU.
 	smallCopyRange = 2048
 
+	// What is copied where superpackets come whole and are told apart by how
+	// they begin. It holds the rest of a post-quantum hello, in case that comes
+	// in one behind a segment with the beginning.
+	wholeCopyRange = 4096
+
 	// The kernel answers a configuration message before the send returns.
 	answerWait = time.Second
 )
@@ -93,30 +98,43 @@ func (s *socket) buffer() (int, error) {
 	return unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 }
 
-// configure binds queue c.Num with copies of at most n bytes and tells what of
-// the optional features the kernel has taken. Mode and length go with the bind,
-// because a bound queue without a copy mode drops what comes.
-func (s *socket) configure(c Config, n uint32) (engine.Capabilities, error) {
-	var caps engine.Capabilities
-	m := appendParams(appendCmd(begin(nil, msgConfig, unix.NLM_F_ACK, c.Num), cmdBind), n)
-	if c.Len > 0 {
-		m = appendNumber(m, attrCfgMaxLen, c.Len)
-	}
-	if err := s.ask(m); err != nil {
-		return caps, explainBind(c.Num, err)
-	}
-	var err error
-	if caps.FailOpen, err = s.flag(c.Num, flagFailOpen); err != nil {
-		return caps, fmt.Errorf("set fail-open on queue %d: %w", c.Num, err)
-	}
-	if c.GSO {
-		if caps.GSO, err = s.flag(c.Num, flagGSO); err != nil {
-			return caps, fmt.Errorf("set gso on queue %d: %w", c.Num, err)
+// configure binds the queues with copies of at most n bytes and tells what of
+// the optional features the kernel has taken. The second comes first: nothing is
+// put there before the other is served.
+func (s *socket) configure(c Config, n uint32) (caps engine.Capabilities, err error) {
+	if c.cuts() {
+		if caps, err = s.bind(c.Cut, c.Len, n, false); err != nil {
+			return caps, err
 		}
+		n = min(n, wholeCopyRange)
+	}
+	if caps, err = s.bind(c.Num, c.Len, n, c.GSO); err != nil {
+		return caps, err
 	}
 	// Else one overrun makes the kernel refuse all until the buffer is empty.
 	if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
 		return caps, fmt.Errorf("set NETLINK_NO_ENOBUFS: %w", err)
+	}
+	return caps, nil
+}
+
+// bind binds queue num. Mode and length go with the bind, because a bound queue
+// without a copy mode drops what comes.
+func (s *socket) bind(num uint16, length, n uint32, gso bool) (caps engine.Capabilities, err error) {
+	m := appendParams(appendCmd(begin(nil, msgConfig, unix.NLM_F_ACK, num), cmdBind), n)
+	if length > 0 {
+		m = appendNumber(m, attrCfgMaxLen, length)
+	}
+	if err := s.ask(m); err != nil {
+		return caps, explainBind(num, err)
+	}
+	if caps.FailOpen, err = s.flag(num, flagFailOpen); err != nil {
+		return caps, fmt.Errorf("set fail-open on queue %d: %w", num, err)
+	}
+	if gso {
+		if caps.GSO, err = s.flag(num, flagGSO); err != nil {
+			return caps, fmt.Errorf("set gso on queue %d: %w", num, err)
+		}
 	}
 	return caps, nil
 }

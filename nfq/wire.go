@@ -27,6 +27,7 @@ const (
 	attrSkbInfo    = 14
 
 	skbCsumNotReady = 1 // attrSkbInfo: the transport checksum is partial
+	skbGSO          = 2 // attrSkbInfo: a superpacket
 
 	attrCfgCmd    = 1 // struct nfqnl_msg_config_cmd: command, pad, family
 	attrCfgParams = 2 // struct nfqnl_msg_config_params: copy range, copy mode
@@ -44,6 +45,7 @@ const (
 
 	verdictDrop   = 0
 	verdictAccept = 1
+	verdictQueue  = 3 | 1<<15 // pass on to the queue in the upper half, or past it if nobody serves that
 )
 
 const (
@@ -82,6 +84,7 @@ func parse(m []byte, p *engine.Packet) (kind, unix.Errno) {
 		return kindError, unix.Errno(-int32(binary.NativeEndian.Uint32(m[unix.NLMSG_HDRLEN:])))
 	case msgPacket:
 		if len(m) >= headerLen && parseAttrs(m[headerLen:], p) {
+			p.Queue = binary.BigEndian.Uint16(m[headerLen-2:])
 			return kindPacket, 0
 		}
 	}
@@ -124,7 +127,7 @@ func parseNumber(t uint16, v uint32, full int, p *engine.Packet) int {
 	case attrOutDev:
 		p.Out = int32(v)
 	case attrSkbInfo:
-		p.Partial = v&skbCsumNotReady != 0
+		p.Partial, p.Super = v&skbCsumNotReady != 0, v&skbGSO != 0
 	case attrCapLen:
 		full = int(min(v, maxSuperpacket))
 	}

@@ -1,0 +1,245 @@
+package nfq
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"b4/desync"
+	"b4/engine"
+	"b4/flow"
+	"b4/inject"
+	"b4/mark"
+	"b4/packet"
+	"b4/pipeline"
+	"b4/tlshello"
+
+	"golang.org/x/sys/unix"
+)
+
+const testCut = testNum + 1
+
+// bigHello is a ClientHello of n bytes for a host, its name in the middle.
+func bigHello(n int) []byte {
+	b := tlshello.AppendDecoy(nil, "www.blocked.example", 3)
+	more := n - len(b)
+	b = append(b, 0xfa, 0xfa, byte((more-4)>>8), byte(more-4))
+	b = append(b, make([]byte, more-4)...)
+	h, _ := tlshello.Parse(b[:n-more])
+	for _, at := range []int{3, 7, h.Extensions - 2} {
+		size := int(b[at])<<8 + int(b[at+1]) + more
+		b[at], b[at+1] = byte(size>>8), byte(size)
+	}
+	return b
+}
+
+// A watched is a pipeline whose packets are looked at on their way.
+type watched struct {
+	*pipeline.Pipeline
+	largest, packets atomic.Int64 // of what the pipeline saw
+	rests            atomic.Int64 // superpackets with which a hello was whole
+}
+
+func (w *watched) Handle(now time.Time, p *engine.Packet, out *engine.Batch) engine.Verdict {
+	w.largest.Store(max(w.largest.Load(), int64(p.Full)))
+	w.packets.Add(1)
+	v := w.Pipeline.Handle(now, p, out)
+	if v.Act() == engine.Replace && p.Super {
+		w.rests.Add(1)
+	}
+	return v
+}
+
+// spy is a Sender that looks for the name.
+type spy struct {
+	*inject.Sender
+	shown, sent *atomic.Int64
+}
+
+func (s spy) Send(o engine.Out) error {
+	s.sent.Add(1)
+	if bytes.Contains(o.Bytes, []byte("www.blocked.example")) || len(o.Bytes) > 1500 {
+		s.shown.Add(1)
+	}
+	return s.Sender.Send(o)
+}
+
+// deliver sends what is left of msg and returns what the other end reads.
+func deliver(t *testing.T, from, to net.Conn, msg string, sent int) string {
+	t.Helper()
+	if _, err := io.WriteString(from, msg[sent:]); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(msg))
+	if _, err := io.ReadFull(to, got); err != nil {
+		t.Fatal(err)
+	}
+	return string(got)
+}
+
+// All traffic of a connection comes through the queue, superpackets whole; its
+// hello, one superpacket, is cut by the kernel and treated, and the server reads
+// the very bytes.
+func TestKernelWholeHello(t *testing.T) {
+	strategy, err := desync.Parse("split(midsld) disorder")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		size  int
+		first int // bytes that come ahead of the rest
+	}{{600, 0}, {1700, 0}, {2200, 0}, {3000, 0}, {3000, 200}, {4000, 1000}} {
+		size := tt.size
+		inNetNS(t, func(t *testing.T) {
+			loopback(t, unix.SIOCSIFMTU, func(r *unix.Ifreq) { r.SetUint32(1500) })
+			marks, err := mark.New(mark.Base)
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw, err := inject.Open(marks)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer raw.Close()
+			var shown, sent atomic.Int64
+			e := New(Config{Num: testNum, Len: 1024, Send: spy{raw, &shown, &sent}, GSO: true, Whole: pipeline.Whole, Cut: testCut,
+				Report: func(err error) { t.Error(err) }})
+			if err := e.Start(); err != nil {
+				t.Fatal(err)
+			}
+			rules(t)
+			p := pipeline.New(64, &pipeline.Config{All: true, Rules: []pipeline.Rule{{Name: "all", TLS: strategy}}})
+			w, end := &watched{Pipeline: p}, make(chan error, 1)
+			go func() { end <- e.Run(w) }()
+			for _, host := range hosts {
+				client, server := connect(t, host)
+				msg := append(bigHello(size), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)...)
+				if _, err := client.Write(msg[:tt.first]); err != nil {
+					t.Fatal(err)
+				}
+				start, want := time.Now(), string(msg[:size])
+				if got := deliver(t, client, server, want, tt.first); got != want {
+					t.Errorf("%s, %d bytes: the server reads something else", host, size)
+				}
+				if took := time.Since(start); took > flow.Hold/2 {
+					t.Errorf("%s, %d bytes: the hello waited for %v", host, size, took)
+				}
+				talk(t, server, client, "answer")
+				go client.Write(msg[size:])
+				got := make([]byte, len(msg)-size)
+				if _, err := io.ReadFull(server, got); err != nil || !bytes.Equal(got, msg[size:]) {
+					t.Errorf("%s: %v, or other bytes", host, err)
+				}
+			}
+			if err := errors.Join(e.Close(), <-end); err != nil {
+				t.Error(err)
+			}
+			n := e.Counters()
+			if p.Hellos() != 2 || shown.Load() > 0 || p.MidStream() > 0 || n.Replaced < 2 || n.SendFailed+n.Lost > 0 {
+				t.Errorf("%d bytes: %d hellos, %d shown, %d mid-stream, counters %+v, %v", size, p.Hellos(), shown.Load(), p.MidStream(), n, p.Counts())
+			}
+			if rests := w.rests.Load(); rests != 0 && tt.first == 0 || rests != 2 && tt.first > 0 {
+				t.Errorf("%d bytes, %d ahead: %d hellos ended in a superpacket", size, tt.first, rests)
+			}
+			if w.largest.Load() < 20_000 {
+				t.Errorf("the largest packet had %d bytes", w.largest.Load())
+			}
+			t.Logf("%d bytes: %d pieces sent, %d packets, %+v", size, sent.Load(), w.packets.Load(), p.Counts())
+		})
+	}
+}
+
+// A superpacket that may not come whole is passed on, at once and by itself, and
+// what comes of the second queue is settled there.
+func TestPassOn(t *testing.T) {
+	q, f := pair(t)
+	q.c.GSO, q.c.Cut, q.c.Whole = true, testCut, func(b []byte) bool { return b[0] != 'h' }
+	q.lanes = append(q.lanes, lane{num: testCut})
+	put := func(num uint16, id uint32, b string, more ...func([]byte) []byte) {
+		m := message(id, unix.NF_INET_POST_ROUTING, append(more, payload([]byte(b)))...)
+		m[headerLen-2], m[headerLen-1] = byte(num>>8), byte(num)
+		f.put(m)
+	}
+	super := number(attrSkbInfo, skbGSO|skbCsumNotReady)
+	put(testNum, 1, "data", super)
+	put(testNum, 2, "hello", super)
+	put(testNum, 3, "hello")                           // small
+	put(testNum, 4, "hello", number(attrCapLen, 3000)) // longer than was copied
+	put(testCut, 1, "hello", number(attrCapLen, 30_000))
+	put(testCut, 2, "h2")
+	pkts := read(t, q)
+	var ids []uint32
+	for i := range pkts {
+		ids = append(ids, uint32(pkts[i].Queue)<<16|pkts[i].ID)
+	}
+	if want := []uint32{testNum<<16 | 1, testNum<<16 | 3, testCut<<16 | 1, testCut<<16 | 2}; !slices.Equal(ids, want) {
+		t.Fatalf("came %x, want %x", ids, want)
+	}
+	if !pkts[0].Super || !pkts[0].Partial || pkts[1].Super {
+		t.Errorf("%+v", pkts)
+	}
+	for i, v := range []engine.Verdict{engine.Accept, engine.Accept, engine.Accept, engine.Replace} {
+		if err := q.Settle(&pkts[i], v, []byte("piece")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{
+		"537: verdict 3 on 2 for 538, bypass true", "537: verdict 3 on 4 for 538, bypass true", // at once, whatever is not settled
+		"537: up to 3", "538: up to 1", "538: verdict 1 on 2 piece",
+	}
+	if err := q.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.verdicts(); !slices.Equal(got, want) {
+		t.Errorf("verdicts %q, want %q", got, want)
+	}
+	if n := q.n.Counters(); n.Read != 4 || n.Accepted != 3 || n.Replaced != 1 || n.Lost != 0 {
+		t.Errorf("counters %+v", n)
+	}
+}
+
+// A superpacket that is replaced: all pieces are sent, and it is dropped. Where
+// the last cannot be, it goes on as it came.
+func TestReplaceSuper(t *testing.T) {
+	for _, broken := range []error{nil, unix.EMSGSIZE} {
+		q, f := pair(t)
+		var sent []string
+		q.c.Send = sendFunc(func(o engine.Out) error {
+			sent = append(sent, string(o.Bytes))
+			return broken
+		})
+		f.queue(1, 7)
+		pkts := read(t, q)
+		pkts[0].Super = true
+		if err := q.Settle(&pkts[0], engine.Replace, []byte("piece")); !errors.Is(err, broken) {
+			t.Errorf("settle: %v", err)
+		}
+		q.Flush()
+		f.rule()
+		want, n := ruled{verdict: verdictDrop}, engine.Counters{Read: 1, Replaced: 1}
+		if broken != nil {
+			want, n = ruled{verdict: verdictAccept}, engine.Counters{Read: 1, Accepted: 1, SendFailed: 1}
+		}
+		if f.settled[1] != want || q.n.Counters() != n || len(sent) != 1 || sent[0] != "piece" {
+			t.Errorf("settled %v, sent %q, counters %+v", f.settled[1], sent, q.n.Counters())
+		}
+	}
+}
+
+type sendFunc func(engine.Out) error
+
+func (f sendFunc) Send(o engine.Out) error { return f(o) }
+
+// What is cut to the copy's range is still told apart by Whole.
+func TestWholeOfCopy(t *testing.T) {
+	s := packet.Segment{Src: netip.MustParseAddrPort("192.0.2.1:40000"), Dst: netip.MustParseAddrPort("192.0.2.2:443"), Flags: packet.ACK, Payload: bigHello(12_000)}
+	if b := s.Append(nil)[:smallCopyRange]; pipeline.Whole(b) {
+		t.Error("the beginning of a hello may come whole")
+	}
+}
