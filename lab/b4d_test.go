@@ -19,11 +19,6 @@ import (
 // the rest of the test: its penalty holds for the client's address.
 const testCensor = "gfw-2022"
 
-const testConfig = `
-config b4 'main'
-	option enabled '1'
-`
-
 // program is the b4d under test: B4D names one, else it is built once.
 var program = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("B4D"); path != "" {
@@ -43,27 +38,12 @@ var program = sync.OnceValues(func() (string, error) {
 })
 
 // run builds a lab with a b4d and the censor in it.
-func run(t *testing.T, o Options) (*Lab, *B4D) {
+func run(t *testing.T, engine string, o Options) *Lab {
 	t.Helper()
 	l := build(t, o)
-	path, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := l.StartB4D(path, testConfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log("b4d's log:\n" + d.Log())
-		}
-		if err := d.Stop(); err != nil {
-			t.Error("stop b4d:", err)
-		}
-	})
+	launchB4D(t, l, configure(engine))
 	l.SetCensor(profile(t))
-	return l, d
+	return l
 }
 
 func profile(t *testing.T) censor.Profile {
@@ -86,9 +66,13 @@ func clean(t *testing.T, l *Lab) {
 // With one packet of a hundred lost and some out of order, behind the censor,
 // every connection opens and every byte is right.
 func TestLossyCore(t *testing.T) {
+	engines(t, lossyCore)
+}
+
+func lossyCore(t *testing.T, engine string) {
 	imp := Impairment{Loss: 0.01, Reorder: 0.01}
-	l, _ := run(t, Options{Seed: 7, ToServer: imp, ToClient: imp})
-	const connections, workers, size = 500, 16, 64 << 10
+	l := run(t, engine, Options{Seed: 7, ToServer: imp, ToClient: imp})
+	const connections, workers, size = 500, 32, 64 << 10
 	next := make(chan int)
 	var live sync.WaitGroup
 	for range workers {
@@ -140,7 +124,11 @@ func (s *loser) Judge(now time.Time, pkt []byte, fromClient bool) censor.Verdict
 
 // Each piece of the hello, and the packet behind it, is lost once.
 func TestEachPieceLost(t *testing.T) {
-	l, _ := run(t, Options{})
+	engines(t, eachPieceLost)
+}
+
+func eachPieceLost(t *testing.T, engine string) {
+	l := run(t, engine, Options{})
 	families(t, func(t *testing.T, v6 bool) {
 		for _, hello := range []Hello{Small, PostQuantum} {
 			for _, seen := range []bool{false, true} {
@@ -159,7 +147,11 @@ func TestEachPieceLost(t *testing.T) {
 
 // A server that asks for another key share is told the name twice.
 func TestHelloRetry(t *testing.T) {
-	l, _ := run(t, Options{})
+	engines(t, helloRetry)
+}
+
+func helloRetry(t *testing.T, engine string) {
+	l := run(t, engine, Options{})
 	families(t, func(t *testing.T, v6 bool) {
 		for _, hello := range []Hello{Small, PostQuantum} {
 			if err := l.CheckOpen(profile(t), Request{Host: Blocked, Site: Retry, V6: v6, Hello: hello}); err != nil {
@@ -180,30 +172,26 @@ func TestPacketsInUserSpace(t *testing.T) {
 	// with its request before b4d's first verdict, and sends a hello again that
 	// waits for one.
 	line := Impairment{Delay: 5 * time.Millisecond}
-	l, d := run(t, Options{ToServer: line, ToClient: line})
 	const most = 4
-	families(t, func(t *testing.T, v6 bool) {
-		for _, hello := range []Hello{Small, PostQuantum} {
-			r := Request{Host: Blocked, V6: v6, Hello: hello}
-			for _, n := range []int64{1 << 10, 64 << 20} {
-				before, err := d.Status()
-				if err != nil {
-					t.Fatal(err)
+	engines(t, func(t *testing.T, engine string) {
+		l := build(t, Options{ToServer: line, ToClient: line})
+		d := launchB4D(t, l, configure(engine))
+		families(t, func(t *testing.T, v6 bool) {
+			for _, hello := range []Hello{Small, PostQuantum} {
+				for _, n := range []int64{1 << 10, 8 << 20} {
+					before := mustStatus(t, d)
+					if err := l.Download(Request{Host: Blocked, V6: v6, Hello: hello}, n); err != nil {
+						t.Error(err)
+					}
+					after := mustStatus(t, d)
+					packets, connections := after.Since(before)
+					if packets == 0 || packets > most || connections != 1 {
+						t.Errorf("%v hello, %d bytes: %d packets of %d connections came to user space", hello, n, packets, connections)
+					}
+					t.Logf("%v hello, %d bytes: %d packets", hello, n, packets)
 				}
-				if err := l.Download(r, n); err != nil {
-					t.Error(err)
-				}
-				after, err := d.Status()
-				if err != nil {
-					t.Fatal(err)
-				}
-				packets, connections := after.Since(before)
-				if packets == 0 || packets > most || connections != 1 {
-					t.Errorf("%v hello, %d bytes: %d packets of %d connections came to user space", hello, n, packets, connections)
-				}
-				t.Logf("%v hello, %d bytes: %d packets", hello, n, packets)
 			}
-		}
+		})
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -40,7 +41,8 @@ func (l *Lab) SetFirewall(f Firewall) error {
 }
 
 // apply makes the table fw4 in the calling thread's namespace: one inet table,
-// whose chain srcnat at priority 100 masquerades by out-interface.
+// whose chain srcnat at priority 100 masquerades by out-interface, and which
+// drops what could not be.
 func (f Firewall) apply(wan string) error {
 	c, err := nftables.New()
 	if err != nil {
@@ -56,6 +58,10 @@ func (f Firewall) apply(wan string) error {
 		})
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(leavesBy(wan), clampMSS()...)})
 	}
+	forward := c.AddChain(&nftables.Chain{
+		Name: "forward", Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
 	chain := c.AddChain(&nftables.Chain{
 		Name: "srcnat", Table: t, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
@@ -65,10 +71,9 @@ func (f Firewall) apply(wan string) error {
 		masq   bool
 	}{{unix.NFPROTO_IPV4, f.Masq4}, {unix.NFPROTO_IPV6, f.Masq6}} {
 		if family.masq {
-			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: slices.Concat(
-				equals(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, []byte{family.number}),
-				leavesBy(wan),
-				[]expr.Any{&expr.Masq{}})})
+			ours := slices.Concat(equals(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, []byte{family.number}), leavesBy(wan))
+			c.AddRule(&nftables.Rule{Table: t, Chain: forward, Exprs: slices.Concat(ours, invalid(), drop())})
+			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(ours, &expr.Masq{})})
 		}
 	}
 	if err := c.Flush(); err != nil {
@@ -87,6 +92,19 @@ func leavesBy(device string) []expr.Any {
 	copy(name, device)
 	return equals(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, name)
 }
+
+// invalid matches what conntrack makes no sense of and NAT leaves as it is.
+// firewall4 drops it to prevent NAT leakage, as it says.
+func invalid() []expr.Any {
+	none := make([]byte, 4)
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitINVALID), Xor: none},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: none},
+	}
+}
+
+func drop() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}} }
 
 // clampMSS is firewall4's "tcp flags syn tcp option maxseg size set rt mtu".
 func clampMSS() []expr.Any {
