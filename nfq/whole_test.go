@@ -2,6 +2,7 @@ package nfq
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -23,18 +24,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const testCut = testNum + 1
+const (
+	testCut  = testNum + 1
+	testHost = "www.blocked.example"
+)
 
-// bigHello is a ClientHello of n bytes for a host, its name in the middle.
-func bigHello(n int) []byte {
-	b := tlshello.AppendDecoy(nil, "www.blocked.example", 3)
+// bigHello is a ClientHello of n bytes for a host.
+func bigHello(host string, n int) []byte {
+	b := tlshello.AppendDecoy(nil, host, 3)
 	more := n - len(b)
+	h, _ := tlshello.Parse(b)
 	b = append(b, 0xfa, 0xfa, byte((more-4)>>8), byte(more-4))
 	b = append(b, make([]byte, more-4)...)
-	h, _ := tlshello.Parse(b[:n-more])
 	for _, at := range []int{3, 7, h.Extensions - 2} {
-		size := int(b[at])<<8 + int(b[at+1]) + more
-		b[at], b[at+1] = byte(size>>8), byte(size)
+		binary.BigEndian.PutUint16(b[at:], binary.BigEndian.Uint16(b[at:])+uint16(more))
 	}
 	return b
 }
@@ -64,7 +67,7 @@ type spy struct {
 
 func (s spy) Send(o engine.Out) error {
 	s.sent.Add(1)
-	if bytes.Contains(o.Bytes, []byte("www.blocked.example")) || len(o.Bytes) > 1500 {
+	if bytes.Contains(o.Bytes, []byte(testHost)) || len(o.Bytes) > 1500 {
 		s.shown.Add(1)
 	}
 	return s.Sender.Send(o)
@@ -119,7 +122,7 @@ func TestKernelWholeHello(t *testing.T) {
 			go func() { end <- e.Run(w) }()
 			for _, host := range hosts {
 				client, server := connect(t, host)
-				msg := append(bigHello(size), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)...)
+				msg := append(bigHello(testHost, size), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)...)
 				if _, err := client.Write(msg[:tt.first]); err != nil {
 					t.Fatal(err)
 				}
@@ -238,7 +241,7 @@ func (f sendFunc) Send(o engine.Out) error { return f(o) }
 
 // What is cut to the copy's range is still told apart by Whole.
 func TestWholeOfCopy(t *testing.T) {
-	s := packet.Segment{Src: netip.MustParseAddrPort("192.0.2.1:40000"), Dst: netip.MustParseAddrPort("192.0.2.2:443"), Flags: packet.ACK, Payload: bigHello(12_000)}
+	s := packet.Segment{Src: netip.MustParseAddrPort("192.0.2.1:40000"), Dst: netip.MustParseAddrPort("192.0.2.2:443"), Flags: packet.ACK, Payload: bigHello(testHost, 12_000)}
 	if b := s.Append(nil)[:smallCopyRange]; pipeline.Whole(b) {
 		t.Error("the beginning of a hello may come whole")
 	}

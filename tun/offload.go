@@ -24,6 +24,7 @@ var offloadSteps = []Offloads{
 	Checksums | TCP4 | TCP6 | ECN | UDP,
 	Checksums | TCP4 | TCP6 | ECN,
 	Checksums | TCP4 | TCP6,
+	Checksums | TCP4,
 	Checksums,
 }
 

@@ -92,6 +92,8 @@ func TestProbe(t *testing.T) {
 		{"6.2", Checksums | TCP4 | TCP6 | ECN | UDP, nil, Checksums | TCP4 | TCP6 | ECN | UDP},
 		{"5.15", Checksums | TCP4 | TCP6 | ECN, nil, Checksums | TCP4 | TCP6 | ECN},
 		{"no ecn", Checksums | TCP4 | TCP6, nil, Checksums | TCP4 | TCP6},
+		{"no tso6", Checksums | TCP4, nil, Checksums | TCP4},
+		{"no tso4", Checksums | TCP6, nil, Checksums},
 		{"checksums", Checksums, nil, Checksums},
 		{"none", 0, nil, 0},
 		{"broken", Checksums, unix.EBADFD, 0},

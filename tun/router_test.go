@@ -1,15 +1,21 @@
 package tun
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"net/netip"
 	"os"
 	"sync/atomic"
 	"testing"
 
+	"b4/desync"
 	"b4/engine"
+	"b4/packet"
+	"b4/pipeline"
 	"b4/rtnl"
+	"b4/tlshello"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -61,7 +67,7 @@ func sysctl(t *testing.T, name, value string) {
 	}
 }
 
-// steerAll steers what comes from the LAN to the device, as the router's own
+// steerAll steers what comes from either side to the device, as the router's own
 // sources where it translates, and keeps what comes back from it untracked.
 func steerAll(t *testing.T) {
 	c, err := nftables.New()
@@ -80,9 +86,11 @@ func steerAll(t *testing.T) {
 		return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Register: 1, Data: name}}
 	}
 	add("raw", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -300, append(is(expr.MetaKeyIIFNAME, "b4tun0"), &expr.Notrack{})...)
-	add("steer", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -150, append(is(expr.MetaKeyIIFNAME, "lan"),
-		&expr.Immediate{Register: 1, Data: binary.NativeEndian.AppendUint32(nil, steerMark)},
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true})...)
+	for _, from := range []string{"lan", "wan"} {
+		add("from_"+from, nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -150, append(is(expr.MetaKeyIIFNAME, from),
+			&expr.Immediate{Register: 1, Data: binary.NativeEndian.AppendUint32(nil, steerMark)},
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true})...)
+	}
 	add("snat", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 99, append(is(expr.MetaKeyOIFNAME, "b4tun0"),
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, &expr.Cmp{Register: 1, Data: []byte{unix.NFPROTO_IPV4}},
 		&expr.Immediate{Register: 1, Data: wan4.Addr().AsSlice()},
@@ -92,26 +100,36 @@ func steerAll(t *testing.T) {
 	}
 }
 
-// Through a router that takes all traffic: superpackets reach the engine whole,
-// go back by the device in one write each, and leave by WAN translated, IPv4
-// behind NAT and IPv6 without.
-func TestKernelBack(t *testing.T) {
-	client, router, server := newSpace(t), newSpace(t), newSpace(t)
-	var leaked atomic.Int64
-	near, _ := wire(t, client, router, "eth0", "lan", []netip.Prefix{client4, client6}, []netip.Prefix{lan4, lan6}, func([]byte) {})
-	_, far := wire(t, router, server, "wan", "eth0", []netip.Prefix{wan4, wan6}, []netip.Prefix{server4, server6}, func(p []byte) {
+// An allRouter takes all traffic between a client and a server: it reaches the
+// engine, goes back by the device, and leaves translated, IPv4 behind NAT and
+// IPv6 without.
+type allRouter struct {
+	*Engine
+	client, server space
+	leaked         atomic.Int64 // packets that left WAN with the client's source
+	largest        atomic.Int64 // that left WAN
+}
+
+// newAllRouter runs h until stop. Packets of ours leave by Config.Send, which is
+// given the server's device; nil is none.
+func newAllRouter(t *testing.T, h engine.Handler, c Config, send func(far *Device, b []byte) error) (r *allRouter, stop func()) {
+	t.Helper()
+	router := newSpace(t)
+	r = &allRouter{client: newSpace(t), server: newSpace(t)}
+	near, _ := wire(t, r.client, router, "eth0", "lan", []netip.Prefix{client4, client6}, []netip.Prefix{lan4, lan6}, func([]byte) {})
+	_, far := wire(t, router, r.server, "wan", "eth0", []netip.Prefix{wan4, wan6}, []netip.Prefix{server4, server6}, func(p []byte) {
+		r.largest.Store(max(r.largest.Load(), int64(len(p))))
 		if p[0]>>4 == 4 && netip.AddrFrom4([4]byte(p[12:])) != wan4.Addr() {
-			leaked.Add(1)
+			r.leaked.Add(1)
 		}
 	})
-	e := New(Config{
-		Device: DeviceConfig{Name: "b4tun0", Queue: 5000}, Back: true, Whole: func([]byte) bool { return true },
-		Send:   sender(func(engine.Out) error { return errBroken }),
-		Report: func(err error) { t.Error(err) },
-	})
+	c.Device, c.Back = DeviceConfig{Name: "b4tun0", Queue: 5000}, true
+	c.Send = sender(func(o engine.Out) error { return send(far, o.Bytes) })
+	c.Report = func(err error) { t.Error(err) }
+	r.Engine = New(c)
 	var err error
 	router.do(func() {
-		err = e.Start()
+		err = r.Start()
 		for _, s := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/b4tun0/accept_local"} {
 			sysctl(t, s, "1")
 		}
@@ -119,38 +137,114 @@ func TestKernelBack(t *testing.T) {
 			sysctl(t, "ipv4/conf/"+s+"/rp_filter", "0")
 		}
 		steerAll(t)
-		byDefault(t, unix.AF_INET, steerTable, e.Index())
-		byDefault(t, unix.AF_INET6, steerTable, e.Index())
+		byDefault(t, unix.AF_INET, steerTable, r.Index())
+		byDefault(t, unix.AF_INET6, steerTable, r.Index())
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var largest, bytes int
-	end := make(chan error, 1)
-	go func() {
-		end <- e.Run(judge(func(p *engine.Packet, _ *engine.Batch) engine.Verdict {
-			largest, bytes = max(largest, len(p.Bytes)), bytes+len(p.Bytes)
-			return engine.Accept
-		}))
-	}()
 	for _, f := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		client.do(func() { byDefault(t, f, unix.RT_TABLE_MAIN, near.Index()) })
-		server.do(func() { byDefault(t, f, unix.RT_TABLE_MAIN, far.Index()) })
+		r.client.do(func() { byDefault(t, f, unix.RT_TABLE_MAIN, near.Index()) })
+		r.server.do(func() { byDefault(t, f, unix.RT_TABLE_MAIN, far.Index()) })
 	}
+	end := make(chan error, 1)
+	go func() { end <- r.Run(h) }()
+	return r, func() {
+		t.Helper()
+		if err := errors.Join(r.Close(), <-end); err != nil {
+			t.Error(err)
+		}
+		if n := r.leaked.Load(); n > 0 {
+			t.Errorf("%d packets left with the client's source", n)
+		}
+		if n := r.largest.Load(); n < 20_000 {
+			t.Errorf("the largest packet that left had %d bytes", n)
+		}
+	}
+}
+
+// Superpackets reach the engine whole and go back in one write each, in both
+// directions.
+func TestKernelBack(t *testing.T) {
+	var largest [2]int // by direction
+	var total int
+	see := judge(func(p *engine.Packet, _ *engine.Batch) engine.Verdict {
+		var v packet.View
+		dir := 0
+		if v.Decode(p.Bytes) && v.Src.Port() == 4430 {
+			dir = 1
+		}
+		largest[dir], total = max(largest[dir], len(p.Bytes)), total+len(p.Bytes)
+		return engine.Accept
+	})
+	r, stop := newAllRouter(t, see, Config{Whole: func([]byte) bool { return true }}, func(*Device, []byte) error { return errBroken })
 	for _, to := range []netip.Addr{server4.Addr(), server6.Addr()} {
-		a, b := connect(t, client, server, netip.AddrPortFrom(to, 4430))
+		a, b := connect(t, r.client, r.server, netip.AddrPortFrom(to, 4430))
 		transfer(t, a, b, 8<<20)
 		transfer(t, b, a, 8<<20)
 	}
-	if err := errors.Join(e.Close(), <-end); err != nil {
-		t.Error(err)
-	}
-	n := e.Counters()
+	stop()
+	n := r.Counters()
 	t.Logf("%d packets, the largest of %d bytes", n.Read, largest)
-	if n.Accepted != n.Read || n.SendFailed+n.Lost+n.Dropped > 0 || largest < 20_000 || bytes < 16<<20 {
-		t.Errorf("counters %+v, %d bytes", n, bytes)
+	if n.Accepted != n.Read || n.SendFailed+n.Lost+n.Dropped > 0 || min(largest[0], largest[1]) < 20_000 || total < 32<<20 {
+		t.Errorf("counters %+v, %d bytes", n, total)
 	}
-	if leaked.Load() > 0 {
-		t.Errorf("%d packets left with the client's source", leaked.Load())
+}
+
+// A hello that comes as one superpacket is cut and treated, with all else
+// whole, and the server reads the very bytes.
+func TestKernelBackHello(t *testing.T) {
+	strategy, err := desync.Parse("split(midsld) disorder")
+	if err != nil {
+		t.Fatal(err)
 	}
+	p := pipeline.New(64, &pipeline.Config{All: true, Ports: []uint16{4430}, Rules: []pipeline.Rule{{Name: "all", TLS: strategy}}})
+	const host = "www.blocked.example"
+	var pieces, shown atomic.Int64
+	r, stop := newAllRouter(t, p, Config{Whole: pipeline.Whole}, func(far *Device, b []byte) error {
+		pieces.Add(1)
+		if bytes.Contains(b, []byte(host)) || len(b) > 1500 {
+			shown.Add(1)
+		}
+		return far.Write(Header{}, b)
+	})
+	hellos := 0
+	for _, to := range []netip.Addr{server4.Addr(), server6.Addr()} {
+		for _, size := range []int{600, 1700, 2200, 3000} {
+			a, b := connect(t, r.client, r.server, netip.AddrPortFrom(to, 4430))
+			msg := bigHello(host, size)
+			if _, err := a.Write(msg); err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, size)
+			if _, err := io.ReadFull(b, got); err != nil || !bytes.Equal(got, msg) {
+				t.Fatalf("%v, %d bytes: %v, or other bytes", to, size, err)
+			}
+			hellos++
+			transfer(t, b, a, 4<<20)
+			transfer(t, a, b, 4<<20)
+		}
+	}
+	stop()
+	n, c := r.Counters(), p.Counts()
+	t.Logf("%d pieces, counters %+v, %v", pieces.Load(), n, c)
+	if int(p.Hellos()) != hellos || int(n.Replaced) < hellos || shown.Load() > 0 || p.MidStream() > 0 {
+		t.Errorf("%d hellos of %d, %d pieces show the name", p.Hellos(), hellos, shown.Load())
+	}
+	if n.SendFailed+n.Lost > 0 || c["reply"] < 100 || c["under_way"] < 100 || c["not_tls"]+c["cut"] > 0 {
+		t.Errorf("counters %+v, %v", n, c)
+	}
+}
+
+// bigHello is a ClientHello of n bytes for a host.
+func bigHello(host string, n int) []byte {
+	b := tlshello.AppendDecoy(nil, host, 3)
+	more := n - len(b)
+	h, _ := tlshello.Parse(b)
+	b = append(b, 0xfa, 0xfa, byte((more-4)>>8), byte(more-4))
+	b = append(b, make([]byte, more-4)...)
+	for _, at := range []int{3, 7, h.Extensions - 2} {
+		binary.BigEndian.PutUint16(b[at:], binary.BigEndian.Uint16(b[at:])+uint16(more))
+	}
+	return b
 }
