@@ -252,6 +252,20 @@ func transfer(t *testing.T, from, to net.Conn, n int) {
 	}
 }
 
+// inBursts has what is written to c leave as datagrams of n bytes.
+func inBursts(t *testing.T, c *net.UDPConn, n int) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused error
+	err = raw.Control(func(fd uintptr) { refused = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, n) })
+	if err := errors.Join(err, refused); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A burst of datagrams sent as one arrives as one, and is cut to what was sent.
 func TestKernelUDPSuperpacket(t *testing.T) {
 	s := newSpace(t)
@@ -262,14 +276,7 @@ func TestKernelUDPSuperpacket(t *testing.T) {
 	buf := make([]byte, maxPacket)
 	for _, far := range []netip.Addr{far4, far6} {
 		c := udpTo(t, s, far, 4433)
-		raw, err := c.SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, 1000) })
-		if err != nil {
-			t.Fatal(err)
-		}
+		inBursts(t, c, 1000)
 		sent := make([]byte, 10500)
 		for i := range sent {
 			sent[i] = byte(i / 7)
