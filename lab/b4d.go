@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,6 +26,7 @@ type B4D struct {
 	file   string // its configuration
 	log    transcript
 	before []string      // the router's state without it
+	moved  bool          // the uplink has changed since, and with it the usual routes
 	ended  chan struct{} // closed when the process has ended
 	runs   error         // of Executed, when it had ended
 }
@@ -247,6 +249,9 @@ func (d *B4D) gone(killed bool) error {
 			now = withoutInert(now)
 		}
 		diff := Changes(withoutInert(d.before), now)
+		if d.moved {
+			diff = slices.DeleteFunc(diff, usual)
+		}
 		if len(diff) == 0 {
 			return nil
 		}
@@ -255,6 +260,12 @@ func (d *B4D) gone(killed bool) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// usual tells of a changed line of a state whether it is a route of the tables
+// main and local.
+func usual(line string) bool {
+	return strings.HasPrefix(line[1:], "route ") && (strings.Contains(line, " table 254: ") || strings.Contains(line, " table 255: "))
 }
 
 // transcript is a buffer for several goroutines that keeps the newest output.

@@ -1,11 +1,10 @@
 package lab
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -84,9 +83,20 @@ func address(sa unix.Sockaddr) netip.Addr {
 	return netip.Addr{}
 }
 
+// house builds a lab without b4d, and one with it for each engine.
+func house(t *testing.T, o Options, f func(t *testing.T, l *Lab)) {
+	t.Run("plain", func(t *testing.T) { f(t, build(t, o)) })
+	engines(t, func(t *testing.T, engine string) {
+		l := build(t, o)
+		launchB4D(t, l, configure(engine))
+		f(t, l)
+	})
+}
+
 // Each router on the way shows itself, and those that are virtual answer pings.
-func TestTraceroute(t *testing.T) {
-	l := build(t, Options{})
+func TestTraceroute(t *testing.T) { house(t, Options{}, traceroute) }
+
+func traceroute(t *testing.T, l *Lab) {
 	families(t, func(t *testing.T, v6 bool) {
 		want := []string{"192.168.1.1", "198.51.100.1", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.253", "203.0.113.2"}
 		expired, reply := byte(11), byte(0)
@@ -134,19 +144,22 @@ func TestDecoyTTL(t *testing.T) {
 	})
 }
 
-func TestPathMTU(t *testing.T) {
-	l := build(t, Options{PathMTU: 1400})
+func TestPathMTU(t *testing.T) { house(t, Options{PathMTU: 1400}, pathMTU) }
+
+func pathMTU(t *testing.T, l *Lab) {
 	families(t, func(t *testing.T, v6 bool) {
 		before := l.Counters(ToServer).TooBig
-		res, err := l.Get(Request{Host: Allowed, V6: v6, Upload: 1 << 20})
-		if err != nil || res.Body != SumOf(1<<20) {
-			t.Errorf("upload: %v %v", res, err)
+		if err := l.Open(Request{Host: Allowed, V6: v6, Hello: PostQuantum}); err != nil {
+			t.Error("first:", err)
+		}
+		for _, r := range []Request{{V6: v6}, {V6: v6, Router: true}, {V6: v6, Hello: PostQuantum}} {
+			r.Host = Allowed
+			if err := errors.Join(send(l, r, 1<<20), l.Download(r, 1<<20)); err != nil {
+				t.Errorf("%+v: %v", r, err)
+			}
 		}
 		if l.Counters(ToServer).TooBig == before {
 			t.Error("nothing was too big")
-		}
-		if err := l.Download(Request{Host: Allowed, V6: v6}, 1<<20); err != nil {
-			t.Error("download:", err)
 		}
 	})
 }
@@ -259,38 +272,3 @@ func devices(b []byte) []string {
 	return names
 }
 
-func TestPcap(t *testing.T) {
-	dir := t.TempDir()
-	l := build(t, Options{Pcap: dir})
-	if err := l.Open(Request{Host: Allowed}); err != nil {
-		t.Fatal(err)
-	}
-	n := l.Counters(ToServer).Packets
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"client-side.pcap", "server-side.pcap"} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(b) < 24 || binary.LittleEndian.Uint32(b) != 0xa1b2c3d4 || binary.LittleEndian.Uint32(b[20:]) != 101 {
-			t.Fatalf("%s: header %x", name, b[:min(24, len(b))])
-		}
-		var toServer uint64
-		for b = b[24:]; len(b) > 0; {
-			length := binary.LittleEndian.Uint32(b[8:])
-			if at := time.Unix(int64(binary.LittleEndian.Uint32(b)), 0); time.Since(at) > time.Minute || length != binary.LittleEndian.Uint32(b[12:]) {
-				t.Fatalf("%s: record %x", name, b[:16])
-			}
-			var v packet.View
-			if v.Decode(b[16:16+length]) && v.Dst == Modern.Addr(false) {
-				toServer++
-			}
-			b = b[16+length:]
-		}
-		if toServer < 5 || toServer > n+20 {
-			t.Errorf("%s: %d packets to the server, the path counted %d", name, toServer, n)
-		}
-	}
-}
