@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"b4/rtnl"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -11,7 +13,7 @@ import (
 // next, without any rule but the system's, with ours, and with ten.
 func BenchmarkForward(b *testing.B) {
 	for _, v6 := range []bool{false, true} {
-		for _, rules := range []int{0, 1, 10} {
+		for _, rules := range []int{0, 1, 2, 10} {
 			b.Run(fmt.Sprintf("v%d/%d rules", 4+2*index(v6), rules), func(b *testing.B) { benchmarkForward(b, v6, rules) })
 		}
 	}
@@ -41,5 +43,45 @@ func benchmarkForward(b *testing.B, v6 bool, rules int) {
 		if _, err := lan.Write(p); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// What a snapshot costs where there is a whole internet of routes, in the main
+// table or in another.
+func BenchmarkLinks(b *testing.B) {
+	for _, bb := range []struct {
+		name   string
+		family uint8
+		table  uint32
+		routes int
+	}{
+		{"few", v4, unix.RT_TABLE_MAIN, 10},
+		{"v4 main", v4, unix.RT_TABLE_MAIN, 100_000},
+		{"v6 main", v6, unix.RT_TABLE_MAIN, 100_000},
+		{"v4 other", v4, 1000, 100_000},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			n := enterBareNetNS(b)
+			n.openTUN("wan0")
+			n.manyRoutes(bb.family, bb.table, bb.routes)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				n.links()
+			}
+		})
+	}
+}
+
+// manyRoutes adds routes to networks of the internet by wan0.
+func (n *netns) manyRoutes(family uint8, table uint32, routes int) {
+	n.Helper()
+	wan := rtnl.AppendUint32(nil, unix.RTA_OIF, n.index("wan0"))
+	for i := range routes {
+		dst, bits := []byte{20 + byte(i>>16), byte(i >> 8), byte(i), 0}, uint8(24)
+		if family == v6 {
+			dst, bits = append([]byte{0x2a, byte(i >> 16), byte(i >> 8), byte(i)}, make([]byte, 12)...), 48
+		}
+		n.do(unix.RTM_NEWROUTE, create, rthead(family, bits, 0, unix.RTPROT_BGP, 0, unicast, 0), attr(unix.RTA_TABLE, u32(table)), attr(unix.RTA_DST, dst), wan)
 	}
 }

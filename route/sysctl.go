@@ -34,10 +34,10 @@ type Advice struct {
 // own rules ask without the mark.
 //
 // One more rule, which looks for any but the default route in main first, would
-// spare clients the strict filter. It is not worth its price: it would have to be
-// asked of every packet on every router, for a pair of settings that OpenWrt
-// ships with neither of; and what main leads to an uplink by other routes than
-// the default, as a VPN's halves of the internet, would go past the TUN unseen.
+// let clients pass the strict filter, at no price to be measured. But what main
+// leads to an uplink by other routes, as the two halves of the internet that some
+// providers and VPNs give, would go past the TUN unseen; and what comes from the
+// uplink would be dropped still. OpenWrt ships with neither of the two settings.
 func Sysctls(dev, wan string) []Advice { return sysctls{os.DirFS("/proc/sys/net")}.missing(dev, wan) }
 
 // sysctls is the directory of a namespace's settings.

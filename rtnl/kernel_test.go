@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -79,6 +80,7 @@ func TestRefusal(t *testing.T) {
 }
 
 // A burst is one event, and one that overflows the socket's buffer is too.
+// Routes of no concern are none.
 func TestWatchBurst(t *testing.T) {
 	c := enterNetNS(t)
 	w, err := Watch(Links | Addrs | Routes)
@@ -95,11 +97,7 @@ func TestWatchBurst(t *testing.T) {
 	if wait(t, w, 3*settle) {
 		t.Error("another event after 100 addresses")
 	}
-	raw, err := w.f.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
-	}
-	if err != nil {
+	if err := w.control(func(fd int) { unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) }); err != nil {
 		t.Fatal(err)
 	}
 	for i := range byte(100) {
@@ -107,11 +105,60 @@ func TestWatchBurst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if wait(t, w, 3*settle) {
+		t.Error("routes of no concern are told")
+	}
+	for i := range byte(100) {
+		addAddr(t, c, 100+i)
+	}
 	if !wait(t, w, patience) {
-		t.Error("overflow by routes of no concern: no event")
+		t.Error("overflow: no event")
 	}
 	if wait(t, w, 3*settle) {
 		t.Error("another event after the overflow")
+	}
+}
+
+// News without end is told ever more seldom, and its last is told.
+func TestWatchStorm(t *testing.T) {
+	c := enterNetNS(t)
+	w, err := Watch(Routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	const lasts = 20 * settle
+	var storm sync.WaitGroup
+	storm.Add(1)
+	last := make(chan time.Time, 1)
+	go func() {
+		defer storm.Done()
+		head := AppendUint32(Route{Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST, Scope: unix.RT_SCOPE_LINK}.Append(nil), unix.RTA_OIF, 1)
+		for start := time.Now(); time.Since(start) < lasts; time.Sleep(time.Millisecond) {
+			if err := errors.Join(c.Do(unix.RTM_NEWROUTE, create, head), c.Do(unix.RTM_DELROUTE, 0, head)); err != nil {
+				t.Error(err)
+			}
+		}
+		last <- time.Now()
+	}()
+	events := 0
+	for {
+		before := w.told
+		if err := w.Wait(2 * settle); err != nil {
+			t.Fatal(err)
+		}
+		if w.told.Equal(before) {
+			break
+		}
+		events++
+	}
+	storm.Wait()
+	if end := <-last; w.told.Before(end) {
+		t.Errorf("the last change is told %v early", end.Sub(w.told))
+	}
+	// 1, 2, 4, 8 times settle, and what comes after 20.
+	if events > 7 {
+		t.Errorf("%d events in %v", events, lasts)
 	}
 }
 
@@ -169,5 +216,26 @@ func TestWatchClose(t *testing.T) {
 	}
 	if err := w.Wait(0); err != os.ErrClosed {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// Close does not wait for the end of what is gathered.
+func TestWatchCloseGathering(t *testing.T) {
+	c := enterNetNS(t)
+	w, err := Watch(Addrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.gather, w.told = longest, time.Now()
+	addAddr(t, c, 1)
+	done := make(chan error, 1)
+	go func() { done <- w.Wait(0) }()
+	time.Sleep(20 * time.Millisecond)
+	start := time.Now()
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != os.ErrClosed || time.Since(start) > longest/2 {
+		t.Errorf("Wait returned %v after %v", err, time.Since(start))
 	}
 }
