@@ -2,6 +2,7 @@ package fw
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 
@@ -27,14 +28,14 @@ func (c *Conn) Counters() (Counters, error) {
 	}
 	var n Counters
 	byName := map[string]*uint64{"opened": &n.Opened, "bare": &n.Bare, "queued": &n.Queued, "replies": &n.Replies}
-	err := c.s.dump(request(unix.NFT_MSG_GETOBJ, nil), func(attrs []byte) error {
-		name, count, err := decodeCounter(attrs)
+	err := c.s.dump(request(unix.NFT_MSG_GETOBJ, nil), func(_ uint8, a attrs) error {
+		name, count, err := decodeCounter(a)
 		if p := byName[name]; p != nil {
 			*p = count
 		}
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errChanged) { // by whomever: each count is right
 		return Counters{}, fmt.Errorf("read counters: %w", err)
 	}
 	return n, nil

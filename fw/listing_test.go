@@ -27,8 +27,8 @@ func inKernel(t testing.TB) listing {
 	defer s.close()
 	l := listing{rules: map[string]int{}}
 	each := func(typ uint16, f func(ad *netlink.AttributeDecoder)) {
-		err := s.dump(request(typ, nil), func(attrs []byte) error {
-			ad, err := netlink.NewAttributeDecoder(attrs)
+		err := s.dump(request(typ, nil), func(_ uint8, a attrs) error {
+			ad, err := netlink.NewAttributeDecoder(a)
 			if err != nil {
 				return err
 			}
@@ -76,8 +76,8 @@ func elements(t testing.TB, s *socket) int {
 	get := request(unix.NFT_MSG_GETSETELEM, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_ELEM_LIST_SET, wanSet)
 	})
-	err := s.dump(get, func(attrs []byte) error {
-		ad, err := netlink.NewAttributeDecoder(attrs)
+	err := s.dump(get, func(_ uint8, a attrs) error {
+		ad, err := netlink.NewAttributeDecoder(a)
 		if err != nil {
 			return err
 		}

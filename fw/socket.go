@@ -91,26 +91,33 @@ func (s *socket) commit(batch []byte) error {
 
 var errNoAnswer = errors.New("nf_tables gave no whole answer")
 
-// dump sends a request and gives f the attributes of each message of the
-// answer, which f must not keep.
-func (s *socket) dump(request []byte, f func(attrs []byte) error) error {
+// errChanged is that of a list which was changed while it was read.
+var errChanged = errors.New("nf_tables changed while it was read")
+
+// dump sends a request and gives f the family and the attributes of each message
+// of the answer, which f must not keep. Where the list was changed meanwhile,
+// the error is errChanged, and f has been given all the same what there was.
+func (s *socket) dump(request []byte, f func(family uint8, a attrs) error) error {
 	if err := s.send(request); err != nil {
 		return err
 	}
 	const genLen = headerLen - unix.NLMSG_HDRLEN
 	var first error
-	done := false
+	done, changed := false, false
 	err := s.answers(func(m message) {
 		var err error
+		changed = changed || m.flags&unix.NLM_F_DUMP_INTR != 0
 		switch {
 		case m.typ == unix.NLMSG_DONE:
 			done = true
 		case m.typ == unix.NLMSG_ERROR:
 			if no := m.refusal(); no != nil {
 				err = no
+			} else {
+				done = true
 			}
 		case len(m.data) >= genLen:
-			err = f(m.data[genLen:])
+			err = f(m.data[0], m.data[genLen:])
 		}
 		if first == nil {
 			first = err
@@ -121,6 +128,8 @@ func (s *socket) dump(request []byte, f func(attrs []byte) error) error {
 		return err
 	case first == nil && !done:
 		return errNoAnswer
+	case first == nil && changed:
+		return errChanged
 	}
 	return first
 }
