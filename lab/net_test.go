@@ -271,4 +271,3 @@ func devices(b []byte) []string {
 	}
 	return names
 }
-

@@ -121,7 +121,6 @@ func (d *demo) table() {
 	if err := d.lab.SetFirewall(lab.House); err != nil {
 		d.check("set up the firewall", err)
 	}
-	fmt.Println()
 	for _, name := range list[0].censors {
 		fmt.Printf("%-12s %s\n", name, strategies[name])
 	}
@@ -157,6 +156,7 @@ func (d *demo) run(rows []row) (strategy string) {
 		d.print(&all[i])
 		strategy = all[i].strategy
 	}
+	fmt.Println()
 	return strategy
 }
 
