@@ -47,7 +47,7 @@ func benchmarkForward(b *testing.B, v6 bool, rules int) {
 }
 
 // What a snapshot costs where there is a whole internet of routes, in the main
-// table or in another.
+// table or in another, and what a Reconcile that has nothing to do.
 func BenchmarkLinks(b *testing.B) {
 	for _, bb := range []struct {
 		name   string
@@ -64,10 +64,22 @@ func BenchmarkLinks(b *testing.B) {
 			n := enterBareNetNS(b)
 			n.openTUN("wan0")
 			n.manyRoutes(bb.family, bb.table, bb.routes)
-			b.ReportAllocs()
-			b.ResetTimer()
-			for range b.N {
-				n.links()
+			c := n.open()
+			for _, act := range []struct {
+				name string
+				do   func() error
+			}{
+				{"snapshot", func() error { _, err := c.Links(); return err }},
+				{"reconcile", func() error { return c.Reconcile(nil) }},
+			} {
+				b.Run(act.name, func(b *testing.B) {
+					b.ReportAllocs()
+					for range b.N {
+						if err := act.do(); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
 			}
 		})
 	}

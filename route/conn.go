@@ -18,6 +18,7 @@ type Conn struct {
 	mu    sync.Mutex
 	c     *rtnl.Conn                                 // nil once closed
 	do    func(typ, flags uint16, body []byte) error // c.Do, or a test's
+	look  func(protocol uint8) (Links, error)        // readLinks, or a test's
 	addrs []Addr                                     // that we have added: the kernel keeps no record of whose they are
 }
 
@@ -27,7 +28,8 @@ func Open() (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{c: c, do: c.Do}, nil
+	look := func(protocol uint8) (Links, error) { return readLinks(c, protocol) }
+	return &Conn{c: c, do: c.Do, look: look}, nil
 }
 
 // Watch subscribes to what the kernel says of devices, addresses, default
@@ -46,7 +48,7 @@ func (c *Conn) Links() (Links, error) {
 	if c.c == nil {
 		return Links{}, os.ErrClosed
 	}
-	return readLinks(c.c)
+	return c.look(everyones)
 }
 
 // Reconcile adds what want has and the kernel has not, and then removes what is
@@ -70,7 +72,7 @@ func (c *Conn) Reconcile(want *State) error {
 }
 
 func (c *Conn) reconcile(want *State) error {
-	l, err := readLinks(c.c)
+	l, err := c.look(Protocol)
 	if err != nil {
 		return err
 	}

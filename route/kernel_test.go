@@ -75,7 +75,7 @@ func (n *netns) do(typ, flags uint16, body ...[]byte) {
 
 func (n *netns) links() Links {
 	n.Helper()
-	l, err := readLinks(n.c)
+	l, err := readLinks(n.c, everyones)
 	if err != nil {
 		n.Fatal(err)
 	}

@@ -175,8 +175,11 @@ func (r Rule) String() string {
 	return b.String()
 }
 
-// readLinks takes the snapshot.
-func readLinks(c *rtnl.Conn) (l Links, err error) {
+// everyones is the protocol of no route.
+const everyones = unix.RTPROT_UNSPEC
+
+// readLinks takes the snapshot, with routes of one protocol only, or everyone's.
+func readLinks(c *rtnl.Conn, protocol uint8) (l Links, err error) {
 	if l.Devices, err = rtnl.Dump(c, unix.RTM_GETLINK, unix.AF_UNSPEC, parseDevice); err != nil {
 		return l, fmt.Errorf("list devices: %w", err)
 	}
@@ -184,7 +187,7 @@ func readLinks(c *rtnl.Conn) (l Links, err error) {
 		return l, fmt.Errorf("list addresses: %w", err)
 	}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		routes, err := rtnl.Dump(c, unix.RTM_GETROUTE, family, func(rs []Route, m rtnl.Message) []Route {
+		routes, err := rtnl.DumpRoutes(c, family, protocol, func(rs []Route, m rtnl.Message) []Route {
 			return parseRoute(rs, family, m)
 		})
 		if err != nil {

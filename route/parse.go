@@ -20,6 +20,9 @@ func parseRoute(rs []Route, family uint8, m rtnl.Message) []Route {
 	if m.Type != unix.RTM_NEWROUTE || !ok || head.Family != family || head.Flags&unix.RTM_F_CLONED != 0 {
 		return rs
 	}
+	if head.DstLen != 0 && head.Protocol != Protocol && head.Table >= unix.RT_TABLE_DEFAULT && head.Table <= unix.RT_TABLE_LOCAL {
+		return rs // there may be a hundred thousand of them
+	}
 	r := Route{Table: uint32(head.Table), Type: head.Type, Scope: head.Scope, Protocol: head.Protocol,
 		Onlink: head.Flags&unix.RTNH_F_ONLINK != 0, plain: head.TOS == 0}
 	var dst, src []byte
@@ -54,16 +57,15 @@ func parseRoute(rs []Route, family uint8, m rtnl.Message) []Route {
 	return append(rs, r)
 }
 
-// concerns tells what of the routes is kept. A table comes in one piece, so that
-// a look at the last one kept is enough to keep one of each.
+// concerns tells what is kept of the routes, but for the system's tables. A table
+// comes in one piece, so that a look at the last one kept is enough to keep one
+// of each.
 func concerns(rs []Route, r Route) bool {
-	switch {
-	case r.Dst.Bits() == 0 || r.Protocol == Protocol:
+	if r.Dst.Bits() == 0 || r.Protocol == Protocol || len(rs) == 0 {
 		return true
-	case r.Table >= unix.RT_TABLE_DEFAULT && r.Table <= unix.RT_TABLE_LOCAL:
-		return false
 	}
-	return len(rs) == 0 || rs[len(rs)-1].Table != r.Table || rs[len(rs)-1].Protocol == Protocol
+	last := rs[len(rs)-1]
+	return last.Table != r.Table || last.Protocol == Protocol
 }
 
 // invert is FIB_RULE_INVERT of linux/fib_rules.h.

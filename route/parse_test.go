@@ -58,6 +58,8 @@ func TestParseRoute(t *testing.T) {
 		{"table beyond 255", v4, unix.RTM_NEWROUTE, [][]byte{rthead(v4, 0, 252, static, 0, unicast, 0), attr(unix.RTA_TABLE, u32(1000)), oif}, with(func(r *Route) { r.Table = 1000 })},
 		{"longer, in a table of somebody's", v4, unix.RTM_NEWROUTE, [][]byte{rthead(v4, 8, 7, static, 0, unicast, 0), attr(unix.RTA_DST, []byte{10, 0, 0, 0}), oif},
 			with(func(r *Route) { r.Dst, r.Table = netip.MustParsePrefix("10.0.0.0/8"), 7 })},
+		{"longer, in a table beyond 255", v4, unix.RTM_NEWROUTE, [][]byte{rthead(v4, 8, unix.RT_TABLE_COMPAT, static, 0, unicast, 0), attr(unix.RTA_TABLE, u32(1000)), attr(unix.RTA_DST, []byte{10, 0, 0, 0}), oif},
+			with(func(r *Route) { r.Dst, r.Table = netip.MustParsePrefix("10.0.0.0/8"), 1000 })},
 		{"longer, in main", v4, unix.RTM_NEWROUTE, [][]byte{rthead(v4, 8, 254, static, 0, unicast, 0), attr(unix.RTA_DST, []byte{10, 0, 0, 0}), oif}, nil},
 		{"longer, ours", v4, unix.RTM_NEWROUTE, [][]byte{rthead(v4, 8, 254, Protocol, 0, unicast, 0), attr(unix.RTA_DST, []byte{10, 0, 0, 0}), oif},
 			with(func(r *Route) { r.Dst, r.Protocol = netip.MustParsePrefix("10.0.0.0/8"), Protocol })},

@@ -47,7 +47,7 @@ func Dial() (*Conn, error) {
 		return nil, err
 	}
 	c := newConn(f)
-	if err := c.explainErrors(); err != nil {
+	if err := c.set(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return c, nil
@@ -69,9 +69,10 @@ func dial(groups uint32) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "rtnetlink"), nil
 }
 
-// explainErrors asks for the kernel's own words with each error, and for no
-// copy of the request (both are in Linux since 4.12).
-func (c *Conn) explainErrors() error {
+// set asks for the kernel's own words with each error, for no copy of the
+// request (both are in Linux since 4.12), and for dumps of what the head of the
+// request asks for only (since 4.20; without it they are of everything).
+func (c *Conn) set() error {
 	raw, err := c.f.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("reach rtnetlink socket: %w", err)
@@ -80,6 +81,7 @@ func (c *Conn) explainErrors() error {
 	err = raw.Control(func(fd uintptr) {
 		words = unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
 		short = unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+		unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
 	})
 	if err := errors.Join(err, words, short); err != nil {
 		return fmt.Errorf("ask rtnetlink for explanations: %w", err)
@@ -90,19 +92,37 @@ func (c *Conn) explainErrors() error {
 // Close ends the connection.
 func (c *Conn) Close() error { return c.f.Close() }
 
-// Dump asks for all objects of one kind (RTM_GETLINK and the like), again where
-// the answer is inconsistent. parse appends what it understands to its first
-// argument and keeps no bytes of the message. A kernel without a family answers
-// some requests for it with every family it has: parse looks for itself.
+// Dump asks for all objects of one kind: RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE
+// or RTM_GETRULE; again where the answer is inconsistent. parse appends what it
+// understands to its first argument and keeps no bytes of the message. A kernel
+// without a family answers some requests for it with every family it has: parse
+// looks for itself.
 func Dump[T any](c *Conn, typ uint16, family uint8, parse func([]T, Message) []T) ([]T, error) {
-	// The body is the largest family header asked with: struct rtmsg and
-	// struct fib_rule_hdr have 12 bytes, struct ifinfomsg 16, and the kernel
-	// lets zeros follow.
-	var body [unix.SizeofIfInfomsg]byte
-	body[0] = family
+	// The kernel wants the head of the kind, and nothing behind it: struct
+	// ifinfomsg, struct ifaddrmsg, and struct rtmsg or fib_rule_hdr.
+	var head [unix.SizeofIfInfomsg]byte
+	head[0] = family
+	size := unix.SizeofRtMsg
+	switch typ {
+	case unix.RTM_GETLINK:
+		size = unix.SizeofIfInfomsg
+	case unix.RTM_GETADDR:
+		size = unix.SizeofIfAddrmsg
+	}
+	return dump(c, typ, head[:size], parse)
+}
+
+// DumpRoutes is Dump for the routes of one family that are of one protocol: the
+// kernel picks them out, a quarter of the work or less than to tell of them all.
+// Before Linux 4.20 it does not, so parse looks for itself.
+func DumpRoutes[T any](c *Conn, family, protocol uint8, parse func([]T, Message) []T) ([]T, error) {
+	return dump(c, unix.RTM_GETROUTE, Route{Family: family, Protocol: protocol}.Append(nil), parse)
+}
+
+func dump[T any](c *Conn, typ uint16, head []byte, parse func([]T, Message) []T) ([]T, error) {
 	for range dumpTries {
 		var all []T
-		err := c.ask(typ, unix.NLM_F_DUMP, body[:], func(m Message) { all = parse(all, m) })
+		err := c.ask(typ, unix.NLM_F_DUMP, head, func(m Message) { all = parse(all, m) })
 		if !errors.Is(err, errInterrupted) {
 			return all, err
 		}
