@@ -42,6 +42,10 @@ var edits = []struct {
 	{"all on", func(c *Config) {}},
 }
 
+// Through start, reloads and stop, everybody else's routes, rules and addresses,
+// and among them default routes of both families with several metrics and each
+// attribute there is, stay byte for byte as the kernel tells of them; nothing
+// goes before its successor stands; and what stands is not asked for again.
 func TestReconcile(t *testing.T) {
 	n := enterNetNS(t)
 	tun1 := n.openTUN("b4tun1")
@@ -134,8 +138,10 @@ func TestCleanup(t *testing.T) {
 	}
 }
 
-// Each change of each reload is refused in turn: nobody else's routes move, a
-// family is whole as it was or as it shall be, and the next try succeeds.
+// A set-up that fails half-way does not stay half-done. Each change of each
+// reload is refused in turn, and the look ahead of them: nobody else's routes
+// move, a family is whole as it was or as it shall be, the next try succeeds, and
+// after the end there is as much of everything as before the start.
 func TestRefusals(t *testing.T) {
 	for i, e := range edits {
 		t.Run(e.name, func(t *testing.T) { refuse(t, i) })
@@ -156,6 +162,12 @@ func refuse(t *testing.T, i int) {
 		if err := errors.Join(c.Reconcile(nil), c.Reconcile(old)); err != nil {
 			t.Fatal(err)
 		}
+		c.look = func(uint8) (Links, error) { return Links{}, unix.ENOBUFS }
+		if err := c.Reconcile(want); !errors.Is(err, unix.ENOBUFS) {
+			t.Fatalf("blind: %v", err)
+		}
+		n.stands("blind", old)
+		c.look = func(protocol uint8) (Links, error) { return readLinks(c.c, protocol) }
 		asked := 0
 		c.do = func(typ, flags uint16, body []byte) error {
 			if asked++; asked == at+1 {

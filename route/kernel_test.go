@@ -147,6 +147,9 @@ func hop(index uint32, weight uint8, gateway string) []byte {
 	return bytes.Join([][]byte{{byte(unix.SizeofRtNexthop + len(via)), 0, 0, weight}, u32(index), via}, nil)
 }
 
+// icmpv6RouterPrefHigh is ICMPV6_ROUTER_PREF_HIGH of linux/icmpv6.h.
+const icmpv6RouterPrefHigh = 1
+
 // furnish adds, in both families, each kind of route and rule that others have.
 func (n *netns) furnish() {
 	n.Helper()
@@ -159,9 +162,10 @@ func (n *netns) furnish() {
 		family             uint8
 		net0, net1         string
 		gw0, gw1, src, far string
+		offLink            string
 	}{
-		{v4, "192.0.2.2/24", "198.51.100.2/24", "192.0.2.1", "198.51.100.1", "192.0.2.2", "10.9.0.0"},
-		{v6, "2001:db8::2/64", "2001:db8:1::2/64", "2001:db8::1", "2001:db8:1::1", "2001:db8::2", "fd09::"},
+		{v4, "192.0.2.2/24", "198.51.100.2/24", "192.0.2.1", "198.51.100.1", "192.0.2.2", "10.9.0.0", "203.0.113.1"},
+		{v6, "2001:db8::2/64", "2001:db8:1::2/64", "2001:db8::1", "2001:db8:1::1", "2001:db8::2", "fd09::", "2001:db8:77::1"},
 	} {
 		n.addr("wan0", f.net0)
 		n.addr("wan1", f.net1)
@@ -170,6 +174,8 @@ func (n *netns) furnish() {
 		n.route(f.family, main, dhcp, unicast, via1, oif1, metric(20))
 		n.route(f.family, main, dhcp, unicast, via1, oif1, metric(20+DefaultTable))
 		n.route(f.family, main, static, unicast, metric(30), attr(unix.RTA_MULTIPATH, hop(wan0, 1, f.gw0), hop(wan1, 4, f.gw1)))
+		n.do(unix.RTM_NEWROUTE, create, rthead(f.family, 0, main, static, 0, unicast, unix.RTNH_F_ONLINK), attr(unix.RTA_GATEWAY, addrs(f.offLink)), oif1,
+			metric(50), attr(unix.RTA_PREFSRC, addrs(f.src)), attr(unix.RTA_METRICS, attr(unix.RTAX_ADVMSS, u32(1360)), attr(unix.RTAX_INITCWND, u32(20)), attr(unix.RTAX_LOCK, u32(1<<unix.RTAX_MTU)), attr(unix.RTAX_MTU, u32(1420))))
 		n.route(f.family, main, static, unix.RTN_UNREACHABLE, metric(4000))
 		n.route(f.family, main, static, unix.RTN_BLACKHOLE, metric(4001))
 		n.route(f.family, main, static, unix.RTN_PROHIBIT, metric(4002))
@@ -196,6 +202,8 @@ func (n *netns) furnish() {
 		n.rule(f.family, boot, lookup, 30000, attr(unix.FRA_SUPPRESS_PREFIXLEN, u32(1)), table(main))
 		n.rule(f.family, boot, lookup, 30001, attr(unix.FRA_IP_PROTO, []byte{unix.IPPROTO_TCP}), attr(unix.FRA_UID_RANGE, u32(7), u32(9)), table(main))
 	}
+	n.do(unix.RTM_NEWROUTE, create, []byte{v4, 0, 0, 0x10, main, static, 0, unicast, 0, 0, 0, 0}, attr(unix.RTA_GATEWAY, addrs("192.0.2.1")), oif0)
+	n.route(v6, main, unix.RTPROT_RA, unicast, attr(unix.RTA_GATEWAY, addrs("2001:db8:1::1")), oif1, metric(60), attr(unix.RTA_PREF, []byte{icmpv6RouterPrefHigh}))
 	n.do(unix.RTM_NEWROUTE, create, []byte{v6, 0, 56, 0, main, static, 0, unicast, 0, 0, 0, 0}, attr(unix.RTA_SRC, addrs("2001:db8::")), attr(unix.RTA_GATEWAY, addrs("2001:db8::1")), oif0)
 }
 
