@@ -336,11 +336,12 @@ func (q *queue) release() error {
 
 // letGo first makes a queue one that is always full, so that by fail-open
 // what comes from now on passes. Of the ids, half are "not after" any given one
-// (nfq_id_after compares modulo 2^32), which is more than can wait.
+// (nfq_id_after compares modulo 2^32): as many before the last one read, which
+// may not all be settled, as behind it, and more than can wait.
 func (q *queue) letGo() (errs error) {
 	for _, l := range q.lanes {
 		full := appendNumber(begin(q.out, msgConfig, 0, l.num), attrCfgMaxLen, 0)
-		errs = errors.Join(errs, q.send(full), q.accept(l.num, l.last+1<<31-1))
+		errs = errors.Join(errs, q.send(full), q.accept(l.num, l.last+1<<30))
 	}
 	return errs
 }

@@ -218,3 +218,31 @@ func BenchmarkSum(bm *testing.B) {
 		Sum(0, b)
 	}
 }
+
+// Of a packet that was cut, what is there is shown.
+func TestDecodeStart(t *testing.T) {
+	for _, src := range []string{"192.0.2.1:1", "[2001:db8::1]:1"} {
+		from := netip.MustParseAddrPort(src)
+		s := Segment{Src: from, Dst: netip.AddrPortFrom(from.Addr().Next(), 443), Options: []byte{1, 1, 1, 1}, Payload: []byte("0123456789")}
+		b := s.Append(nil)
+		var whole, v View
+		whole.Decode(b)
+		for n := range len(b) {
+			ok := v.DecodeStart(b[:n])
+			if ok != (n >= whole.Hdr) {
+				t.Errorf("%s: %d bytes: %v", src, n, ok)
+			}
+			if ok && (string(v.Payload) != "0123456789"[:n-whole.Hdr] || v.Dst != whole.Dst || v.Seq != whole.Seq) {
+				t.Errorf("%s: %d bytes: %+v", src, n, v)
+			}
+			if v.Decode(b[:n]) {
+				t.Errorf("%s: %d bytes are whole", src, n)
+			}
+		}
+		if !v.DecodeStart(append(b, "more"...)) || string(v.Payload) != "0123456789" {
+			t.Errorf("%s: %+v", src, v)
+		}
+		b[0] = b[0]&0xf0 | 15 // in IPv4 a header of 60 bytes
+		v.DecodeStart(b[:41])
+	}
+}

@@ -76,6 +76,9 @@ func TestAllTraffic(t *testing.T) {
 				if len(o.Back) > 0 || verdicts[len(verdicts)-1].Act() != engine.Replace {
 					t.Errorf("%d bytes, %d ahead: verdicts %v, %d packets back", size, first, verdicts, len(o.Back))
 				}
+				if want := (size - first + 1399) / 1400; first == 0 && len(verdicts) != want {
+					t.Errorf("%d bytes were judged as %d packets, want %d", size, len(verdicts), want)
+				}
 				check(t, wire, msg)
 
 				for _, dir := range [][2]netip.AddrPort{{client, server}, {server, client}} {

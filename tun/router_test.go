@@ -200,9 +200,10 @@ func TestKernelBackHello(t *testing.T) {
 	}
 	p := pipeline.New(64, &pipeline.Config{All: true, Ports: []uint16{4430}, Rules: []pipeline.Rule{{Name: "all", TLS: strategy}}})
 	const host = "www.blocked.example"
-	var pieces, shown atomic.Int64
+	var pieces, longest, shown atomic.Int64
 	r, stop := newAllRouter(t, p, Config{Whole: pipeline.Whole}, func(far *Device, b []byte) error {
 		pieces.Add(1)
+		longest.Store(max(longest.Load(), int64(len(b))))
 		if bytes.Contains(b, []byte(host)) || len(b) > 1500 {
 			shown.Add(1)
 		}
@@ -230,6 +231,9 @@ func TestKernelBackHello(t *testing.T) {
 	t.Logf("%d pieces, counters %+v, %v", pieces.Load(), n, c)
 	if int(p.Hellos()) != hellos || int(n.Replaced) < hellos || shown.Load() > 0 || p.MidStream() > 0 {
 		t.Errorf("%d hellos of %d, %d pieces show the name", p.Hellos(), hellos, shown.Load())
+	}
+	if longest.Load() < 1300 { // of segments of 1448 bytes
+		t.Errorf("the longest piece has %d bytes", longest.Load())
 	}
 	if n.SendFailed+n.Lost > 0 || c["reply"] < 100 || c["under_way"] < 100 || c["not_tls"]+c["cut"] > 0 {
 		t.Errorf("counters %+v, %v", n, c)
