@@ -15,8 +15,7 @@ type knowledge struct {
 
 	// What a packet does not have no rule finds: an expression that loads
 	// it breaks the rule off.
-	noMeta    []uint32 // NFT_META_*
-	untracked bool     // no connection: nothing of ct but its state
+	noMeta []uint32 // NFT_META_*
 }
 
 // Numbers of linux/netfilter/nf_tables.h that x/sys does not have.
@@ -67,7 +66,6 @@ func writtenBack(dev string, index uint32, v6 bool) *knowledge {
 	const untracked = 1 << 6 // NF_CT_STATE_UNTRACKED_BIT
 	k := about(v6)
 	k.name(unix.NFT_META_IIFNAME, unix.NFT_META_IIF, dev, index)
-	k.untracked = true
 	k.ct = map[uint32][]byte{unix.NFT_CT_STATE: hostOrder(untracked)}
 	return k
 }
@@ -118,8 +116,6 @@ func (q *query) ct(a attrs) {
 	case !a.has(unix.NFTA_CT_DREG): // it writes
 	case v != nil:
 		q.set(reg, v)
-	case q.know.untracked:
-		q.no = true
 	default:
 		q.load(reg, word{what: "connections"})
 	}

@@ -89,9 +89,7 @@ func (r *ruleset) nat(k *knowledge) (NAT, string) {
 		all.add(rebound, rest.some, e[rebound])
 		var next endings
 		next.add(accepted, rest.some, e[accepted])
-		if !c.drops {
-			next.add(accepted, rest.some, e[onward])
-		}
+		next.add(accepted, rest.some, e[onward])
 		if rest = next[accepted]; !rest.met {
 			break
 		}

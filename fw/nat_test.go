@@ -117,6 +117,10 @@ var testSets = map[string][]element{
 		{key: deviceKey("wan"), flags: unix.NFT_SET_ELEM_INTERVAL_END}, {key: deviceKey("lan")},
 		{key: deviceKey("wax"), flags: unix.NFT_SET_ELEM_INTERVAL_END}, {key: deviceKey("wan")},
 	},
+	"touching, from above": {
+		{key: deviceKey("wax"), flags: unix.NFT_SET_ELEM_INTERVAL_END}, {key: deviceKey("wan")},
+		{key: deviceKey("wan"), flags: unix.NFT_SET_ELEM_INTERVAL_END}, {key: deviceKey("lan")},
+	},
 	"below": {{key: deviceKey("lan")}, {key: deviceKey("wan0"), flags: unix.NFT_SET_ELEM_INTERVAL_END}}, // [lan, wan0)
 	"empty": {},
 	"by device": {
@@ -189,6 +193,7 @@ func TestNAT(t *testing.T) {
 		{"an empty set", []foreign{fw4(srcnat(100, rule{load(oifname, inSet("empty", false)), masq}))}, Routed, Routed, "", ""},
 		{"a set of ranges", []foreign{fw4(srcnat(100, rule{load(oifname, inSet("range", false)), masq}))}, Masqueraded, Masqueraded, "", ""},
 		{"ranges that touch", []foreign{fw4(srcnat(100, rule{load(oifname, inSet("touching", false)), masq}))}, Masqueraded, Masqueraded, "", ""},
+		{"ranges that touch, from above", []foreign{fw4(srcnat(100, rule{load(oifname, inSet("touching, from above", false)), masq}))}, Masqueraded, Masqueraded, "", ""},
 		{"behind a range", []foreign{fw4(srcnat(100, rule{load(oifname, inSet("below", false)), masq}))}, Routed, Routed, "", ""},
 		{"a set that is gone", []foreign{fw4(srcnat(100, rule{load(oifname, inSet("gone", false)), masq}))}, Custom, Custom, "masquerade for some", "masquerade for some"},
 		{"a map of devices", []foreign{fw4(srcnat(100, rule{byDevice("by device")}), on("srcnat_wan", rule{masq}))}, Masqueraded, Masqueraded, "", ""},

@@ -280,17 +280,21 @@ func (q *query) lookup(a attrs) (found []element, sure bool) {
 			return all, false
 		}
 		ranges = ranges || e.end()
-		switch c := bytes.Compare(e.key, v); {
-		case c > 0 || c == 0 && e.end() && len(best) > 0 && bytes.Equal(best[0].key, v):
-		case len(best) == 0 || bytes.Compare(e.key, best[0].key) >= 0:
+		if bytes.Compare(e.key, v) <= 0 && (len(best) == 0 || e.after(best[0])) {
 			best = []element{e}
 		}
 	}
-	switch {
-	case len(best) > 0 && (ranges && !best[0].end() || !ranges && bytes.Equal(best[0].key, q.get(reg, len(best[0].key)))):
+	if len(best) > 0 && (ranges && !best[0].end() || !ranges && bytes.Equal(best[0].key, q.get(reg, len(best[0].key)))) {
 		return best, true
 	}
 	return rest, true
+}
+
+// after reports whether e decides about what is behind both keys. Where two
+// ranges touch, that is the one which begins.
+func (e *element) after(o element) bool {
+	c := bytes.Compare(e.key, o.key)
+	return c > 0 || c == 0 && o.end()
 }
 
 // end reports whether e is the first key behind a range.

@@ -183,16 +183,16 @@ func TestForeignSourceStays(t *testing.T) {
 	r, c := newRouter(t), mustOpen(t)
 	awaitAddr(t, wanAddr6)
 	injected := config(t, Tun).Marks.Injected
-	send := func(src netip.Addr) bool {
-		p := segment(netip.AddrPortFrom(src, 40000), newFlow(src.Is6(), 1, 443).dst, 1, 1, psh|ack, 300)
+	send := func(src, dst netip.Addr, out int) bool {
+		p := segment(netip.AddrPortFrom(src, 40000), netip.AddrPortFrom(dst, 443), 1, 1, psh|ack, 300)
 		if err := sendRaw(p, src.Is6(), injected); err != nil && !errors.Is(err, unix.EPERM) { // which a drop is
 			t.Fatal(err)
 		}
-		_, ok := r.receive(r.wan, 50*time.Millisecond)
+		_, ok := r.receive(out, 50*time.Millisecond)
 		return ok
 	}
-	lan := newFlow(false, 1, 1).src.Addr()
-	lan6 := newFlow(true, 1, 1).src.Addr()
+	far, far6 := newFlow(false, 1, 1).dst.Addr(), newFlow(true, 1, 1).dst.Addr()
+	lan, lan6 := newFlow(false, 1, 1).src.Addr(), newFlow(true, 1, 1).src.Addr()
 	for _, tt := range []struct {
 		snat4, snat6 string
 		src          netip.Addr
@@ -208,8 +208,15 @@ func TestForeignSourceStays(t *testing.T) {
 		{"", "fd00:b::1", lan, true},
 	} {
 		mustApply(t, c, mustPlan(t, func(c *Config) { toTUN(c, tt.snat4, tt.snat6) }), "wan0")
-		if got := send(tt.src); got != tt.leaves {
+		to, client := far, lan
+		if tt.src.Is6() {
+			to, client = far6, lan6
+		}
+		if got := send(tt.src, to, r.wan); got != tt.leaves {
 			t.Errorf("translated to %q and %q: a packet from %v left: %v, want %v", tt.snat4, tt.snat6, tt.src, got, tt.leaves)
+		}
+		if !send(to, client, r.lan) {
+			t.Errorf("translated to %q and %q: a packet to %v did not leave by the LAN", tt.snat4, tt.snat6, client)
 		}
 	}
 }
