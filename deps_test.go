@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"match":       nil,
 	"engine":      nil,
 	"censor":      {"packet", "tlshello"},
+	"nstest":      {"golang.org/x/sys/unix"},
 	"rtnl":        {"golang.org/x/sys/unix"},
 	"netif":       {"rtnl", "golang.org/x/sys/unix"},
 	"route":       {"mark", "rtnl", "golang.org/x/sys/unix"},

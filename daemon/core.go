@@ -83,6 +83,9 @@ func (c *core) startEngine(s *settings, send engine.Sender, log *slog.Logger) er
 		return fmt.Errorf("start engine %s: %w", c.engine.Name(), err)
 	}
 	c.undo.add(c.stopEngine)
+	if c.tunnel != nil {
+		c.kernel.ownSysctls(s.conf.Tun.Device, s.conf.Main.Steer == steerAll)
+	}
 	go func() {
 		defer close(c.done)
 		c.err = c.engine.Run(&loop{Pipeline: c.pipe, core: c})

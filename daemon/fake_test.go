@@ -54,6 +54,7 @@ type fake struct {
 	routed   string // the routes as last reconciled
 	nat      fw.Translation
 	advice   []route.Advice
+	owned    string // of ownSysctls
 	refused  string // the chain that does not forward what comes from the TUN
 }
 
@@ -143,6 +144,10 @@ func (k *fake) readNAT(string) (fw.Translation, error) {
 func (k *fake) acceptsForward(string) (bool, string, error) {
 	why := get(k, func() string { return k.refused })
 	return why == "", why, k.step("forward", 0)
+}
+
+func (k *fake) ownSysctls(dev string, writeBack bool) {
+	k.set(func() { k.owned = fmt.Sprint(dev, " ", writeBack) })
 }
 
 func (k *fake) sysctls(string, string) []route.Advice {

@@ -25,6 +25,7 @@ type kernel interface {
 	readNAT(wan string) (fw.Translation, error)
 	acceptsForward(dev string) (ok bool, why string, err error)
 	sysctls(dev, wan string) []route.Advice
+	ownSysctls(dev string, writeBack bool)
 	resolve(names []string) (netif.WAN, error)
 	watch() (watcher, error)
 	refreshEvery() time.Duration // see fw.RefreshEvery
@@ -74,6 +75,7 @@ func (linux) newTun(c tun.Config) tunEngine                   { return tun.New(c
 func (linux) readNAT(wan string) (fw.Translation, error)      { return fw.ReadNAT(wan) }
 func (linux) acceptsForward(dev string) (bool, string, error) { return fw.AcceptsForward(dev) }
 func (linux) sysctls(dev, wan string) []route.Advice          { return route.Sysctls(dev, wan) }
+func (linux) ownSysctls(dev string, writeBack bool)           { route.OwnSysctls(dev, writeBack) }
 func (linux) resolve(names []string) (netif.WAN, error)       { return netif.Resolve(names) }
 
 // The four below turn a nil pointer that comes with an error into a nil

@@ -325,6 +325,9 @@ func TestSteerAll(t *testing.T) {
 	if o := r.tun.Push(data.Bytes); len(o.Wire) != 0 || len(o.Back) != 1 || o.Verdicts[0].Act() != engine.Accept {
 		t.Errorf("%d packets by socket, %d back", len(o.Wire), len(o.Back))
 	}
+	if r.owned != "b4tun0 true" {
+		t.Errorf("sysctls set for %s", r.owned)
+	}
 	if c := r.tunConf; !c.Back || c.Signal || c.Whole == nil || !strings.Contains(r.rules(), "notrack") || strings.Contains(r.rules(), "packets") {
 		t.Errorf("%+v\n%s", c, r.rules())
 	}

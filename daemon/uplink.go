@@ -81,10 +81,10 @@ func findUplink(k kernel, s *settings, devices []string, l route.Links) (u uplin
 	if s.conf.Tun.MTU != 0 {
 		u.mtu = s.conf.Tun.MTU
 	}
-	if err := u.advise(k, s); err != nil {
+	if err := u.translations(k, s, l); err != nil {
 		return u, err
 	}
-	return u, u.translations(k, s, l)
+	return u, u.advise(k, s)
 }
 
 // advise looks for settings of the kernel, and chains of the firewall, that
@@ -93,7 +93,7 @@ func (u *uplink) advise(k kernel, s *settings) error {
 	all := s.conf.Main.Steer == steerAll
 	for _, a := range k.sysctls(s.conf.Tun.Device, u.device) {
 		switch {
-		case a.WriteBack && !all:
+		case a.WriteBack && !all, a.V6 && !u.v6.open:
 		case a.Breaks:
 			return fmt.Errorf("%s: set %s", a.Why, a.Line)
 		default:

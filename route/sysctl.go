@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// An Advice is a sysctl that keeps packets from their way. b4 changes none by
-// itself: they are the administrator's, and others' too.
+// An Advice is a sysctl that keeps packets from their way. b4 changes none but its
+// own device's (see [OwnSysctls]): they are the administrator's, and others' too.
 type Advice struct {
 	Line string // what is missing from /etc/sysctl.conf
 	Why  string
@@ -20,6 +20,7 @@ type Advice struct {
 	// Breaks is set where steering would lose packets that pass without it.
 	// Where WriteBack is set too, only that engine would.
 	Breaks bool
+	V6     bool // it matters to IPv6 alone
 }
 
 // Sysctls reads what matters to packets that go into dev, the TUN, and come from
@@ -40,13 +41,33 @@ type Advice struct {
 // uplink would be dropped still. OpenWrt ships with neither of the two settings.
 func Sysctls(dev, wan string) []Advice { return sysctls{os.DirFS("/proc/sys/net")}.missing(dev, wan) }
 
+// OwnSysctls sets those of dev, a TUN of ours, that Sysctls would tell of: only we
+// made it, so nobody else could have. writeBack is for an engine that writes
+// packets back into it. What cannot be set is left to Sysctls to tell.
+func OwnSysctls(dev string, writeBack bool) {
+	set := func(value, family, name string) {
+		f, err := os.OpenFile(path.Join("/proc/sys/net", family, "conf", dev, name), os.O_WRONLY, 0)
+		if err != nil {
+			return // no such family, or a /proc for reading only
+		}
+		f.WriteString(value)
+		f.Close()
+	}
+	set("0", "ipv6", "disable_ipv6")
+	if writeBack {
+		set("1", "ipv4", "forwarding")
+		set("1", "ipv4", "accept_local")
+		set("2", "ipv4", "rp_filter") // it came from elsewhere; 0 would not do where all devices have 1
+	}
+}
+
 // sysctls is the directory of a namespace's settings.
 type sysctls struct{ fs.FS }
 
 func (s sysctls) missing(dev, wan string) (all []Advice) {
 	want := func(value int, breaks bool, why string, path ...string) {
 		if have, ok := s.read(path...); ok && have != value {
-			all = append(all, Advice{setting(value, path), why, breaks, breaks})
+			all = append(all, Advice{setting(value, path), why, breaks, breaks, path[0] == "ipv6"})
 		}
 	}
 	// Without these packets are lost as well where nothing is steered, or
@@ -82,7 +103,7 @@ func (s sysctls) spoofed(dev, wan string) (all []Advice) {
 	}
 	for _, from := range s.devices() {
 		if from != dev && (marked == 1 || one(from, "src_valid_mark") == 1) && max(strict, one(from, "rp_filter")) == 1 {
-			all = append(all, Advice{setting(2, []string{"ipv4", "conf", from, "rp_filter"}), "steered packets from there are dropped as spoofed", from == wan, true})
+			all = append(all, Advice{setting(2, []string{"ipv4", "conf", from, "rp_filter"}), "steered packets from there are dropped as spoofed", from == wan, true, false})
 		}
 	}
 	return all

@@ -45,6 +45,9 @@ func writeStatus(w io.Writer, s *daemon.Status) {
 	fmt.Fprintf(w, "b4 %s\n", s.Version)
 	if e := s.Engine; e != nil {
 		fmt.Fprintf(w, "engine:  %s (%s)\n", e.Name, e.Why)
+		if e.Uplink != "" {
+			fmt.Fprintf(w, "uplink:  %s\n", e.Uplink)
+		}
 		fmt.Fprintf(w, "packets: %d read, %d untouched, %d replaced, %d sent besides, %d lost\n",
 			e.Counters.Read, e.Counters.Accepted, e.Counters.Replaced, e.Counters.Sent, e.Counters.Lost)
 		fmt.Fprintf(w, "kernel:  %d connections opened, %d packets shown to b4\n", s.Kernel.Opened, s.Kernel.Queued)
