@@ -262,10 +262,10 @@ func (d *B4D) gone(killed bool) error {
 	}
 }
 
-// usual tells of a changed line of a state whether it is a route of the tables
-// main and local.
+// usual tells of a changed line of a state whether it is a route of the table
+// main.
 func usual(line string) bool {
-	return strings.HasPrefix(line[1:], "route ") && (strings.Contains(line, " table 254: ") || strings.Contains(line, " table 255: "))
+	return strings.HasPrefix(line[1:], "route ") && strings.Contains(line, fmt.Sprintf(" table %d: ", unix.RT_TABLE_MAIN))
 }
 
 // transcript is a buffer for several goroutines that keeps the newest output.

@@ -66,7 +66,7 @@ func mss(options []byte) int {
 func TestUDP(t *testing.T) { house(t, Options{}, udp) }
 
 func udp(t *testing.T, l *Lab) {
-	const datagrams, size, window = 20000, 1200, 64
+	const datagrams, size, window = 6000, 1200, 64
 	families(t, func(t *testing.T, v6 bool) {
 		to := netip.AddrPortFrom(Modern.Addr(v6).Addr(), 4433)
 		var server, client net.Conn

@@ -93,8 +93,8 @@ type cuts struct {
 }
 
 // settle is how long after a change of address connections may still fail: b4d
-// hears of it, and makes its rules anew.
-const settle = 500 * time.Millisecond
+// hears of it, and makes its rules anew, on a busy machine too.
+const settle = time.Second
 
 // told is how long it may take until a client is told.
 const told = 1500 * time.Millisecond

@@ -13,8 +13,9 @@ import (
 )
 
 // State lists what b4 might leave behind, or change, in a host: nftables tables,
-// devices, routing rules, and the routes of all tables byte for byte. The lines
-// are sorted and mean the same in two calls.
+// devices, routing rules, and byte for byte the routes of all tables but the one
+// that the kernel fills in itself for a host's own addresses, now and then a
+// moment after them. The lines are sorted and mean the same in two calls.
 func (h *Host) State() ([]string, error) {
 	tables, err := h.Tables()
 	if err != nil {
@@ -79,6 +80,9 @@ func routes(family int) ([]string, error) {
 				table = nl.NativeEndian().Uint32(a.Value)
 			}
 			text += fmt.Sprintf(" %d:%x", a.Attr.Type, a.Value)
+		}
+		if table == unix.RT_TABLE_LOCAL {
+			continue
 		}
 		state = append(state, fmt.Sprintf("route family %d table %d: %s", family, table, text))
 	}

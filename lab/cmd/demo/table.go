@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,19 +15,21 @@ import (
 type scene struct {
 	firewall lab.Firewall
 	censors  []string
-	router   string // the censor that the router's own connections meet; empty is none
+	hellos   []lab.Hello // none is all that this machine can send
+	router   string      // the censor that the router's own connections meet; empty is none
 }
 
-// The first scene is the usual house. In the second one the families have
+// In the first scene stands the usual house. In the last one the families have
 // changed places.
 var (
 	scenes = []scene{
-		{lab.House, []string{"tspu-2022-II", "tspu-2024", "gfw-2022", "full"}, "gfw-2022"},
-		{lab.Firewall{Masq6: true}, []string{"gfw-2022"}, ""},
+		{firewall: lab.House, censors: []string{"tspu-2022-II", "tspu-2024", "gfw-2022", "full"}, router: "gfw-2022"},
+		{firewall: lab.Firewall{Masq6: true}, censors: []string{"gfw-2022"}},
 	}
 	smallScenes = []scene{
-		{lab.House, []string{"gfw-2022", "full"}, "gfw-2022"},
-		{lab.Firewall{Masq6: true}, []string{"gfw-2022"}, ""},
+		{firewall: lab.House, censors: []string{"gfw-2022"}, hellos: []lab.Hello{lab.Small, lab.PostQuantum}},
+		{firewall: lab.House, censors: []string{"full"}, hellos: []lab.Hello{lab.PostQuantum}},
+		{firewall: lab.Firewall{Masq6: true}, censors: []string{"gfw-2022"}, hellos: []lab.Hello{lab.Small}},
 	}
 )
 
@@ -73,7 +76,7 @@ func (d *demo) rows(s scene, name string) ([]row, error) {
 		if v6 && s.firewall.Masq6 || !v6 && s.firewall.Masq4 {
 			path = "nat"
 		}
-		for _, h := range d.hellos(p) {
+		for _, h := range s.kinds(p) {
 			add(h, v6, false, path)
 		}
 		if name == s.router {
@@ -83,11 +86,15 @@ func (d *demo) rows(s scene, name string) ([]row, error) {
 	return rows, nil
 }
 
-// hellos are the kinds that a censor always blocks without b4: of others there
-// is nothing to show.
-func (d *demo) hellos(p censor.Profile) []lab.Hello {
-	return slices.DeleteFunc(lab.Hellos(), func(h lab.Hello) bool {
-		return d.small && h > lab.PostQuantum || h == lab.PostQuantum && p.WholeHello || h == lab.Chromium && p.TCP.Mode == censor.None
+// kinds are those of a scene's hellos that a censor always blocks without b4:
+// of others there is nothing to show.
+func (s *scene) kinds(p censor.Profile) []lab.Hello {
+	all := s.hellos
+	if all == nil {
+		all = lab.Hellos()
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(h lab.Hello) bool {
+		return h == lab.PostQuantum && p.WholeHello || h == lab.Chromium && p.TCP.Mode == censor.None
 	})
 }
 
@@ -103,7 +110,7 @@ func (d *demo) table() {
 	if d.small {
 		list = smallScenes
 	}
-	strategies := map[string]string{}
+	strategies := map[string]string{} // by censor
 	for _, s := range list {
 		if err := d.lab.SetFirewall(s.firewall); err != nil {
 			d.check("set up the firewall", err)
@@ -121,7 +128,7 @@ func (d *demo) table() {
 	if err := d.lab.SetFirewall(lab.House); err != nil {
 		d.check("set up the firewall", err)
 	}
-	for _, name := range list[0].censors {
+	for _, name := range slices.Sorted(maps.Keys(strategies)) {
 		fmt.Printf("%-12s %s\n", name, strategies[name])
 	}
 	fmt.Println()
