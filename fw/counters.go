@@ -2,7 +2,6 @@ package fw
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 
@@ -35,7 +34,7 @@ func (c *Conn) Counters() (Counters, error) {
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, errChanged) { // by whomever: each count is right
+	if err != nil {
 		return Counters{}, fmt.Errorf("read counters: %w", err)
 	}
 	return n, nil

@@ -25,6 +25,7 @@
 //	output       -150  own        the same, of the router's own connections
 //	                   decisive   ... and this packet matters: it is marked
 //	prerouting   -150  signal     of what comes in by the TUN: a connection is done
+//	output       -401  foreign    b4's own: not by WAN with an address it has lost
 //	forward        -1  stale      who is bound to an address WAN has lost is told
 //	postrouting    99  translate  a connection opens: source NAT, and its mark
 //	postrouting   101  leave      the packet's mark goes
@@ -45,6 +46,21 @@
 // clamped again. What is steered here belongs to an established connection,
 // which every firewall lets pass. A TUN that is gone costs nothing: its route
 // is gone with it, and the next rule leads to WAN.
+//
+// # All traffic
+//
+// With [Config.All] the chains keep their places and ask for less. To a TUN, both
+// directions of a marked connection are steered but for its SYN, and b4d writes
+// back into the TUN what it lets go:
+//
+//	prerouting   -300  back       what comes in by the TUN: untracked
+//	prerouting   -150  early      all of a marked connection
+//
+// It has gone through conntrack and NAT on its first way, so nothing is left to do
+// to it, and without a connection no rule of ours finds it a second time. Replies to
+// the router itself are delivered ahead of the TUN's route. Firewalls let pass what
+// belongs to a connection; this belongs to none, so they must be told to:
+// [AcceptsForward] asks them, as [ReadNAT] asks what they would translate.
 //
 // [Plan] is pure. What it returns is both shown as text and applied, from one
 // description of each rule.

@@ -88,24 +88,29 @@ func (r *ruleset) base(kind chainType, point hookPoint, v6 bool) []*foreignChain
 	return list
 }
 
+// errChanged is that of rules which change all the time.
+var errChanged = errors.New("the rules changed while they were read")
+
 // readOthers reads the tables that have base chains of a kind at a hook. The
 // elements of sets are read when they are asked for.
 func (s *socket) readOthers(kind chainType, point hookPoint) (*ruleset, error) {
-	const tries = 5 // each takes some ms; a firewall's reload is one change
-	for try := 1; ; try++ {
-		before, err := s.generation()
-		if err != nil {
-			return nil, err
+	const tries = 5 // each takes less than 1 ms; a firewall's reload is one change
+	before, err := s.generation()
+	for try := 0; err == nil && try < tries; try++ {
+		var r *ruleset
+		if r, err = s.readOnce(kind, point); err != nil {
+			break
 		}
-		r, err := s.readOnce(kind, point)
-		if err != nil && !errors.Is(err, errChanged) {
-			return nil, err
+		var after uint32
+		if after, err = s.generation(); err == nil && after == before {
+			return r, nil
 		}
-		after, err := s.generation()
-		if err == nil && before == after || err != nil || try == tries {
-			return r, err
-		}
+		before = after
 	}
+	if err == nil {
+		err = errChanged
+	}
+	return nil, err
 }
 
 func (s *socket) readOnce(kind chainType, point hookPoint) (*ruleset, error) {

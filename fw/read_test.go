@@ -1,8 +1,11 @@
 package fw
 
 import (
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -208,5 +211,63 @@ func TestAcceptsForwardIsTrue(t *testing.T) {
 	h.serve()
 	if got, err := ReadNAT("wan0"); err != nil || got != (Translation{V4: Masqueraded, V6: Masqueraded}) {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// A firewall's reload is one change: whoever reads meanwhile sees the old rules
+// or the new ones.
+func TestReadNATDuringReload(t *testing.T) {
+	enterNetNS(t)
+	c, err := nftables.New(nftables.AsLasting()) // one socket, of this namespace
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "fw4"}
+	s := stranger{t, c}
+	reload := func(name string) error {
+		s.AddTable(table)
+		s.DelTable(table)
+		s.AddTable(table)
+		to := s.chain(table, name)
+		s.rule(to, &expr.Masq{})
+		srcnat := s.base(table, "srcnat", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 100, nftables.ChainPolicyAccept)
+		for range 50 { // a list of several parts
+			s.rule(srcnat, meta(oifname), equal(deviceKey("wan1")...), &expr.Counter{}, &expr.Masq{})
+		}
+		s.rule(srcnat, &expr.Verdict{Kind: expr.VerdictJump, Chain: name})
+		return s.Flush()
+	}
+	if err := reload("srcnat_wan0"); err != nil {
+		t.Fatal(err)
+	}
+	var stop atomic.Bool
+	defer stop.Store(true)
+	stopped := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 1; err == nil && !stop.Load(); i++ {
+			err = reload(fmt.Sprint("srcnat_wan", i%2))
+			time.Sleep(2 * time.Millisecond)
+		}
+		stopped <- err
+	}()
+	read := 0
+	for range 300 {
+		got, err := ReadNAT("wan0")
+		if err == nil && got != (Translation{V4: Masqueraded, V6: Masqueraded}) {
+			t.Fatalf("after %d: got %+v", read, got)
+		}
+		if err == nil {
+			read++
+		} else if !errors.Is(err, errChanged) {
+			t.Fatal(err)
+		}
+	}
+	stop.Store(true)
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	if read < 100 {
+		t.Errorf("only %d readings of 300 succeeded", read)
 	}
 }

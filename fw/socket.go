@@ -91,22 +91,17 @@ func (s *socket) commit(batch []byte) error {
 
 var errNoAnswer = errors.New("nf_tables gave no whole answer")
 
-// errChanged is that of a list which was changed while it was read.
-var errChanged = errors.New("nf_tables changed while it was read")
-
 // dump sends a request and gives f the family and the attributes of each message
-// of the answer, which f must not keep. Where the list was changed meanwhile,
-// the error is errChanged, and f has been given all the same what there was.
+// of the answer, which f must not keep.
 func (s *socket) dump(request []byte, f func(family uint8, a attrs) error) error {
 	if err := s.send(request); err != nil {
 		return err
 	}
 	const genLen = headerLen - unix.NLMSG_HDRLEN
 	var first error
-	done, changed := false, false
+	done := false
 	err := s.answers(func(m message) {
 		var err error
-		changed = changed || m.flags&unix.NLM_F_DUMP_INTR != 0
 		switch {
 		case m.typ == unix.NLMSG_DONE:
 			done = true
@@ -128,8 +123,6 @@ func (s *socket) dump(request []byte, f func(family uint8, a attrs) error) error
 		return err
 	case first == nil && !done:
 		return errNoAnswer
-	case first == nil && changed:
-		return errChanged
 	}
 	return first
 }
