@@ -242,7 +242,14 @@ func TestDecodeStart(t *testing.T) {
 		if !v.DecodeStart(append(b, "more"...)) || string(v.Payload) != "0123456789" {
 			t.Errorf("%s: %+v", src, v)
 		}
-		b[0] = b[0]&0xf0 | 15 // in IPv4 a header of 60 bytes
-		v.DecodeStart(b[:41])
+	}
+	s := Segment{Src: netip.MustParseAddrPort("192.0.2.1:1"), Dst: netip.MustParseAddrPort("192.0.2.2:443"), Payload: make([]byte, 100)}
+	b := s.Append(nil)
+	b[0] = 0x4f // a header of 60 bytes
+	var v View
+	for n := range 60 {
+		if v.DecodeStart(b[:n]) {
+			t.Errorf("%d bytes hold a header of 60", n)
+		}
 	}
 }

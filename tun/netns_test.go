@@ -111,15 +111,20 @@ func next(t testing.TB, d *Device, h *Header, buf []byte) []byte {
 	return nil
 }
 
-// udpTo makes a socket in the namespace that sends to addr.
+// udpTo makes a socket in the namespace that sends to addr, from an address of
+// the device's: a new one of IPv6 takes a moment to be usable.
 func udpTo(t testing.TB, s space, addr netip.Addr, port uint16) *net.UDPConn {
 	t.Helper()
 	var c *net.UDPConn
 	var err error
-	s.do(func() { c, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port))) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "there is an address to send from", func() bool {
+		s.do(func() { c, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port))) })
+		if err == nil && c.LocalAddr().(*net.UDPAddr).IP.IsLoopback() {
+			c.Close()
+			return false
+		}
+		return err == nil
+	})
 	t.Cleanup(func() { c.Close() })
 	return c
 }

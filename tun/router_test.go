@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"b4/desync"
 	"b4/engine"
@@ -151,6 +152,11 @@ func newAllRouter(t *testing.T, h engine.Handler, c Config, send func(far *Devic
 	go func() { end <- r.Run(h) }()
 	return r, func() {
 		t.Helper()
+		for before := r.Counters(); ; before = r.Counters() { // the last acknowledgements
+			if time.Sleep(50 * time.Millisecond); r.Counters() == before {
+				break
+			}
+		}
 		if err := errors.Join(r.Close(), <-end); err != nil {
 			t.Error(err)
 		}
