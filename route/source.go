@@ -37,12 +37,13 @@ func (l Links) Source(dev string, v6 bool) netip.Addr {
 }
 
 // source4 is inet_select_addr of net/ipv4/devinet.c, as nf_nat_masquerade_ipv4
-// asks it: with the next hop, for scope global.
+// asks it: with the next hop, for scope global. The further addresses of a network,
+// which it skips, are behind the first one and so never reached.
 func (l Links) source4(dev Device) netip.Addr {
 	hop := l.nextHop4(dev)
 	var first netip.Addr
 	for _, a := range l.Addrs {
-		if a.Index != dev.Index || !a.primary() {
+		if a.Index != dev.Index || !a.global4() {
 			continue
 		}
 		if a.reaches(hop) {
@@ -57,7 +58,7 @@ func (l Links) source4(dev Device) netip.Addr {
 	}
 	for _, other := range l.Devices { // lo is the first
 		for _, a := range l.Addrs {
-			if a.Index == other.Index && a.primary() {
+			if a.Index == other.Index && a.global4() {
 				return a.Prefix.Addr()
 			}
 		}
@@ -65,10 +66,9 @@ func (l Links) source4(dev Device) netip.Addr {
 	return netip.Addr{}
 }
 
-// primary tells a global IPv4 address that is none of the further ones of its
-// network.
-func (a Addr) primary() bool {
-	return a.Prefix.Addr().Is4() && a.Flags&unix.IFA_F_SECONDARY == 0 && a.Scope == unix.RT_SCOPE_UNIVERSE
+// global4 tells an IPv4 address that may be used everywhere.
+func (a Addr) global4() bool {
+	return a.Prefix.Addr().Is4() && a.Scope == unix.RT_SCOPE_UNIVERSE
 }
 
 // reaches tells whether hop is on a's network: the peer's, where there is one

@@ -86,6 +86,8 @@ func TestSourceKernel(t *testing.T) {
 		{"unique local alone", true, []address{{dev: "lan0", prefix: "2a01:db8:9::1/64", flags: nodad}, {dev: "wan0", prefix: "fd62::2/64", flags: nodad}}, "", "", "fd62::2"},
 		{"6to4", true, []address{{dev: "wan0", prefix: "2002:c000:202::1/64", flags: nodad}, gua}, "", "", "2a01:db8:1::2"},
 		{"site-local", true, []address{{dev: "wan0", prefix: "fec0::2/64", flags: nodad}, gua}, "", "", "2a01:db8:1::2"},
+		{"site-local, the other way round", true, []address{gua, {dev: "wan0", prefix: "fec0::2/64", flags: nodad}}, "", "", "2a01:db8:1::2"},
+		{"site-local, a deprecated one is not", true, []address{{dev: "wan0", prefix: "fec0::2/64", flags: nodad}, {dev: "wan0", prefix: "2a01:db8:2::2/64", flags: nodad, deprecated: true}}, "", "", "2a01:db8:2::2"},
 		{"tentative", true, []address{gua, {dev: "wan0", prefix: "2a01:db8:2::2/64"}}, "fe80::b4", "", "2a01:db8:1::2"},
 		{"tentative, the other way round", true, []address{{dev: "wan0", prefix: "2a01:db8:2::2/64"}, gua}, "fe80::b4", "", "2a01:db8:1::2"},
 		{"PPP", true, []address{lan6, {dev: "wan0", prefix: "2a01:db8:3::7/128", peer: "2a01:db8:3::1", flags: nodad}}, "", "", "2a01:db8:3::7"},

@@ -94,9 +94,6 @@ func (s sysctls) missing(dev, wan string) (all []Advice) {
 func (s sysctls) spoofed(dev, wan string) (all []Advice) {
 	strict, _ := s.read("ipv4", "conf", "all", "rp_filter")
 	marked, _ := s.read("ipv4", "conf", "all", "src_valid_mark")
-	if strict > 1 {
-		return nil
-	}
 	one := func(dev, name string) int {
 		n, _ := s.read("ipv4", "conf", dev, name)
 		return n

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -76,6 +77,25 @@ func TestRefusal(t *testing.T) {
 	err := addRoute(c, []byte{10, 0, 0, 1}, 1)
 	if !errors.Is(err, unix.ENETDOWN) || !strings.HasSuffix(err.Error(), "is not up)") {
 		t.Errorf("route by a device that is down: %v", err)
+	}
+}
+
+// The kernel tells of no other protocol's routes than asked for.
+func TestDumpRoutes(t *testing.T) {
+	c := enterNetNS(t)
+	for i, protocol := range []uint8{unix.RTPROT_STATIC, 98, unix.RTPROT_BGP} {
+		r := Route{Family: unix.AF_INET, DstLen: 32, Table: unix.RT_TABLE_MAIN, Protocol: protocol, Type: unix.RTN_UNICAST}
+		body := AppendUint32(AppendAttr(r.Append(nil), unix.RTA_DST, []byte{10, 0, 0, byte(i)}), unix.RTA_OIF, 1)
+		if err := c.Do(unix.RTM_NEWROUTE, create, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := DumpRoutes(c, unix.AF_INET, 98, func(all []uint8, m Message) []uint8 {
+		r, _ := ParseRoute(m.Body)
+		return append(all, r.Protocol)
+	})
+	if err != nil || !slices.Equal(got, []uint8{98}) {
+		t.Errorf("protocols %v, %v", got, err)
 	}
 }
 
