@@ -31,8 +31,8 @@ type ending struct {
 // endings are those that packets of one description may meet.
 type endings [fates]ending
 
-// add joins e to the endings of a fate. Some on their way here have been sorted
-// out by others: path says so, if not "".
+// add joins e to the endings of a fate. If only some have come this far, path
+// says who sorted them out.
 func (o *endings) add(f fate, path string, e ending) {
 	if path != "" {
 		e.some = path
@@ -55,8 +55,8 @@ func newOracle(r *ruleset, k *knowledge) *oracle {
 	return &oracle{r, k, map[*foreignChain]*endings{}}
 }
 
-// ask tells what may become of a packet in c, asking each chain once. The kernel
-// has no loops; a list that was changed meanwhile may.
+// ask tells what may become of a packet in c, going through each chain once. A
+// loop, which the kernel does not take, ends where it begins.
 func (o *oracle) ask(c *foreignChain) endings {
 	if e := o.known[c]; e != nil {
 		return *e
@@ -68,24 +68,21 @@ func (o *oracle) ask(c *foreignChain) endings {
 }
 
 func (o *oracle) walk(c *foreignChain) (all endings) {
-	path := ""
+	rest := ending{met: true} // who comes to the next rule
 	for _, r := range c.rules {
 		e := o.rule(c, r)
 		for f := returned; f < fates; f++ {
-			all.add(f, path, e[f])
+			all.add(f, rest.some, e[f])
 		}
-		if !e[onward].met {
-			all.add(onward, "", all[returned])
-			all[returned] = ending{}
-			return all
-		}
-		if path == "" {
-			path = e[onward].some
+		var next endings
+		next.add(onward, rest.some, e[onward])
+		if rest = next[onward]; !rest.met {
+			break
 		}
 	}
+	all.add(onward, "", rest)
 	all.add(onward, "", all[returned])
 	all[returned] = ending{}
-	all.add(onward, path, ending{met: true})
 	return all
 }
 
@@ -109,9 +106,6 @@ func (o *oracle) rule(c *foreignChain, list attrs) endings {
 
 // met is act where the conditions so far hold, and the next rule elsewhere.
 func (q *query) met(act endings, words string) endings {
-	if q.no {
-		return endings{onward: {met: true}}
-	}
 	for f := range act {
 		if act[f].met && act[f].by == "" {
 			act[f].by = words

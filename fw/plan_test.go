@@ -2,6 +2,7 @@ package fw
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"flag"
 	"net/netip"
@@ -11,7 +12,6 @@ import (
 	"testing"
 
 	"b4/mark"
-	"github.com/google/nftables/binaryutil"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -144,7 +144,7 @@ func TestPlanKeepsItsInput(t *testing.T) {
 func TestQueueBytes(t *testing.T) {
 	info := "" + // host's byte order: number 537 (0x0219), total 1, bypass
 		"1902" + "0100" + "0100" + "0000"
-	if binaryutil.NativeEndian == binaryutil.BigEndian {
+	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
 		info = "0219" + "0001" + "0001" + "0000"
 	}
 	tests := []struct {
