@@ -209,10 +209,11 @@ func replies(n desync.Need) int {
 // queue is the NFQUEUE that s wants.
 func (s *settings) queue(send engine.Sender, report func(error)) nfq.Config {
 	m := &s.conf.Main
-	return nfq.Config{
-		Num: m.QueueNum, Len: uint32(m.QueueLen), Done: s.marks.Done, GSO: m.Steer == steerAll,
-		Send: send, Report: report,
+	c := nfq.Config{Num: m.QueueNum, Len: uint32(m.QueueLen), Done: s.marks.Done, Send: send, Report: report}
+	if m.Steer == steerAll {
+		c.GSO, c.Whole, c.Cut = true, pipeline.Whole, m.QueueNum^1
 	}
+	return c
 }
 
 // tun is the TUN that s wants.

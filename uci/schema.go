@@ -99,7 +99,7 @@ var schema = []Field{
 		Help: "TCP destination ports to watch.",
 		into: func(t *target) any { return &t.main.Ports }},
 	{Section: "b4", Option: "queue_num", Kind: Uint, Default: "537", Max: maxUint16,
-		Help: "Number of the netfilter queue; change it where another program has it.",
+		Help: "Number of the netfilter queue, with steer all its neighbour's too (536 with 537); change it where another program has it.",
 		into: func(t *target) any { return &t.main.QueueNum }},
 	{Section: "b4", Option: "queue_len", Kind: Uint, Default: "1024", Min: 16, Max: maxUint16, Unit: "packets",
 		Help: "Packets that the kernel holds for b4 at most; further ones pass untouched.",
