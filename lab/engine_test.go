@@ -155,6 +155,31 @@ func TestAllTraffic(t *testing.T) {
 	})
 }
 
+// Where the firewall would reject what comes back from the TUN, all-traffic mode
+// leaves the traffic alone and says what is missing; decisive packets never come
+// back that way.
+func TestNoInclude(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		l := build(t, Options{Firewall: &Firewall{Masq4: true, NoInclude: true}})
+		d := launchB4D(t, l, configure(engine, steerAll))
+		for _, v6 := range []bool{false, true} {
+			if err := l.Download(Request{Host: Blocked, V6: v6}, 1<<20); err != nil {
+				t.Error(err)
+			}
+		}
+		if health := strings.Join(mustStatus(t, d).Health, " "); strings.Contains(health, "include of b4") != (engine == "tun") {
+			t.Errorf("status says %q", health)
+		}
+		if err := d.Reload(configure(engine)); err != nil {
+			t.Fatal(err)
+		}
+		opensAgain(t, l, "decisive packets")
+		if s := mustStatus(t, d); len(s.Health) != 0 {
+			t.Errorf("status says %q", s.Health)
+		}
+	})
+}
+
 // A change of the engine keeps what is under way and what is idle, and leaves
 // nothing of the engine before.
 func TestSwitchEngine(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 type Firewall struct {
 	Masq4, Masq6 bool // option masq, and masq6
 	MTUFix       bool // option mtu_fix: the MSS in SYNs is what WAN's MTU leaves
+	NoInclude    bool // without b4's file in /usr/share/nftables.d, which lets the TUN's packets on
 }
 
 // House is the usual one: IPv4 has one address for all, IPv6 has enough.
@@ -41,8 +42,8 @@ func (l *Lab) SetFirewall(f Firewall) error {
 }
 
 // apply makes the table fw4 in the calling thread's namespace: one inet table,
-// whose chain srcnat at priority 100 masquerades by out-interface, and which
-// drops what could not be.
+// whose chain srcnat at priority 100 masquerades by out-interface, and whose
+// chain forward lets pass what it must.
 func (f Firewall) apply(wan string) error {
 	c, err := nftables.New()
 	if err != nil {
@@ -58,10 +59,7 @@ func (f Firewall) apply(wan string) error {
 		})
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(leavesBy(wan), clampMSS()...)})
 	}
-	forward := c.AddChain(&nftables.Chain{
-		Name: "forward", Table: t, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
-	})
+	f.forward(c, t)
 	chain := c.AddChain(&nftables.Chain{
 		Name: "srcnat", Table: t, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
@@ -71,9 +69,8 @@ func (f Firewall) apply(wan string) error {
 		masq   bool
 	}{{unix.NFPROTO_IPV4, f.Masq4}, {unix.NFPROTO_IPV6, f.Masq6}} {
 		if family.masq {
-			ours := slices.Concat(equals(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, []byte{family.number}), leavesBy(wan))
-			c.AddRule(&nftables.Rule{Table: t, Chain: forward, Exprs: slices.Concat(ours, invalid(), drop())})
-			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(ours, &expr.Masq{})})
+			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: slices.Concat(
+				isFamily(family.number), leavesBy(wan), []expr.Any{&expr.Masq{}})})
 		}
 	}
 	if err := c.Flush(); err != nil {
@@ -93,18 +90,50 @@ func leavesBy(device string) []expr.Any {
 	return equals(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, name)
 }
 
-// invalid matches what conntrack makes no sense of and NAT leaves as it is.
-// firewall4 drops it to prevent NAT leakage, as it says.
-func invalid() []expr.Any {
+// forward lets the LAN out and the answers in, and nothing else. What conntrack
+// makes no sense of, NAT leaves as it is: firewall4 drops that "to prevent NAT
+// leakage" where it masquerades.
+func (f Firewall) forward(c *nftables.Conn, t *nftables.Table) {
+	policy := nftables.ChainPolicyDrop
+	chain := c.AddChain(&nftables.Chain{
+		Name: "forward", Table: t, Type: nftables.ChainTypeFilter, Policy: &policy,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	rule := func(verdict expr.VerdictKind, terms ...[]expr.Any) {
+		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(slices.Concat(terms...), &expr.Verdict{Kind: verdict})})
+	}
+	toWAN := named(expr.MetaKeyOIFNAME, RouterWAN) // and wan2
+	if !f.NoInclude {
+		rule(expr.VerdictAccept, named(expr.MetaKeyIIFNAME, "b4tun"))
+	}
+	rule(expr.VerdictAccept, ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED))
+	if f.Masq4 {
+		rule(expr.VerdictDrop, isFamily(unix.NFPROTO_IPV4), toWAN, ctState(expr.CtStateBitINVALID))
+	}
+	if f.Masq6 {
+		rule(expr.VerdictDrop, isFamily(unix.NFPROTO_IPV6), toWAN, ctState(expr.CtStateBitINVALID))
+	}
+	rule(expr.VerdictAccept, named(expr.MetaKeyIIFNAME, RouterLAN), toWAN)
+}
+
+// named matches devices whose name begins so.
+func named(key expr.MetaKey, prefix string) []expr.Any {
+	return equals(&expr.Meta{Key: key, Register: 1}, []byte(prefix))
+}
+
+func isFamily(number byte) []expr.Any {
+	return equals(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, []byte{number})
+}
+
+// ctState matches a connection in any of the states.
+func ctState(bits uint32) []expr.Any {
 	none := make([]byte, 4)
 	return []expr.Any{
 		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitINVALID), Xor: none},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: none},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: none},
 	}
 }
-
-func drop() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}} }
 
 // clampMSS is firewall4's "tcp flags syn tcp option maxseg size set rt mtu".
 func clampMSS() []expr.Any {

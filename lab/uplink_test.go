@@ -116,6 +116,38 @@ func TestUplinkMoves(t *testing.T) {
 	})
 }
 
+// The firewall is reloaded with other zones: what it masquerades, and only that,
+// leaves with WAN's address, and all of it opens.
+func TestFirewallReload(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		l := build(t, Options{})
+		d := launchB4D(t, l, configure(engine))
+		opensAgain(t, l, "at first")
+		for _, fire := range []Firewall{{Masq6: true}, {Masq4: true, Masq6: true}, {}, House} {
+			if err := l.SetFirewall(fire); err != nil {
+				t.Fatal(err)
+			}
+			for _, v6 := range []bool{false, true} {
+				masq := v6 && fire.Masq6 || !v6 && fire.Masq4
+				eventually(t, fmt.Sprintf("%+v, v6 %t", fire, v6), func() error {
+					watch, before := watchLAN(t, l), mustStatus(t, d)
+					if err := l.CheckOpen(profile(t), Request{Host: Blocked, V6: v6, Timeout: time.Second}); err != nil {
+						return err
+					}
+					s := mustStatus(t, d)
+					if n, _ := s.Since(before); n == 0 {
+						return errors.New("nothing came to user space")
+					}
+					if n := watch.packets(); (n == 0) != masq {
+						return fmt.Errorf("%d packets with an address of the LAN", n)
+					}
+					return nil
+				})
+			}
+		}
+	})
+}
+
 // secondWAN joins the router to the provider a second time, without a default
 // route.
 func (l *Lab) secondWAN(t *testing.T) pair {
