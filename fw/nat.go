@@ -66,15 +66,24 @@ func ReadNAT(wan string) (Translation, error) {
 		{"/proc/thread-self/net/ip_tables_names", &t.V4, &t.Why4},
 		{"/proc/thread-self/net/ip6_tables_names", &t.V6, &t.Why6},
 	} {
-		names, err := os.ReadFile(l.file)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		has, err := listsNAT(l.file)
+		if err != nil {
 			return Translation{}, fmt.Errorf("read the tables of legacy iptables: %w", err)
 		}
-		if slices.Contains(strings.Fields(string(names)), "nat") {
+		if has {
 			*l.n, *l.why = Custom, "legacy iptables has a nat table, which nftables does not show"
 		}
 	}
 	return t, nil
+}
+
+// listsNAT reads one name a line. There is no file where there is no iptables.
+func listsNAT(file string) (bool, error) {
+	names, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return slices.Contains(strings.Fields(string(names)), "nat"), err
 }
 
 // nat asks the base chains in turn: the first that translates a connection has

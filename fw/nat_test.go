@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -266,5 +268,24 @@ func TestNAT(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestListsNAT(t *testing.T) {
+	dir := t.TempDir()
+	for names, want := range map[string]bool{"": false, "filter\nmangle\n": false, "filter\nnat\n": true, "nat2\n": false} {
+		file := filepath.Join(dir, "names")
+		if err := os.WriteFile(file, []byte(names), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := listsNAT(file); got != want || err != nil {
+			t.Errorf("%q: got %v, %v", names, got, err)
+		}
+	}
+	if got, err := listsNAT(filepath.Join(dir, "none")); got || err != nil {
+		t.Errorf("no file: got %v, %v", got, err)
+	}
+	if _, err := listsNAT(dir); err == nil {
+		t.Error("what cannot be read: want an error")
 	}
 }
