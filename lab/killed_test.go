@@ -18,11 +18,13 @@ const (
 // Whenever b4d is killed, the router's routes, rules and tables are as they
 // were, connections open, and those under way go on.
 func TestKilledAnyTime(t *testing.T) {
+	t.Parallel()
 	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
 	engines(t, func(t *testing.T, engine string) {
+		t.Parallel()
 		l := build(t, Options{Firewall: &Firewall{Masq4: true, Masq6: true}})
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)

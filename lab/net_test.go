@@ -179,6 +179,7 @@ func TestLossAndReordering(t *testing.T) {
 
 // Without b4 the censors block the blocked and nothing else.
 func TestCensors(t *testing.T) {
+	t.Parallel()
 	l := build(t, Options{})
 	for _, tt := range []struct {
 		profile string
@@ -207,6 +208,7 @@ func TestCensors(t *testing.T) {
 
 // Both checks can fail.
 func TestChecksFail(t *testing.T) {
+	t.Parallel()
 	l := build(t, Options{})
 	p, err := censor.Lookup("gfw-2022")
 	if err != nil {

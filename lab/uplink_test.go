@@ -119,6 +119,7 @@ func TestUplinkMoves(t *testing.T) {
 // The firewall is reloaded with other zones: what it masquerades, and only that,
 // leaves with WAN's address, and all of it opens.
 func TestFirewallReload(t *testing.T) {
+	t.Parallel()
 	engines(t, func(t *testing.T, engine string) {
 		l := build(t, Options{})
 		d := launchB4D(t, l, configure(engine))
