@@ -68,16 +68,6 @@ func build(path string, conf uci.Config) (s *settings, err error) {
 	return s, nil
 }
 
-// wrong is an error at the place of an option, or of the whole file where the
-// option is not set.
-func (s *settings) wrong(option string, err error) error {
-	at := s.conf.Place(option)
-	if at == (uci.Place{}) {
-		at.File = s.file
-	}
-	return &uci.Error{At: at, Text: option + ": " + err.Error()}
-}
-
 // unused warns of texts that this version does nothing with.
 func unused(conf *uci.Config) (list []uci.Warning) {
 	for _, st := range conf.Strategies {
@@ -220,7 +210,7 @@ func (s *settings) queue(send engine.Sender, report func(error)) nfq.Config {
 func (s *settings) tun(send engine.Sender, report func(error)) tun.Config {
 	all := s.conf.Main.Steer == steerAll
 	c := tun.Config{
-		Device: tun.DeviceConfig{Name: s.conf.Tun.Device, MTU: s.conf.Tun.MTU},
+		Device: tun.DeviceConfig{Name: s.conf.Tun.Device}, // its MTU follows the uplink's
 		Signal: !all, Back: all, Send: send, Report: report,
 	}
 	if all {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"b4/control"
 	"b4/fw"
-	"b4/netif"
 	"b4/route"
 
 	"golang.org/x/sys/unix"
@@ -28,8 +28,7 @@ func check(k kernel, o Options, w io.Writer) error {
 		return err
 	}
 	writeRules(w, s)
-	wan, err := checkWAN(k, s, w)
-	return errors.Join(err, checkKernel(k, s, wan, w))
+	return checkKernel(k, s, w)
 }
 
 func writeRules(w io.Writer, s *settings) {
@@ -52,8 +51,9 @@ func writeRules(w io.Writer, s *settings) {
 	}
 }
 
-func checkWAN(k kernel, s *settings, w io.Writer) (netif.WAN, error) {
-	wan, err := k.resolve(s.conf.Main.WAN)
+// checkNames writes which devices the names of an option stand for.
+func checkNames(k kernel, s *settings, option string, names []string, w io.Writer) ([]string, error) {
+	wan, err := k.resolve(names)
 	if err == nil && len(wan.Devices()) == 0 {
 		err = errors.New("no interface holds a default route: bring the uplink up, or name it with list wan")
 		if len(wan.Down) > 0 {
@@ -61,42 +61,55 @@ func checkWAN(k kernel, s *settings, w io.Writer) (netif.WAN, error) {
 		}
 	}
 	if err != nil {
-		return wan, s.wrong("main.wan", err)
+		return nil, s.wrong(option, err)
 	}
-	fmt.Fprintf(w, "wan: %s\n", wan)
-	return wan, nil
+	_, name, _ := strings.Cut(option, ".")
+	fmt.Fprintf(w, "%s: %s\n", name, wan)
+	return wan.Devices(), nil
 }
 
-// checkKernel writes the rules for this kernel, and the routes if they lead to a
-// TUN. Without the right to ask it, they are the rules for one that has
-// everything.
-func checkKernel(k kernel, s *settings, wan netif.WAN, w io.Writer) error {
+// checkKernel writes the devices, the engine and the rules for this kernel, and
+// the routes if they lead to a TUN. Without the right to ask it, they are the
+// rules of a queue for one that has everything.
+func checkKernel(k kernel, s *settings, w io.Writer) error {
+	var what scope
+	var wanErr error
+	what.devices, wanErr = checkNames(k, s, "main.wan", s.conf.Main.WAN, w)
 	c, err := choose(k, s)
 	switch {
-	case errors.Is(err, unix.EPERM) && s.conf.Main.Engine != engineTun:
+	case errors.Is(err, unix.EPERM) && s.conf.Main.Engine == engineTun:
+		fmt.Fprintln(w, "engine: tun; whether this kernel has it, and what leads there, only root may ask (CAP_NET_ADMIN)")
+		return wanErr
+	case errors.Is(err, unix.EPERM):
 		fmt.Fprintln(w, "engine: nfqueue; whether this kernel has it only root may ask (CAP_NET_ADMIN)")
 		c = choice{engine: engineQueue, features: fw.Features{Owner: true, Queue: fw.Native}}
 	case err != nil:
-		return s.wrong("main.engine", err)
+		return errors.Join(wanErr, err)
 	default:
 		fmt.Fprintf(w, "engine: %s (%s)\n", c.engine, c.why)
 	}
 	var u *uplink
 	if c.engine == engineTun {
-		if u, err = checkTunnel(k, s, wan, w); err != nil {
+		if out := s.out(); out != nil {
+			what.out, wanErr = checkNames(k, s, "tun.out", out, w) // main.wan is only for comparison then
+		}
+		if wanErr != nil {
+			return wanErr
+		}
+		if u, err = checkTunnel(k, s, what, w); err != nil {
 			return err
 		}
 	}
 	plan, err := fw.Plan(s.rules(c.features, u))
 	if err != nil {
-		return err
+		return errors.Join(wanErr, err)
 	}
 	fmt.Fprint(w, plan)
-	return nil
+	return wanErr
 }
 
 // checkTunnel writes what the TUN will stand before, and the routes into it.
-func checkTunnel(k kernel, s *settings, wan netif.WAN, w io.Writer) (*uplink, error) {
+func checkTunnel(k kernel, s *settings, what scope, w io.Writer) (*uplink, error) {
 	routes, err := k.openRoutes()
 	if err != nil {
 		return nil, err
@@ -106,18 +119,18 @@ func checkTunnel(k kernel, s *settings, wan netif.WAN, w io.Writer) (*uplink, er
 	if err != nil {
 		return nil, err
 	}
-	u, err := findUplink(k, s, wan.Devices(), l)
+	u, err := findUplink(k, s, what, l)
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(w, "uplink: %s\n", u)
-	if u.notes != "" {
-		fmt.Fprintf(w, "warning: %s\n", u.notes)
+	fmt.Fprintf(w, "uplink: %s\n", &u)
+	for _, n := range u.notes {
+		fmt.Fprintf(w, "warning: %s\n", n)
 	}
 	if dev := s.conf.Tun.Device; !slices.ContainsFunc(l.Devices, func(d route.Device) bool { return d.Name == dev }) {
 		l.Devices = append(l.Devices, route.Device{Index: -1, Name: dev, Up: true}) // as it will be
 	}
-	state, err := route.Plan(s.routes(u), l)
+	state, err := s.planRoutes(u, l)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +138,16 @@ func checkTunnel(k kernel, s *settings, wan netif.WAN, w io.Writer) (*uplink, er
 	return &u, nil
 }
 
-// Cleanup removes whatever an earlier b4d could not remove itself.
+// Cleanup removes whatever an earlier b4d could not remove itself. It touches
+// nothing of one that runs, whose error wraps control.ErrRunning or fw.ErrOwned.
 func Cleanup(socket string) error {
-	return errors.Join(control.Cleanup(socket), fw.Cleanup(), route.Cleanup())
+	err := control.Cleanup(socket)
+	if errors.Is(err, control.ErrRunning) {
+		return err
+	}
+	owned := fw.Cleanup()
+	if errors.Is(owned, fw.ErrOwned) {
+		return errors.Join(err, owned)
+	}
+	return errors.Join(err, owned, route.Cleanup())
 }

@@ -8,8 +8,6 @@ import (
 	"b4/fw"
 	"b4/nfq"
 	"b4/tun"
-
-	"golang.org/x/sys/unix"
 )
 
 // The engines, as main.engine names them.
@@ -28,6 +26,14 @@ type choice struct {
 // choose finds the engine that conf asks for, or, for auto, the best that this
 // kernel has: a TUN costs every forwarded packet a look at one more rule.
 func choose(k kernel, s *settings) (choice, error) {
+	c, err := s.choose(k)
+	if errors.Is(err, engine.ErrNotSupported) {
+		err = s.wrong("main.engine", err)
+	}
+	return c, err
+}
+
+func (s *settings) choose(k kernel) (choice, error) {
 	f, err := k.probe()
 	if err != nil {
 		return choice{}, fmt.Errorf("ask the kernel for nftables: %w", err)
@@ -38,11 +44,13 @@ func choose(k kernel, s *settings) (choice, error) {
 	}
 	noQueue := hasQueue(k, f)
 	switch {
-	case c.engine == engineQueue, noQueue != nil && errors.Is(noQueue, unix.EPERM):
+	case c.engine == engineQueue:
 		return c, noQueue
 	case noQueue == nil:
 		c.engine, c.why = engineQueue, fmt.Sprintf("auto: this kernel has NFQUEUE (%s queue)", f.Queue)
 		return c, nil
+	case !errors.Is(noQueue, engine.ErrNotSupported):
+		return c, noQueue // it cannot tell now, which may pass: no reason to take the lesser engine
 	}
 	if noTun := hasTun(k, f); noTun != nil {
 		return choice{}, errors.Join(noQueue, noTun)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -80,17 +81,30 @@ func (c *core) startEngine(s *settings, send engine.Sender, log *slog.Logger) er
 		c.engine = c.kernel.newQueue(s.queue(send, report.report))
 	}
 	if err := c.engine.Start(); err != nil {
-		return fmt.Errorf("start engine %s: %w", c.engine.Name(), err)
+		return c.startError(s, err)
 	}
 	c.undo.add(c.stopEngine)
 	if c.tunnel != nil {
-		c.kernel.ownSysctls(s.conf.Tun.Device, s.conf.Main.Steer == steerAll)
+		s.ownSysctls(c.kernel)
 	}
 	go func() {
 		defer close(c.done)
 		c.err = c.engine.Run(&loop{Pipeline: c.pipe, core: c})
 	}()
 	return nil
+}
+
+// startError blames the option whose device or queue another program has.
+func (c *core) startError(s *settings, err error) error {
+	err = fmt.Errorf("start engine %s: %w", c.engine.Name(), err)
+	busy := errors.Is(err, unix.EBUSY)
+	switch {
+	case c.tunnel != nil && (busy || errors.Is(err, unix.EINVAL)):
+		return s.wrong("tun.device", err)
+	case c.tunnel == nil && (busy || errors.Is(err, unix.EPERM)):
+		return s.wrong("main.queue_num", err)
+	}
+	return err
 }
 
 func (c *core) tab() table { return *c.table.Load() }
@@ -108,6 +122,7 @@ func (c *core) takeTable() error {
 // A scope is what is to be looked at: the WAN devices, and nothing in a pause.
 type scope struct {
 	devices []string
+	out     []string // the devices that tun.out stands for, where it is set
 	paused  bool
 }
 
@@ -126,7 +141,7 @@ func (c *core) align(s *settings, what scope) error {
 	case what.paused:
 		return c.rest()
 	}
-	if c.idle = c.tunnel.lead(s, what.devices); c.idle != nil {
+	if c.idle = c.tunnel.steer(s, what); c.idle != nil {
 		return c.rest()
 	}
 	u := &c.tunnel.uplink
@@ -137,7 +152,7 @@ func (c *core) align(s *settings, what scope) error {
 func (c *core) rest() error {
 	err := c.watch(nil)
 	if c.tunnel != nil {
-		err = errors.Join(err, c.tunnel.stray())
+		err = errors.Join(err, c.tunnel.release())
 	}
 	return err
 }
@@ -175,6 +190,7 @@ func (c *core) watch(devices []string) error {
 // next asked of it fails.
 func (c *core) remake(s *settings, what scope) error {
 	closed := c.tab().Close()
+	c.rules, c.watched = "", nil
 	if err := c.takeTable(); err != nil {
 		return errors.Join(closed, err)
 	}
@@ -184,11 +200,20 @@ func (c *core) remake(s *settings, what scope) error {
 	return closed
 }
 
+// tableGone tells that another program deleted the table, or that it could not
+// be made anew.
+func tableGone(err error) bool {
+	return errors.Is(err, errTable) && (errors.Is(err, unix.ENOENT) || errors.Is(err, os.ErrClosed))
+}
+
 // unwatch is the first step down: no new packets while the engine empties.
 func (c *core) unwatch() error {
-	err := c.rest()
-	if errors.Is(err, errTable) && errors.Is(err, unix.ENOENT) {
-		return nil // gone is as good
+	err := c.watch(nil)
+	if tableGone(err) {
+		err = nil // gone is as good
+	}
+	if c.tunnel != nil {
+		err = errors.Join(err, c.tunnel.release())
 	}
 	return err
 }
@@ -203,16 +228,21 @@ func (c *core) stopEngine() error {
 // stop takes everything down. It is idempotent.
 func (c *core) stop() error { return c.undo.run() }
 
-// use puts settings in force that need no new engine. After an error the old
-// ones are, as far as the kernel lets them.
-func (c *core) use(s, old *settings, what scope) error {
-	well := c.idle == nil
+// use puts settings in force that need no new engine, as chosen for them. After
+// an error the old ones are to be aligned with again.
+func (c *core) use(s *settings, now choice, what scope) error {
+	well, before := c.idle == nil, c.choice
+	c.choice = now
 	err := c.align(s, what)
+	if tableGone(err) {
+		err = c.remake(s, what)
+	}
 	if err == nil && well {
 		err = c.mistake()
 	}
 	if err != nil {
-		return errors.Join(err, c.align(old, what))
+		c.choice = before
+		return err
 	}
 	c.pipe.Use(s.pipe)
 	return nil

@@ -31,10 +31,11 @@ type Daemon struct {
 
 	mu      sync.Mutex // guards what follows, for the control socket's sake
 	set     *settings
-	core    *core // nil while disabled
-	wan     netif.WAN
-	wanErr  error
+	core    *core     // nil while disabled
+	wan     lookup    // of main.wan
+	out     lookup    // of tun.out
 	coreErr error     // why the core is not as wanted
+	told    string    // of the uplink behind a TUN
 	paused  time.Time // until then; zero is not
 	refused error     // why the last reload was
 }
@@ -148,7 +149,7 @@ func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news
 func (d *Daemon) timer() <-chan time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.wan.Down) > 0 || d.wanErr != nil || d.coreErr != nil {
+	if d.wan.open() || d.out.open() || d.coreErr != nil {
 		return time.After(netif.Retry)
 	}
 	if wait := time.Until(d.paused); wait > 0 {
@@ -169,6 +170,11 @@ func (d *Daemon) align() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.resolve()
+	d.bring()
+}
+
+// bring is align with the devices as they are known.
+func (d *Daemon) bring() {
 	switch {
 	case !d.set.conf.Main.Enabled:
 		return
@@ -202,10 +208,36 @@ func (d *Daemon) note(err error) {
 	if err == nil && d.core != nil {
 		err = d.core.idle
 	}
-	if err != nil && fmt.Sprint(err) != fmt.Sprint(d.coreErr) {
+	switch news := fmt.Sprint(err) != fmt.Sprint(d.coreErr); {
+	case !news:
+	case err == nil:
+		d.log.Info("as it should be again")
+	case errors.Is(err, errNoUplink):
+		d.log.Warn("nothing is steered for now", "why", err)
+	default:
 		d.log.Error("not as it should be, trying again", "why", err)
 	}
 	d.coreErr = err
+	if err == nil {
+		d.tell()
+	}
+}
+
+// tell logs what is new about the uplink behind a TUN.
+func (d *Daemon) tell() {
+	if d.core == nil || d.core.tunnel == nil || d.core.tunnel.uplink.device == "" {
+		return
+	}
+	u := &d.core.tunnel.uplink
+	text := fmt.Sprint(u, u.notes)
+	if text == d.told {
+		return
+	}
+	d.told = text
+	d.log.Info("uplink is " + u.String())
+	for _, n := range u.notes {
+		d.log.Warn("uplink", "why", n)
+	}
 }
 
 // state says in a word or two what the daemon does.
@@ -213,33 +245,7 @@ func (d *Daemon) state() string {
 	if d.core == nil {
 		return "off: set main.enabled to 1 and reload"
 	}
-	return "engine " + d.core.engine.Name() + ", wan " + d.wan.String()
-}
-
-// resolve finds the devices that are WAN now, and tells what is new about them.
-// Where that cannot be known, those known so far stay.
-func (d *Daemon) resolve() {
-	wan, err := d.kernel.resolve(d.set.conf.Main.WAN)
-	if err != nil && fmt.Sprint(err) != fmt.Sprint(d.wanErr) {
-		d.log.Warn("wan", "place", d.set.conf.Place("main.wan").String(), "why", err)
-	}
-	d.wanErr = err
-	if err != nil && !errors.Is(err, netif.ErrUnknown) {
-		return
-	}
-	level := slog.LevelInfo
-	if len(wan.Devices()) == 0 {
-		level = slog.LevelWarn // nothing is watched until one comes
-	}
-	if wan.String() != d.wan.String() {
-		d.log.Log(context.Background(), level, "wan is "+wan.String())
-	}
-	d.wan = wan
-}
-
-// scope is what is to be looked at now.
-func (d *Daemon) scope() scope {
-	return scope{devices: d.wan.Devices(), paused: time.Now().Before(d.paused)}
+	return "engine " + d.core.engine.Name() + ", wan " + d.wan.wan.String()
 }
 
 // stopCore stops treating packets.

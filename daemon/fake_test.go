@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -34,9 +34,11 @@ type fake struct {
 	t    *testing.T
 	mu   sync.Mutex
 	fail map[string]bool
+	why  error          // of what fails
 	live map[string]int // what is open, by step
 	wan  netif.WAN
 	werr error
+	outs map[string]*lookup // what other names stand for; all else is wan
 
 	applied  string
 	watched  []string
@@ -52,6 +54,7 @@ type fake struct {
 	tunConf  tun.Config
 	links    route.Links
 	routed   string // the routes as last reconciled
+	resized  int    // how often the TUN got an MTU
 	nat      fw.Translation
 	advice   []route.Advice
 	owned    string // of ownSysctls
@@ -59,7 +62,7 @@ type fake struct {
 }
 
 func newFake(t *testing.T) *fake {
-	return &fake{t: t, fail: map[string]bool{}, live: map[string]int{}, news: make(chan struct{}, 8), wdies: make(chan struct{}),
+	return &fake{t: t, fail: map[string]bool{}, why: errBroken, live: map[string]int{}, news: make(chan struct{}, 8), wdies: make(chan struct{}),
 		wan:      netif.WAN{V4: []string{"wan0"}, V6: []string{"wan0"}},
 		features: fw.Features{Owner: true, Queue: fw.Native, Tun: true},
 		links: route.Links{
@@ -78,7 +81,7 @@ func (k *fake) step(name string, opens int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.fail[name] {
-		return errBroken
+		return k.why
 	}
 	k.live[name] += opens
 	return nil
@@ -156,7 +159,12 @@ func (k *fake) sysctls(string, string) []route.Advice {
 
 func (k *fake) refreshEvery() time.Duration { return 20 * time.Millisecond }
 
-func (k *fake) resolve([]string) (netif.WAN, error) {
+func (k *fake) resolve(names []string) (netif.WAN, error) {
+	if len(names) == 1 {
+		if out := get(k, func() *lookup { return k.outs[names[0]] }); out != nil {
+			return out.wan, out.err
+		}
+	}
 	return get(k, func() netif.WAN { return k.wan }), get(k, func() error { return k.werr })
 }
 
@@ -240,15 +248,36 @@ type fakeTun struct {
 }
 
 func (t *fakeTun) SetOut(index int32) { t.e.SetOut(index) }
-func (t *fakeTun) SetMTU(n int) error { return errors.Join(t.k.step("mtu", 0), t.e.SetMTU(n)) }
+func (t *fakeTun) SetMTU(n int) error {
+	if err := t.k.step("mtu", 0); err != nil {
+		return err
+	}
+	t.k.set(func() {
+		for i := range t.k.links.Devices {
+			if d := &t.k.links.Devices[i]; d.Name == t.k.tunConf.Device.Name {
+				d.MTU = n
+			}
+		}
+		t.k.resized++
+	})
+	return t.e.SetMTU(n)
+}
 
 type fakeRoutes struct{ *fake }
 
 func (r *fakeRoutes) Links() (route.Links, error) {
-	return get(r.fake, func() route.Links { return r.links }), r.step("links", 0)
+	return get(r.fake, func() route.Links {
+		l := r.links // the test goes on to change its own
+		l.Devices, l.Addrs, l.Routes = slices.Clone(l.Devices), slices.Clone(l.Addrs), slices.Clone(l.Routes)
+		return l
+	}), r.step("links", 0)
 }
 func (r *fakeRoutes) Reconcile(s *route.State) error {
-	if err := r.step("reconcile", 0); s != nil && err != nil {
+	step := "reconcile"
+	if s == nil {
+		step = "release"
+	}
+	if err := r.step(step, 0); err != nil {
 		return err
 	}
 	r.set(func() { r.routed = s.String() })
@@ -300,7 +329,17 @@ type running struct {
 // start runs a daemon on k with the given configuration until the test ends.
 func start(t *testing.T, k *fake, conf string) *running {
 	t.Helper()
+	log := quiet
+	if testing.Verbose() {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	return startLogged(t, k, conf, log)
+}
+
+func startLogged(t *testing.T, k *fake, conf string, log *slog.Logger) *running {
+	t.Helper()
 	r := prepare(t, k, conf)
+	r.d.log = log
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.d.Run(ctx, r.reload) }()
@@ -330,11 +369,7 @@ func prepare(t *testing.T, k *fake, conf string) *running {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	r := &running{fake: k, conf: filepath.Join(dir, "b4"), socket: filepath.Join(dir, "s"), reload: make(chan struct{})}
 	r.write(conf)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
-	r.d = New(Options{Config: r.conf, Overrides: []string{"main.socket=" + r.socket}, Version: "0-test", Log: log})
+	r.d = New(Options{Config: r.conf, Overrides: []string{"main.socket=" + r.socket}, Version: "0-test", Log: quiet})
 	r.d.kernel = k
 	return r
 }

@@ -274,7 +274,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 					if err != nil || c.idle != nil || len(c.watched) != 1 {
 						t.Fatalf("without a fault: %v, %v", err, c.idle)
 					}
-					if c.tunnel != nil && c.tunnel.uplink.notes != "" {
+					if c.tunnel != nil && len(c.tunnel.uplink.notes) > 0 {
 						t.Error(c.tunnel.uplink.notes)
 					}
 				case err == nil && c.idle == nil && c.choice.engine == engineTun && k.hit == "supported":

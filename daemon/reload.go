@@ -1,11 +1,9 @@
 package daemon
 
 import (
-	"errors"
 	"log/slog"
 	"strings"
 
-	"b4/netif"
 	"b4/uci"
 )
 
@@ -45,10 +43,8 @@ func (d *Daemon) reload() {
 // change brings the core from the old settings to s. After an error the old
 // ones are in force again, or are tried to be until they are.
 func (d *Daemon) change(s *settings) error {
-	// A name that means nothing is an error in a new configuration. Once in
-	// force it is only told of: a device may go and come back.
-	if _, err := d.kernel.resolve(s.conf.Main.WAN); errors.Is(err, netif.ErrUnknown) {
-		return s.wrong("main.wan", err)
+	if err := s.checkNames(d.kernel); err != nil {
+		return err
 	}
 	old := d.set
 	if s.conf.Main.Socket != old.conf.Main.Socket {
@@ -60,6 +56,7 @@ func (d *Daemon) change(s *settings) error {
 	if err != nil {
 		d.set = old
 		d.resolve()
+		d.bring()
 	}
 	return err
 }
@@ -73,31 +70,26 @@ func (d *Daemon) changeCore(s, old *settings) error {
 	if err != nil {
 		return err
 	}
-	running := d.core != nil
-	if running && choice.engine == d.core.choice.engine && serves(choice.engine, old, s) {
-		d.core.choice = choice
-		err := d.core.use(s, old, d.scope())
-		d.note(nil)
-		return err
-	}
-	d.warn(d.stopCore())
-	c, err := startCore(d.kernel, s, d.scope(), d.log)
-	if err == nil {
-		if err = c.mistake(); err != nil {
-			d.warn(c.stop())
+	well := d.core == nil || d.core.idle == nil
+	if d.core != nil && choice.engine == d.core.choice.engine && serves(choice.engine, old, s) {
+		if err := d.core.use(s, choice, d.scope()); err != nil {
+			return err
 		}
-	}
-	if err == nil {
-		d.core = c
 		d.note(nil)
 		return nil
 	}
-	if running {
-		var failed error
-		d.core, failed = startCore(d.kernel, old, d.scope(), d.log)
-		d.note(failed)
+	d.warn(d.stopCore())
+	c, err := startCore(d.kernel, s, d.scope(), d.log)
+	if err != nil {
+		return err
 	}
-	return err
+	if err := c.mistake(); err != nil && well { // else it is no worse than before
+		d.warn(c.stop())
+		return err
+	}
+	d.core = c
+	d.note(nil)
+	return nil
 }
 
 // warn logs what could not be closed; it is closed as far as can be.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"b4/control"
@@ -62,7 +63,7 @@ func (d *Daemon) Status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := Status{
-		Version: d.opts.Version, Enabled: d.set.conf.Main.Enabled, Config: d.opts.Config, WAN: d.wan.String(),
+		Version: d.opts.Version, Enabled: d.set.conf.Main.Enabled, Config: d.opts.Config, WAN: d.wan.wan.String(),
 		Rules: ruleStatus(d.set), Watched: []string{}, Health: []string{}, Reasons: map[string]uint64{},
 	}
 	if until := d.paused; time.Now().Before(until) {
@@ -107,21 +108,26 @@ const enough = 10
 func (d *Daemon) health(s *Status, countErr error) (list []string) {
 	say := func(wrong bool, format string, a ...any) {
 		if wrong {
-			list = append(list, fmt.Sprintf(format, a...))
+			list = append(list, strings.ReplaceAll(fmt.Sprintf(format, a...), "\n", "; ")) // of joined errors
 		}
 	}
 	say(d.refused != nil, "The last reload was refused, and the configuration before it is in force: %v.", d.refused)
 	say(!s.Enabled, "b4 is off: set main.enabled to 1 and reload.")
 	say(s.Paused != nil, "b4 is paused: nothing is changed on the wire until %s.", d.paused.Format("15:04:05"))
-	say(d.coreErr != nil, "b4 is not as it should be, and tries again: %v.", d.coreErr)
+	waits := errors.Is(d.coreErr, errNoUplink)
+	say(waits, "Nothing is steered for now: %v.", d.coreErr)
+	say(d.coreErr != nil && !waits, "b4 is not as it should be, and tries again: %v.", d.coreErr)
 	say(s.Enabled && s.Engine == nil, "b4 treats nothing: its engine does not run.")
-	say(d.wanErr != nil, "main.wan (%s): %v.", d.set.conf.Place("main.wan"), d.wanErr)
-	say(s.Enabled && len(d.wan.Devices()) == 0, "No interface leads to the internet, so nothing is watched.")
+	say(d.wan.err != nil, "main.wan (%s): %v.", d.set.conf.Place("main.wan"), d.wan.err)
+	say(d.out.err != nil, "tun.out (%s): %v.", d.set.conf.Place("tun.out"), d.out.err)
+	say(s.Enabled && len(d.watchable()) == 0 && !waits, "No interface leads to the internet, so nothing is watched.")
 	if s.Engine == nil {
 		return list
 	}
 	if t := d.core.tunnel; t != nil && d.core.idle == nil {
-		say(t.uplink.notes != "", "%s.", t.uplink.notes)
+		for _, note := range t.uplink.notes {
+			say(true, "Uplink %s: %s.", t.uplink.device, note)
+		}
 	}
 	k := s.Kernel
 	say(countErr != nil, "The table inet b4 cannot be read: %v.", countErr)

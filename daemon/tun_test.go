@@ -12,6 +12,8 @@ import (
 	"b4/fw"
 	"b4/netif"
 	"b4/route"
+
+	"golang.org/x/sys/unix"
 )
 
 const tunEnabled = enabled + "\toption engine 'tun'\n"
@@ -82,23 +84,31 @@ func TestAuto(t *testing.T) {
 	for _, tt := range []struct {
 		engine      string
 		features    fw.Features
-		broken      string
+		broken      string // with the error fails
+		fails       error
 		name, words string
 	}{
-		{"auto", both, "", "nfqueue", "xt queue"},
-		{"auto", tunOnly, "", "tun", "install kmod-nft-queue"},
-		{"auto", both, "nfqueue supported", "tun", "broken on purpose"},
-		{"auto", none, "", "", "install kmod-nft-nat"},
-		{"auto", none, "", "", "install kmod-nft-queue"},
-		{"nfqueue", tunOnly, "", "", "install kmod-nft-queue"},
-		{"tun", both, "", "tun", "main.engine"},
-		{"tun", none, "", "", "install kmod-nft-nat"},
-		{"tun", both, "tun supported", "", "broken on purpose"},
+		{"auto", both, "", nil, "nfqueue", "xt queue"},
+		{"auto", tunOnly, "", nil, "tun", "install kmod-nft-queue"},
+		{"auto", both, "nfqueue supported", engine.ErrNotSupported, "tun", "auto: this kernel has a TUN, and no NFQUEUE (not supported"},
+		{"auto", both, "nfqueue supported", unix.ENOBUFS, "", "no buffer space"}, // passes
+		{"auto", both, "nfqueue supported", unix.EPERM, "", "not permitted"},
+		{"auto", none, "", nil, "", "b4: main.engine: engine tun: not supported by this kernel: install kmod-nft-nat"},
+		{"auto", none, "", nil, "", "b4: main.engine: engine nfqueue: not supported by this kernel: install kmod-nft-queue"},
+		{"nfqueue", both, "", nil, "nfqueue", "main.engine says so"},
+		{"nfqueue", tunOnly, "", nil, "", "b4:3: main.engine: engine nfqueue: not supported by this kernel: install kmod-nft-queue"},
+		{"tun", both, "", nil, "tun", "main.engine says so"},
+		{"tun", none, "", nil, "", "b4:3: main.engine: engine tun: not supported by this kernel: install kmod-nft-nat"},
+		{"tun", both, "tun supported", errBroken, "", "broken on purpose"},
 	} {
 		k := newFake(t)
 		k.features = tt.features
-		k.fail[tt.broken] = true
-		r := prepare(t, k, enabled+"\toption engine '"+tt.engine+"'\n")
+		k.fail[tt.broken], k.why = true, tt.fails
+		conf := enabled
+		if tt.engine != "auto" {
+			conf += "\toption engine '" + tt.engine + "'\n"
+		}
+		r := prepare(t, k, conf)
 		s, _, err := load(r.conf, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -20,13 +20,14 @@ type uplink struct {
 	index  int32
 	mtu    int // bytes; of the TUN, so that nothing has to be cut twice
 	v4, v6 way
-	notes  string // what keeps a family, or warns: sentences without their points, by "; "
+	notes  []string // what keeps a family, or warns: sentences without their points
 }
 
 // A way is how connections of one family leave by an uplink.
 type way struct {
-	open bool       // they can be steered
-	snat netip.Addr // the source the firewall gives them; the zero Addr leaves it
+	open   bool       // they can be steered
+	custom bool       // they cannot, as their sources are translated in a way of their own
+	snat   netip.Addr // the source the firewall gives them; the zero Addr leaves it
 }
 
 func (w way) String() string {
@@ -39,7 +40,7 @@ func (w way) String() string {
 	return "routed as it is"
 }
 
-func (u uplink) String() string {
+func (u *uplink) String() string {
 	return fmt.Sprintf("%s, MTU %d; IPv4 %v; IPv6 %v", u.device, u.mtu, u.v4, u.v6)
 }
 
@@ -50,15 +51,17 @@ var (
 	errSeveral  = errors.New("engine tun serves one uplink")
 )
 
-// uplinkDevice is the device that the TUN stands before, of those that are WAN.
-func uplinkDevice(k kernel, s *settings, devices []string) (string, error) {
-	if out := s.conf.Tun.Out; out != "" {
-		wan, err := k.resolve([]string{out})
-		if err != nil {
-			return "", s.wrong("tun.out", err)
-		}
-		devices = wan.Devices()
+// uplinks are the devices that the TUN may stand before.
+func (what *scope) uplinks(s *settings) []string {
+	if s.conf.Tun.Out != "" {
+		return what.out
 	}
+	return what.devices
+}
+
+// uplink is the one that it does.
+func (what *scope) uplink(s *settings) (string, error) {
+	devices := what.uplinks(s)
 	switch len(devices) {
 	case 0:
 		return "", errNoUplink
@@ -68,18 +71,26 @@ func uplinkDevice(k kernel, s *settings, devices []string) (string, error) {
 	return "", s.wrong("tun.out", fmt.Errorf("%w, and there are %s: name one of them", errSeveral, strings.Join(devices, ", ")))
 }
 
+// maxMTU is the largest that a TUN takes (MAX_MTU of drivers/net/tun.c).
+const maxMTU = 65535
+
 // findUplink looks at what is behind the TUN now.
-func findUplink(k kernel, s *settings, devices []string, l route.Links) (u uplink, err error) {
-	if u.device, err = uplinkDevice(k, s, devices); err != nil {
+func findUplink(k kernel, s *settings, what scope, l route.Links) (u uplink, err error) {
+	if u.device, err = what.uplink(s); err != nil {
 		return u, err
 	}
 	dev, ok := l.Device(u.device)
 	if !ok || !dev.Up {
 		return u, fmt.Errorf("%w: %s is down", errNoUplink, u.device)
 	}
-	u.index, u.mtu = dev.Index, dev.MTU
+	// What is larger than WAN's would be lost at the raw socket, without the
+	// ICMP error that tells its sender.
+	u.index, u.mtu = dev.Index, min(dev.MTU, maxMTU)
 	if s.conf.Tun.MTU != 0 {
-		u.mtu = s.conf.Tun.MTU
+		u.mtu = min(u.mtu, s.conf.Tun.MTU)
+	}
+	if len(what.devices) > 0 && !slices.Contains(what.devices, u.device) {
+		u.note("tun.out: %s is none of the devices that lead to the internet (%s): add it to main.wan if it does", u.device, strings.Join(what.devices, ", "))
 	}
 	if err := u.translations(k, s, l); err != nil {
 		return u, err
@@ -93,7 +104,7 @@ func (u *uplink) advise(k kernel, s *settings) error {
 	all := s.conf.Main.Steer == steerAll
 	for _, a := range k.sysctls(s.conf.Tun.Device, u.device) {
 		switch {
-		case a.WriteBack && !all, a.V6 && !u.v6.open:
+		case a.WriteBack && !all, a.V6 && !u.v6.open, !a.V6 && !u.v4.open:
 		case a.Breaks:
 			return fmt.Errorf("%s: set %s", a.Why, a.Line)
 		default:
@@ -105,7 +116,7 @@ func (u *uplink) advise(k kernel, s *settings) error {
 	}
 	ok, why, err := k.acceptsForward(s.conf.Tun.Device)
 	if err == nil && !ok {
-		err = fmt.Errorf("%s drops what comes back from %s: steer 'all' needs firewall4's include of b4, or a rule that accepts it", why, s.conf.Tun.Device)
+		err = s.wrong("main.steer", fmt.Errorf("%s drops what comes back from %s: steer 'all' needs firewall4's include of b4, or a rule that accepts it", why, s.conf.Tun.Device))
 	}
 	return err
 }
@@ -122,15 +133,18 @@ func (u *uplink) translations(k kernel, s *settings, l route.Links) error {
 			return fmt.Errorf("read the firewall's rules: %w", err)
 		}
 	}
+	before := len(u.notes)
 	u.v4 = u.way(t.V4, t.Why4, l, false)
 	if s.conf.Main.IPv6 {
 		u.v6 = u.way(t.V6, t.Why6, l, true)
 	}
-	if u.v4.open || u.v6.open {
+	switch why := strings.Join(u.notes[before:], "; "); {
+	case u.v4.open || u.v6.open:
 		return nil
-	}
-	if u.notes != "" {
-		return errors.New(u.notes)
+	case u.v4.custom || u.v6.custom:
+		return s.wrong("tun.nat", errors.New(why))
+	case why != "":
+		return fmt.Errorf("%w: %s", errNoUplink, why)
 	}
 	return fmt.Errorf("%w: %s has neither a default route nor an address", errNoUplink, u.device)
 }
@@ -144,10 +158,10 @@ func (u *uplink) way(n fw.NAT, why string, l route.Links, v6 bool) way {
 		return way{open: true}
 	case n == fw.Custom:
 		u.note("%s is left alone, as its sources are translated in a way of their own (%s): set tun.nat to masquerade or none if that is what it comes to", family, why)
-		return way{}
+		return way{custom: true}
 	}
 	if a := l.Source(u.device, v6); a.IsValid() {
-		return way{true, a}
+		return way{open: true, snat: a}
 	}
 	u.note("%s is left alone, as %s has no address to masquerade it with", family, u.device)
 	return way{}
@@ -162,12 +176,7 @@ func (u *uplink) carries(l route.Links, v6 bool) bool {
 	})
 }
 
-func (u *uplink) note(format string, a ...any) {
-	if u.notes != "" {
-		u.notes += "; "
-	}
-	u.notes += fmt.Sprintf(format, a...)
-}
+func (u *uplink) note(format string, a ...any) { u.notes = append(u.notes, fmt.Sprintf(format, a...)) }
 
 // A tunnel is what engine tun has besides its device: the routes that lead
 // there, and the uplink behind it.
@@ -178,39 +187,58 @@ type tunnel struct {
 	uplink uplink // that packets leave by; zero before there was one
 }
 
-// lead makes packets with our mark go into the TUN, and what comes out of it
+// steer makes packets with our mark go into the TUN, and what comes out of it
 // leave by the uplink it finds.
-func (t *tunnel) lead(s *settings, devices []string) error {
+func (t *tunnel) steer(s *settings, what scope) error {
 	l, err := t.routes.Links()
 	if err != nil {
 		return err
 	}
-	u, err := findUplink(t.kernel, s, devices, l)
+	u, err := findUplink(t.kernel, s, what, l)
 	if err != nil {
 		return err
 	}
-	state, err := route.Plan(s.routes(u), l)
+	state, err := s.planRoutes(u, l)
 	if err != nil {
 		return err
 	}
-	if u.mtu != t.uplink.mtu {
-		if err := t.engine.SetMTU(u.mtu); err != nil {
-			return err
-		}
+	if err := t.resize(s, u.mtu, l); err != nil {
+		return err
 	}
 	t.engine.SetOut(u.index)
 	t.uplink = u
 	return t.routes.Reconcile(state)
 }
 
-// stray takes the routes away, so that packets go as without b4.
-func (t *tunnel) stray() error { return t.routes.Reconcile(nil) }
+// resize gives the TUN its MTU. Below 1280 bytes the kernel takes IPv6 from a
+// device, and gives it anew above, with the settings of any device.
+func (t *tunnel) resize(s *settings, mtu int, l route.Links) error {
+	if dev, ok := l.Device(s.conf.Tun.Device); ok && dev.MTU == mtu {
+		return nil
+	}
+	if err := t.engine.SetMTU(mtu); err != nil {
+		return err
+	}
+	s.ownSysctls(t.kernel)
+	return nil
+}
 
-// routes is what s wants of the routes, with uplink u.
-func (s *settings) routes(u uplink) route.Config {
+func (s *settings) ownSysctls(k kernel) {
+	k.ownSysctls(s.conf.Tun.Device, s.conf.Main.Steer == steerAll)
+}
+
+// release takes the routes away, so that packets go as without b4.
+func (t *tunnel) release() error { return t.routes.Reconcile(nil) }
+
+// planRoutes is what s wants of the routes, with uplink u.
+func (s *settings) planRoutes(u uplink, l route.Links) (*route.State, error) {
 	c := &s.conf.Tun
-	return route.Config{
+	state, err := route.Plan(route.Config{
 		Marks: s.marks, Table: c.Table, Device: c.Device, V4: c.V4, V6: c.V6, IPv4: u.v4.open, IPv6: u.v6.open,
 		Out: u.device, Gateway4: c.Gateway4, Gateway6: c.Gateway6,
+	}, l)
+	if err != nil && !errors.Is(err, route.ErrNoDevice) {
+		err = s.wrong("tun.route_table", err) // all else uci has looked at
 	}
+	return state, err
 }
