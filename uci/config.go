@@ -25,19 +25,20 @@ type Config struct {
 
 // Main is the section of type b4 with the name main.
 type Main struct {
-	Enabled  bool     // whether the service runs at all
-	Engine   string   // auto, nfqueue or tun
-	Steer    string   // decisive or all: which packets of the watched ports come to the engine
-	WAN      []string // netifd interfaces or devices; none are the holders of a default route
-	IPv6     bool     // treat IPv6 too
-	Router   bool     // treat connections that the router itself opens too
-	Ports    []uint16 // TCP destination ports, none twice
-	QueueNum uint16   // number of the NFQUEUE
-	QueueLen int      // packets that the kernel holds for us at most
-	MaxFlows int      // connections remembered at most
-	Mark     uint32   // lowest of the four fwmark bits; one bit
-	LogLevel string   // debug, info, warn or error
-	Socket   string   // path of the control socket
+	Enabled     bool     // whether the service runs at all
+	Engine      string   // auto, nfqueue or tun
+	Steer       string   // decisive or all: which packets of the watched ports come to the engine
+	WAN         []string // netifd interfaces or devices; none are the holders of a default route
+	IPv6        bool     // treat IPv6 too
+	Router      bool     // treat connections that the router itself opens too
+	Ports       []uint16 // TCP destination ports, none twice
+	QueueNum    uint16   // number of the NFQUEUE
+	QueueLen    int      // packets that the kernel holds for us at most
+	MaxFlows    int      // connections remembered at most
+	MemoryLimit int      // MiB; 0 is none. The init script passes it on as GOMEMLIMIT
+	Mark        uint32   // lowest of the four fwmark bits; one bit
+	LogLevel    string   // debug, info, warn or error
+	Socket      string   // path of the control socket
 }
 
 // Tun is the section of type tun with the name tun: what engine tun needs.

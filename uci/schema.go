@@ -60,6 +60,7 @@ const (
 	maxStrategy  = 1024    // far above any useful one
 	maxMark      = 1 << 28 // the fourth bit is 1 << 31
 	maxFlows     = 1 << 16 // more than a router's conntrack table holds
+	maxMemory    = 1 << 12 // MiB; more than a router has
 	maxUint16    = 1<<16 - 1
 	maxUint32    = 1<<32 - 1
 	minMTU       = 1280 // bytes; IPv6 works over no less (RFC 8200 section 5)
@@ -107,6 +108,9 @@ var schema = []Field{
 	{Section: "b4", Option: "max_flows", Kind: Uint, Default: "4096", Min: 64, Max: maxFlows, Unit: "connections",
 		Help: "Connections that b4 remembers at once at most.",
 		into: func(t *target) any { return &t.main.MaxFlows }},
+	{Section: "b4", Option: "memory_limit", Kind: Uint, Default: "0", Min: 8, Max: maxMemory, Zero: "none", Unit: "MiB",
+		Help: "From here on b4 works to use less, at the price of CPU time; it takes effect at the next start.",
+		into: func(t *target) any { return &t.main.MemoryLimit }},
 	{Section: "b4", Option: "mark", Kind: Mark, Default: "0x01000000", Min: 1, Max: maxMark,
 		Help: "Lowest of the four adjoining fwmark bits that b4 uses.",
 		into: func(t *target) any { return &t.main.Mark }},

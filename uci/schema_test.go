@@ -36,6 +36,8 @@ var rows = map[string]struct {
 		map[string]string{"16": "16", "65535": "65535"}, []string{"15", "65536", "1k", "18446744073709551616"}},
 	"b4.max_flows": {func(c *Config) any { return c.Main.MaxFlows }, "4096",
 		map[string]string{"64": "64", "65536": "65536"}, []string{"63", "65537"}},
+	"b4.memory_limit": {func(c *Config) any { return c.Main.MemoryLimit }, "0",
+		map[string]string{"8": "8", "4096": "4096"}, []string{"7", "4097", "24MiB", "-1"}},
 	"b4.mark": {func(c *Config) any { return fmt.Sprintf("%#x", c.Main.Mark) }, "0x1000000",
 		map[string]string{"0x1": "0x1", "0X10000000": "0x10000000"},
 		[]string{"0x0", "0x3", "0x20000000", "16", "0x", "0xg", "0x100000000"}},
