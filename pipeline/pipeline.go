@@ -39,6 +39,7 @@ type Pipeline struct {
 	counts    [reasons]atomic.Uint64
 	hellos    atomic.Uint64
 	midStream atomic.Uint64
+	hosts     hosts
 }
 
 // A phase is how far a flow has come.

@@ -33,19 +33,17 @@ func (p *Pipeline) Trace(t *Tracer) (stop func(), ok bool) {
 	return func() { p.tracer.CompareAndSwap(t, nil) }, p.tracer.CompareAndSwap(nil, t)
 }
 
-// trace tells the tracer, if there is one for f's host, of a verdict and of the
-// packets the batch has had since.
+// trace notes a verdict under f's host, and tells the tracer, if there is one
+// for it, also of the packets the batch has had since.
 func (p *Pipeline) trace(f *flow.Flow[state], why Reason, since int) {
-	t := p.tracer.Load()
-	if t == nil {
-		return
-	}
 	s := &f.State
-	host := s.hello.AppendName(nil, f.Stream().Bytes())
-	if !t.Hosts.Contains(host) {
+	p.name = s.hello.AppendName(p.name[:0], f.Stream().Bytes())
+	p.hosts.note(p.now, f, p.name, why)
+	t := p.tracer.Load()
+	if t == nil || !t.Hosts.Contains(p.name) {
 		return
 	}
-	e := Event{Time: p.now, Host: string(host), Why: why.String()}
+	e := Event{Time: p.now, Host: string(p.name), Why: why.String()}
 	e.Flow = f.Key().Src().String() + " -> " + f.Key().Dst().String()
 	if s.rule != nil {
 		e.Rule = s.rule.Name

@@ -1,0 +1,145 @@
+package pipeline
+
+import (
+	"bytes"
+	"cmp"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"b4/desync"
+	"b4/flow"
+)
+
+const (
+	// keptHosts are as many as a person looks through. They take 22 KB.
+	keptHosts = 64
+	// keptName cuts absurd names: DNS has none longer (RFC 1035 section 2.3.4).
+	keptName = 255
+)
+
+// A Host is what happened lately to the connections to one host name.
+type Host struct {
+	Host     string     `json:"host"`     // as the client wrote it: not to be trusted
+	Time     time.Time  `json:"time"`     // of the last verdict
+	Client   netip.Addr `json:"client"`   // its address as on WAN: behind NAT the router's own
+	Rule     string     `json:"rule"`     // "" where none matched
+	Strategy string     `json:"strategy"` // canonical text; "" where nothing is done
+	Why      string     `json:"why"`      // the last verdict's Reason
+	Hellos   uint32     `json:"hellos"`   // ClientHellos judged
+	Again    uint32     `json:"again"`    // sent again by the client and treated again
+	Answered uint32     `json:"answered"` // connections that went on behind a treated hello
+}
+
+// hosts is a fixed arena of the hosts seen last. What is scanned for every hello
+// lies together, apart from what is not.
+type hosts struct {
+	mu      sync.Mutex
+	newest  uint64
+	hashes  [keptHosts]uint32
+	ages    [keptHosts]uint64 // the higher the newer; 0 is free
+	entries [keptHosts]entry
+}
+
+type entry struct {
+	name     [keptName]byte
+	n        uint8 // bytes of name
+	why      Reason
+	client   netip.Addr
+	time     time.Time
+	rule     string
+	strategy *desync.Strategy // and not the rule, which would keep a replaced configuration in memory
+	hellos   uint32
+	again    uint32
+	answered uint32
+}
+
+// note keeps what was decided about f, whose host is name. It allocates nothing.
+func (h *hosts) note(now time.Time, f *flow.Flow[state], name []byte, why Reason) {
+	if len(name) == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i, known := h.find(name[:min(len(name), keptName)])
+	e := &h.entries[i]
+	if why == Finished {
+		if known {
+			e.answered++
+		}
+		return
+	}
+	if !known {
+		e.hellos, e.again, e.answered = 0, 0, 0
+		e.n = uint8(copy(e.name[:], name))
+		h.hashes[i] = hash(e.name[:e.n])
+	}
+	if why == Again {
+		e.again++
+	} else {
+		e.hellos++
+	}
+	h.newest++
+	h.ages[i] = h.newest
+	e.time, e.why, e.client, e.rule, e.strategy = now, why, f.Key().Src().Addr(), "", nil
+	if r := f.State.rule; r != nil {
+		e.rule = r.Name
+		if r.Action == Desync {
+			e.strategy = r.TLS
+		}
+	}
+}
+
+// find is where a host is, or else the place of the oldest.
+func (h *hosts) find(name []byte) (at int, known bool) {
+	want := hash(name)
+	for i := range h.hashes {
+		if e := &h.entries[i]; h.hashes[i] == want && h.ages[i] != 0 && bytes.Equal(e.name[:e.n], name) {
+			return i, true
+		}
+		if h.ages[i] < h.ages[at] {
+			at = i
+		}
+	}
+	return at, false
+}
+
+// hash is FNV-1a.
+func hash(name []byte) uint32 {
+	h := uint32(2166136261)
+	for _, c := range name {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return h
+}
+
+// Recent returns the hosts seen last, at most 64 of them, the newest first.
+func (p *Pipeline) Recent() []Host {
+	h := &p.hosts
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	order := make([]int, 0, keptHosts)
+	for i, age := range h.ages {
+		if age != 0 {
+			order = append(order, i)
+		}
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(h.ages[b], h.ages[a]) })
+	list := make([]Host, len(order))
+	for n, i := range order {
+		list[n] = h.entries[i].host()
+	}
+	return list
+}
+
+func (e *entry) host() Host {
+	host := Host{
+		Host: string(e.name[:e.n]), Time: e.time, Client: e.client, Rule: e.rule, Why: e.why.String(),
+		Hellos: e.hellos, Again: e.again, Answered: e.answered,
+	}
+	if e.strategy != nil {
+		host.Strategy = e.strategy.String()
+	}
+	return host
+}
