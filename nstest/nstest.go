@@ -1,23 +1,23 @@
-// Package nstest gives kernel tests a network namespace of their own, and
-// devices in it.
+// Package nstest gives kernel tests network namespaces of their own, and devices,
+// addresses and routes in them. All but Enter and NewSpace act on the namespace
+// of the calling thread, and end the test where the kernel refuses. It asks the
+// kernel by itself, not by package rtnl, whose tests it serves as well.
 package nstest
 
 import (
-	"encoding/binary"
 	"errors"
-	"net"
-	"net/netip"
+	"os"
 	"runtime"
+	"strings"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Enter moves the test into a fresh network namespace. The thread is never
-// unlocked, so the runtime discards it, and the namespace with it, when the test
-// returns. Subtests, and goroutines that open something, would do so outside.
-// Without root, and in a short run, the test is skipped.
+// Enter moves the test into a fresh network namespace, its loopback up. The
+// thread is never unlocked, so the runtime discards it, and the namespace with
+// it, when the test returns. Subtests, and goroutines that open something, would
+// do so outside. Without root, and in a short run, the test is skipped.
 func Enter(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
@@ -29,89 +29,64 @@ func Enter(t testing.TB) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
+	Up(t, "lo")
 }
 
-// TUN makes a TUN device, down, and returns its other end: what is read there has
-// left by it, and what is written comes in. It blocks no read, and is closed with
-// the test.
-func TUN(t testing.TB, name string) int {
-	t.Helper()
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Skipf("no TUN: %v", err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	ifr, err := unix.NewIfreq(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-		t.Fatal(err)
-	}
-	return fd
+// A Space is a network namespace on a thread of its own, for tests that need
+// several, or one in many goroutines.
+type Space struct {
+	acts chan func()
+	gone chan struct{} // closed when the thread is
 }
 
-// Device changes or asks about a device, by an ioctl of netdevice(7).
-func Device(t testing.TB, name string, request uint, set func(*unix.Ifreq)) *unix.Ifreq {
+// NewSpace makes a namespace as Enter does. It ends with the test.
+func NewSpace(t testing.TB) *Space {
 	t.Helper()
-	ifr, err := unix.NewIfreq(name)
-	if err != nil {
-		t.Fatal(err)
+	s := &Space{make(chan func()), make(chan struct{})}
+	go func() {
+		defer close(s.gone)
+		Enter(t)
+		for f := range s.acts {
+			f()
+		}
+	}()
+	t.Cleanup(func() { close(s.acts) })
+	s.Do(func() {}) // not where Enter has ended the test
+	return s
+}
+
+// Do runs f in the namespace. Where f ends the test, as t.Fatal does, Do does not
+// return, and the namespace is gone.
+func (s *Space) Do(f func()) {
+	done := make(chan bool, 1)
+	act := func() {
+		returned := false
+		defer func() { done <- returned }()
+		f()
+		returned = true
 	}
-	set(ifr)
-	fd := socket(t, unix.AF_INET)
-	defer unix.Close(fd)
-	if err := unix.IoctlIfreq(fd, request, ifr); err != nil {
-		t.Fatalf("device %s, request %#x: %v", name, request, err)
+	select {
+	case s.acts <- act:
+		if <-done {
+			return
+		}
+	case <-s.gone:
 	}
-	return ifr
+	runtime.Goexit()
 }
 
-func socket(t testing.TB, family int) int {
+// Sysctl does what lines of sysctl.conf(5) say, of net only: no other part of it
+// belongs to a network namespace.
+func Sysctl(t testing.TB, lines ...string) {
 	t.Helper()
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fd
-}
-
-// Up brings a device up.
-func Up(t testing.TB, name string) {
-	t.Helper()
-	Device(t, name, unix.SIOCSIFFLAGS, func(i *unix.Ifreq) { i.SetUint16(unix.IFF_UP | unix.IFF_RUNNING) })
-}
-
-// Down takes a device down.
-func Down(t testing.TB, name string) {
-	t.Helper()
-	Device(t, name, unix.SIOCSIFFLAGS, func(*unix.Ifreq) {})
-}
-
-// Index is the kernel's number for a device.
-func Index(t testing.TB, name string) int32 {
-	t.Helper()
-	return int32(Device(t, name, unix.SIOCGIFINDEX, func(*unix.Ifreq) {}).Uint32())
-}
-
-// Addr gives a device an address with its network: the only one of IPv4, one
-// more of IPv6, which is not asked for on the link first.
-func Addr(t testing.TB, name string, p netip.Prefix) {
-	t.Helper()
-	if p.Addr().Is4() {
-		mask := net.CIDRMask(p.Bits(), 32)
-		Device(t, name, unix.SIOCSIFADDR, func(i *unix.Ifreq) { i.SetInet4Addr(p.Addr().AsSlice()) })
-		Device(t, name, unix.SIOCSIFNETMASK, func(i *unix.Ifreq) { i.SetInet4Addr(mask) })
-		return
-	}
-	// struct in6_ifreq of linux/ipv6.h
-	b := append(p.Addr().AsSlice(), make([]byte, 8)...)
-	binary.NativeEndian.PutUint32(b[16:], uint32(p.Bits()))
-	binary.NativeEndian.PutUint32(b[20:], uint32(Index(t, name)))
-	fd := socket(t, unix.AF_INET6)
-	defer unix.Close(fd)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFADDR, uintptr(unsafe.Pointer(&b[0]))); errno != 0 {
-		t.Fatalf("address %v of %s: %v", p, name, errno)
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, "=")
+		path, ours := strings.CutPrefix(strings.ReplaceAll(name, ".", "/"), "net/")
+		if !ours {
+			t.Fatalf("sysctl %s: not of a network namespace", line)
+		}
+		if err := os.WriteFile("/proc/sys/net/"+path, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
