@@ -3,47 +3,28 @@ package rtnl
 import (
 	"errors"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"b4/nstest"
+
 	"golang.org/x/sys/unix"
 )
 
 // enterNetNS moves the test into a network namespace of its own, whose only
-// device is lo, index 1, and returns a connection to it. The thread is never
-// unlocked, so the runtime discards it, and the namespace with it, when the test
-// returns.
+// device is lo, index 1, and returns a connection to it.
 func enterNetNS(t *testing.T) *Conn {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("asks the kernel")
-	}
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); errors.Is(err, unix.EPERM) {
-		t.Skip("needs root")
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	nstest.Enter(t)
 	c, err := Dial()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	setLo(t, c, unix.IFF_UP)
 	return c
-}
-
-func setLo(t *testing.T, c *Conn, flags uint32) {
-	t.Helper()
-	b := append(make([]byte, 4), u32(1)...)
-	b = append(append(b, u32(flags)...), u32(unix.IFF_UP)...)
-	if err := c.Do(unix.RTM_NEWLINK, 0, b); err != nil {
-		t.Fatal(err)
-	}
 }
 
 const create = unix.NLM_F_CREATE | unix.NLM_F_EXCL
@@ -73,7 +54,7 @@ func wait(t *testing.T, w *Watcher, limit time.Duration) (told bool) {
 // The kernel's refusal comes with its reason.
 func TestRefusal(t *testing.T) {
 	c := enterNetNS(t)
-	setLo(t, c, 0)
+	nstest.Down(t, "lo")
 	err := addRoute(c, []byte{10, 0, 0, 1}, 1)
 	if !errors.Is(err, unix.ENETDOWN) || !strings.HasSuffix(err.Error(), "is not up)") {
 		t.Errorf("route by a device that is down: %v", err)
