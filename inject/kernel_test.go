@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"b4/engine"
+	"b4/nstest"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,15 +73,13 @@ func sumHeader(b []byte) uint16 {
 // uplinks makes devices a and b with routes for both families.
 func uplinks(t *testing.T) (a, b *link) {
 	a, b = newLink(t, "a", linkMTU), newLink(t, "b", linkMTU)
-	r := dialRoute(t)
 	for _, f := range families {
 		for i, l := range []*link{a, b} {
-			r.address(l, f.own[i])
-			r.route(l, f.all, unix.RT_TABLE_MAIN, uint32(1+i)) // a is the better one
+			nstest.Addr(t, l.Name(), f.own[i])
+			nstest.Route(t, l.Name(), f.all, unix.RT_TABLE_MAIN, uint32(1+i)) // a is the better one
 		}
-		r.route(b, f.all, table, 1)
-		r.rule(f.remote, unix.FRA_FWMARK, binary.NativeEndian.AppendUint32(nil, userMark))
-		r.rule(f.policy, unix.FRA_SRC, f.policy.AsSlice())
+		nstest.Route(t, b.Name(), f.all, table, 1)
+		rules(t, userMark, f.policy)
 	}
 	return a, b
 }
@@ -95,177 +94,168 @@ func sender(t *testing.T) *Sender {
 }
 
 func TestKernelRoute(t *testing.T) {
-	inNetNS(t, func(t *testing.T) {
-		a, b := uplinks(t)
-		s := sender(t)
-		marks := testMarks(t)
-		for _, f := range families {
-			for _, c := range []struct {
-				name   string
-				meta   engine.Meta
-				source netip.Addr
-				want   *link
-			}{
-				{"by route", engine.Meta{}, f.source, a},
-				{"by device", engine.Meta{Out: b.index}, f.source, b},
-				{"by device, as routed", engine.Meta{Out: a.index}, f.source, a},
-				{"by mark", engine.Meta{Mark: userMark | marks.Done}, f.source, b},
-				{"by source", engine.Meta{}, f.policy, b},
-				{"by source and device", engine.Meta{Out: b.index}, f.policy, b},
-				{"by device against mark", engine.Meta{Mark: userMark, Out: b.index}, f.source, b},
-			} {
-				p := f.packet(c.source, 600)
-				if err := s.Send(engine.Out{Bytes: p, Meta: c.meta}); err != nil {
-					t.Errorf("%s %s: %v", f.name, c.name, err)
-					continue
-				}
-				if got := c.want.read(); !bytes.Equal(got, p) {
-					t.Errorf("%s %s: device %s has %d bytes: %.40x", f.name, c.name, c.want.name, len(got), got)
-				}
+	nstest.Enter(t)
+	a, b := uplinks(t)
+	s := sender(t)
+	marks := testMarks(t)
+	for _, f := range families {
+		for _, c := range []struct {
+			name   string
+			meta   engine.Meta
+			source netip.Addr
+			want   *link
+		}{
+			{"by route", engine.Meta{}, f.source, a},
+			{"by device", engine.Meta{Out: b.index}, f.source, b},
+			{"by device, as routed", engine.Meta{Out: a.index}, f.source, a},
+			{"by mark", engine.Meta{Mark: userMark | marks.Done}, f.source, b},
+			{"by source", engine.Meta{}, f.policy, b},
+			{"by source and device", engine.Meta{Out: b.index}, f.policy, b},
+			{"by device against mark", engine.Meta{Mark: userMark, Out: b.index}, f.source, b},
+		} {
+			p := f.packet(c.source, 600)
+			if err := s.Send(engine.Out{Bytes: p, Meta: c.meta}); err != nil {
+				t.Errorf("%s %s: %v", f.name, c.name, err)
+				continue
+			}
+			if got := c.want.read(); !bytes.Equal(got, p) {
+				t.Errorf("%s %s: device %s has %d bytes: %.40x", f.name, c.name, c.want.Name(), len(got), got)
 			}
 		}
-	})
+	}
 }
 
 // netifd installs IPv6 default routes for the uplink's own prefixes only, so
 // there is none for a packet without its source.
 func TestKernelSourceRoute(t *testing.T) {
-	inNetNS(t, func(t *testing.T) {
-		links := []*link{newLink(t, "a", linkMTU), newLink(t, "b", linkMTU)}
-		f, r, s := families[1], dialRoute(t), sender(t)
-		sources := []netip.Addr{f.source, f.policy}
-		for i, l := range links {
-			r.address(l, f.own[i])
-			r.routeFrom(l, netip.PrefixFrom(sources[i], 48), f.all)
-		}
-		for i, l := range links {
-			for _, out := range []int32{0, l.index} {
-				p := f.packet(sources[i], 100)
-				if err := s.Send(engine.Out{Bytes: p, Meta: engine.Meta{Out: out}}); err != nil || !bytes.Equal(l.read(), p) {
-					t.Errorf("source %v, device %d: %v", sources[i], out, err)
-				}
+	nstest.Enter(t)
+	links := []*link{newLink(t, "a", linkMTU), newLink(t, "b", linkMTU)}
+	f, s := families[1], sender(t)
+	sources := []netip.Addr{f.source, f.policy}
+	for i, l := range links {
+		nstest.Addr(t, l.Name(), f.own[i])
+		l.routeFrom(t, netip.PrefixFrom(sources[i], 48), f.all)
+	}
+	for i, l := range links {
+		for _, out := range []int32{0, l.index} {
+			p := f.packet(sources[i], 100)
+			if err := s.Send(engine.Out{Bytes: p, Meta: engine.Meta{Out: out}}); err != nil || !bytes.Equal(l.read(), p) {
+				t.Errorf("source %v, device %d: %v", sources[i], out, err)
 			}
 		}
-	})
+	}
 }
 
 // The mark arrives before the first rule: other programs' bits are kept, ours
 // replaced.
 func TestKernelMark(t *testing.T) {
-	inNetNS(t, func(t *testing.T) {
-		uplinks(t)
-		s := sender(t)
-		m := testMarks(t)
-		count := markCounter(t, m.Injected|userMark)
-		for i, f := range families {
-			o := engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Mark: userMark | m.Done | m.Steer}}
-			if err := s.Send(o); err != nil {
-				t.Fatal(f.name, err)
-			}
-			if n := count(); n != uint64(i+1) {
-				t.Errorf("%s: %d packets with the mark", f.name, n)
-			}
+	nstest.Enter(t)
+	uplinks(t)
+	s := sender(t)
+	m := testMarks(t)
+	count := markCounter(t, m.Injected|userMark)
+	for i, f := range families {
+		o := engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Mark: userMark | m.Done | m.Steer}}
+		if err := s.Send(o); err != nil {
+			t.Fatal(f.name, err)
 		}
-	})
+		if n := count(); n != uint64(i+1) {
+			t.Errorf("%s: %d packets with the mark", f.name, n)
+		}
+	}
 }
 
 func TestKernelLength(t *testing.T) {
-	inNetNS(t, func(t *testing.T) {
-		a, _ := uplinks(t)
-		s := sender(t)
-		for _, f := range families {
-			if err := s.Send(engine.Out{Bytes: f.packet(f.source, linkMTU+1)}); !errors.Is(err, unix.EMSGSIZE) {
-				t.Errorf("%s, mtu + 1: %v", f.name, err)
-			}
-			p := f.packet(f.source, linkMTU)
-			if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
-				t.Errorf("%s, mtu: %v", f.name, err)
-			}
-			p = f.packet(f.source, f.header)
-			if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
-				t.Errorf("%s, header only: %v", f.name, err)
-			}
+	nstest.Enter(t)
+	a, _ := uplinks(t)
+	s := sender(t)
+	for _, f := range families {
+		if err := s.Send(engine.Out{Bytes: f.packet(f.source, linkMTU+1)}); !errors.Is(err, unix.EMSGSIZE) {
+			t.Errorf("%s, mtu + 1: %v", f.name, err)
 		}
-	})
+		p := f.packet(f.source, linkMTU)
+		if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
+			t.Errorf("%s, mtu: %v", f.name, err)
+		}
+		p = f.packet(f.source, f.header)
+		if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
+			t.Errorf("%s, header only: %v", f.name, err)
+		}
+	}
 }
 
 // What the kernel changes in an IPv4 header, as Send's comment says.
 func TestKernelHeader(t *testing.T) {
-	inNetNS(t, func(t *testing.T) {
-		a, _ := uplinks(t)
-		s := sender(t)
-		f := families[0]
-		want := f.packet(f.source, 100)
-		p := bytes.Clone(want)
-		binary.BigEndian.PutUint16(p[2:], 99)
-		binary.BigEndian.PutUint16(p[10:], 0xbad)
-		if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), want) {
-			t.Errorf("wrong length and sum: %v", err)
-		}
-		binary.BigEndian.PutUint16(p[4:], 0)
-		if err := s.Send(engine.Out{Bytes: p}); err != nil {
-			t.Fatal(err)
-		}
-		if got := a.read(); len(got) != 100 || binary.BigEndian.Uint16(got[4:]) == 0 {
-			t.Errorf("identification zero: %.20x", got)
-		}
-	})
+	nstest.Enter(t)
+	a, _ := uplinks(t)
+	s := sender(t)
+	f := families[0]
+	want := f.packet(f.source, 100)
+	p := bytes.Clone(want)
+	binary.BigEndian.PutUint16(p[2:], 99)
+	binary.BigEndian.PutUint16(p[10:], 0xbad)
+	if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), want) {
+		t.Errorf("wrong length and sum: %v", err)
+	}
+	binary.BigEndian.PutUint16(p[4:], 0)
+	if err := s.Send(engine.Out{Bytes: p}); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.read(); len(got) != 100 || binary.BigEndian.Uint16(got[4:]) == 0 {
+		t.Errorf("identification zero: %.20x", got)
+	}
 }
 
 func TestKernelErrors(t *testing.T) {
-	inNetNS(t, func(t *testing.T) {
-		_, b := uplinks(t)
-		s := sender(t)
-		for _, f := range families {
-			if err := s.Send(engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Out: 9999}}); !errors.Is(err, unix.ENODEV) {
-				t.Errorf("%s, no such device: %v", f.name, err)
-			}
+	nstest.Enter(t)
+	_, b := uplinks(t)
+	s := sender(t)
+	for _, f := range families {
+		if err := s.Send(engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Out: 9999}}); !errors.Is(err, unix.ENODEV) {
+			t.Errorf("%s, no such device: %v", f.name, err)
 		}
-		b.close()
-		for _, f := range families {
-			var errno Error
-			if err := s.Send(engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Out: b.index}}); !errors.As(err, &errno) {
-				t.Errorf("%s, device gone: %v", f.name, err)
-			}
+	}
+	b.Close()
+	for _, f := range families {
+		var errno Error
+		if err := s.Send(engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Out: b.index}}); !errors.As(err, &errno) {
+			t.Errorf("%s, device gone: %v", f.name, err)
 		}
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := s.Send(engine.Out{Bytes: families[0].packet(families[0].source, 100)}); !errors.Is(err, unix.EBADF) {
-			t.Errorf("after close: %v", err)
-		}
-	})
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Send(engine.Out{Bytes: families[0].packet(families[0].source, 100)}); !errors.Is(err, unix.EBADF) {
+		t.Errorf("after close: %v", err)
+	}
 }
 
 func TestKernelAllocs(t *testing.T) {
-	inNetNS(t, func(t *testing.T) {
-		a, b := uplinks(t)
-		s := sender(t)
-		for _, f := range families {
-			for _, size := range []int{600, linkMTU + 1} {
-				o := engine.Out{Bytes: f.packet(f.source, size), Meta: engine.Meta{Out: b.index, Mark: 1}}
-				var err error
-				if n := testing.AllocsPerRun(100, func() { err = s.Send(o) }); n != 0 {
-					t.Errorf("%s, %d bytes: %v allocations", f.name, size, n)
-				}
-				if (err == nil) != (size <= linkMTU) {
-					t.Errorf("%s, %d bytes: %v", f.name, size, err)
-				}
+	nstest.Enter(t)
+	_, b := uplinks(t)
+	s := sender(t)
+	for _, f := range families {
+		for _, size := range []int{600, linkMTU + 1} {
+			o := engine.Out{Bytes: f.packet(f.source, size), Meta: engine.Meta{Out: b.index, Mark: 1}}
+			var err error
+			if n := testing.AllocsPerRun(100, func() { err = s.Send(o) }); n != 0 {
+				t.Errorf("%s, %d bytes: %v allocations", f.name, size, n)
+			}
+			if (err == nil) != (size <= linkMTU) {
+				t.Errorf("%s, %d bytes: %v", f.name, size, err)
 			}
 		}
-		a.read()
-	})
+	}
 }
 
 func TestKernelWithoutCapability(t *testing.T) {
-	inNetNS(t, func(t *testing.T) {
-		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var none [2]unix.CapUserData
-		if err := unix.Capset(&hdr, &none[0]); err != nil {
-			t.Fatal(err)
-		}
-		if s, err := Open(testMarks(t)); s != nil || err == nil || !strings.Contains(err.Error(), "CAP_NET_RAW") {
-			t.Errorf("without capabilities: %v", err)
-		}
-	})
+	nstest.Enter(t)
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&hdr, &none[0]); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(testMarks(t)); s != nil || err == nil || !strings.Contains(err.Error(), "CAP_NET_RAW") {
+		t.Errorf("without capabilities: %v", err)
+	}
 }

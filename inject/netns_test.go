@@ -1,97 +1,43 @@
 package inject
 
 import (
-	"errors"
+	"bytes"
 	"net/netip"
-	"runtime"
+	"os"
 	"testing"
+	"time"
+
+	"b4/nstest"
+	"b4/rtnl"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // testProto is for experiments (RFC 3692), so nothing else on a link has it.
 const testProto = 253
 
-// inNetNS runs f on a thread in a fresh network namespace. The thread is never
-// unlocked, so the runtime discards it and the namespace.
-func inNetNS(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("kernel test")
-	}
-	t.Run("netns", func(t *testing.T) {
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); errors.Is(err, unix.EPERM) {
-			t.Skip("needs root")
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		f(t)
-	})
-}
-
-// A link is a TUN device: what leaves by it can be read from fd.
+// A link is a TUN device: what leaves by it can be read.
 type link struct {
-	name  string
+	*os.File
 	index int32
-	fd    int
 }
 
-func newLink(t *testing.T, name string, mtu uint32) *link {
+func newLink(t *testing.T, name string, mtu int) *link {
 	t.Helper()
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Skipf("no TUN here: %v", err)
-	}
-	l := &link{name: name, fd: fd}
-	t.Cleanup(l.close)
-	ctl, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(ctl)
-	r, err := unix.NewIfreq(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, step := range []struct {
-		fd      int
-		request uint
-		set     func()
-	}{
-		{fd, unix.TUNSETIFF, func() { r.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI) }},
-		{ctl, unix.SIOCSIFMTU, func() { r.SetUint32(mtu) }},
-		{ctl, unix.SIOCSIFFLAGS, func() { r.SetUint16(unix.IFF_UP) }},
-		{ctl, unix.SIOCGIFINDEX, func() {}},
-	} {
-		step.set()
-		if err := unix.IoctlIfreq(step.fd, step.request, r); err != nil {
-			t.Fatalf("link %s, request %#x: %v", name, step.request, err)
-		}
-	}
-	l.index = int32(r.Uint32())
+	l := &link{nstest.TUN(t, name), nstest.Index(t, name)}
+	nstest.SetMTU(t, name, mtu)
+	nstest.Up(t, name)
 	return l
-}
-
-func (l *link) close() {
-	if l.fd >= 0 {
-		unix.Close(l.fd)
-		l.fd = -1
-	}
 }
 
 // read returns the next packet of the tests' protocol that left by l, or nil.
 func (l *link) read() []byte {
-	var b [2048]byte
-	for {
-		n, err := unix.Read(l.fd, b[:])
-		if err == unix.EINTR {
-			continue
-		}
+	l.SetReadDeadline(time.Now().Add(time.Second))
+	for b := make([]byte, 2048); ; {
+		n, err := l.Read(b)
 		if err != nil {
 			return nil
 		}
@@ -101,87 +47,36 @@ func (l *link) read() []byte {
 	}
 }
 
-// A routes changes addresses, routes and rules.
-type routes struct {
-	t *testing.T
-	c *netlink.Conn
-}
-
-func dialRoute(t *testing.T) routes {
-	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+// tell adds a route or a rule.
+func tell(t *testing.T, typ uint16, head []byte, attrs ...[]byte) {
+	t.Helper()
+	c, err := rtnl.Dial()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
-	return routes{t, c}
-}
-
-func (r routes) add(typ netlink.HeaderType, head []byte, attrs func(*netlink.AttributeEncoder)) {
-	r.t.Helper()
-	e := netlink.NewAttributeEncoder()
-	attrs(e)
-	b, err := e.Encode()
-	if err != nil {
-		r.t.Fatal(err)
+	defer c.Close()
+	if err := c.Do(typ, unix.NLM_F_CREATE, append(head, bytes.Join(attrs, nil)...)); err != nil {
+		t.Fatalf("message %d: %v", typ, err)
 	}
-	m := netlink.Message{
-		Header: netlink.Header{Type: typ, Flags: netlink.Request | netlink.Acknowledge | netlink.Create},
-		Data:   append(head, b...),
-	}
-	if _, err := r.c.Execute(m); err != nil {
-		r.t.Fatalf("message type %d: %v", typ, err)
-	}
-}
-
-func familyOf(a netip.Addr) byte {
-	if a.Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
-
-func (r routes) address(l *link, p netip.Prefix) {
-	r.t.Helper()
-	head := []byte{familyOf(p.Addr()), byte(p.Bits()), unix.IFA_F_NODAD, 0, 0, 0, 0, 0}
-	copy(head[4:], binaryutil.NativeEndian.PutUint32(uint32(l.index)))
-	r.add(unix.RTM_NEWADDR, head, func(e *netlink.AttributeEncoder) {
-		e.Bytes(unix.IFA_LOCAL, p.Addr().AsSlice())
-		e.Bytes(unix.IFA_ADDRESS, p.Addr().AsSlice())
-	})
-}
-
-func (r routes) route(l *link, to netip.Prefix, table byte, metric uint32) {
-	r.t.Helper()
-	head := []byte{familyOf(to.Addr()), byte(to.Bits()), 0, 0, table, unix.RTPROT_STATIC, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0}
-	r.add(unix.RTM_NEWROUTE, head, func(e *netlink.AttributeEncoder) {
-		e.Uint32(unix.RTA_OIF, uint32(l.index))
-		e.Uint32(unix.RTA_PRIORITY, metric)
-	})
 }
 
 // routeFrom adds an IPv6 route for one prefix of sources.
-func (r routes) routeFrom(l *link, from, to netip.Prefix) {
-	r.t.Helper()
+func (l *link) routeFrom(t *testing.T, from, to netip.Prefix) {
+	t.Helper()
 	head := []byte{unix.AF_INET6, byte(to.Bits()), byte(from.Bits()), 0, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0}
-	r.add(unix.RTM_NEWROUTE, head, func(e *netlink.AttributeEncoder) {
-		e.Uint32(unix.RTA_OIF, uint32(l.index))
-		e.Bytes(unix.RTA_SRC, from.Masked().Addr().AsSlice())
-	})
+	tell(t, unix.RTM_NEWROUTE, head, rtnl.AppendUint32(nil, unix.RTA_OIF, uint32(l.index)), rtnl.AppendAttr(nil, unix.RTA_SRC, from.Masked().Addr().AsSlice()))
 }
 
-// rule sends what selector matches to the other table; of tells the family.
-func (r routes) rule(of netip.Addr, selector uint16, value []byte) {
-	r.t.Helper()
-	head := []byte{familyOf(of), 0, 0, 0, table, 0, 0, unix.FR_ACT_TO_TBL, 0, 0, 0, 0}
-	if selector == unix.FRA_SRC {
-		head[2] = byte(8 * len(value))
+// rules send what has the mark, and what has the source, to the other table.
+func rules(t *testing.T, mark uint32, source netip.Addr) {
+	t.Helper()
+	family, bits := byte(unix.AF_INET6), byte(source.BitLen())
+	if source.Is4() {
+		family = unix.AF_INET
 	}
-	r.add(unix.RTM_NEWRULE, head, func(e *netlink.AttributeEncoder) {
-		e.Bytes(selector, value)
-		if selector == unix.FRA_FWMARK {
-			e.Uint32(unix.FRA_FWMASK, userMark)
-		}
-	})
+	head := func(bits byte) []byte { return []byte{family, 0, bits, 0, table, 0, 0, unix.FR_ACT_TO_TBL, 0, 0, 0, 0} }
+	tell(t, unix.RTM_NEWRULE, head(0), rtnl.AppendUint32(nil, unix.FRA_FWMARK, mark), rtnl.AppendUint32(nil, unix.FRA_FWMASK, mark))
+	tell(t, unix.RTM_NEWRULE, head(bits), rtnl.AppendAttr(nil, unix.FRA_SRC, source.AsSlice()))
 }
 
 // markCounter counts, ahead of every other output rule, packets with mark m and
