@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"runtime"
 	"testing"
 	"time"
 
@@ -25,43 +24,6 @@ const (
 	testOurs = 1 << 27 // package mark's Injected
 	testPort = 4430
 )
-
-// inNetNS runs f on a thread in a fresh network namespace with its loopback up.
-// The thread is never unlocked, so the runtime discards it and the namespace.
-func inNetNS(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("kernel test")
-	}
-	t.Run("netns", func(t *testing.T) {
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); errors.Is(err, unix.EPERM) {
-			t.Skip("needs root")
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		loopback(t, unix.SIOCSIFFLAGS, func(r *unix.Ifreq) { r.SetUint16(unix.IFF_UP) })
-		f(t)
-	})
-}
-
-// loopback changes device lo.
-func loopback(t *testing.T, request uint, set func(*unix.Ifreq)) {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	r, err := unix.NewIfreq("lo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	set(r)
-	if err := unix.IoctlIfreq(fd, request, r); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // rules queues what goes to testPort at postrouting 101 and what comes from it
 // at prerouting -150, except in connections that are done, as package fw does.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"b4/flow"
 	"b4/inject"
 	"b4/mark"
+	"b4/nstest"
 	"b4/packet"
 	"b4/pipeline"
 	"b4/tlshello"
@@ -99,8 +101,9 @@ func TestKernelWholeHello(t *testing.T) {
 		first int // bytes that come ahead of the rest
 	}{{600, 0}, {1700, 0}, {2200, 0}, {3000, 0}, {3000, 200}, {4000, 1000}} {
 		size := tt.size
-		inNetNS(t, func(t *testing.T) {
-			loopback(t, unix.SIOCSIFMTU, func(r *unix.Ifreq) { r.SetUint32(1500) })
+		t.Run(fmt.Sprintf("%d bytes, %d ahead", size, tt.first), func(t *testing.T) {
+			nstest.Enter(t)
+			nstest.SetMTU(t, "lo", 1500)
 			marks, err := mark.New(mark.Base)
 			if err != nil {
 				t.Fatal(err)
@@ -160,49 +163,48 @@ func TestKernelWholeHello(t *testing.T) {
 
 // What waits in the second queue when the engine closes goes on, read or not.
 func TestKernelCloseLetsCutGo(t *testing.T) {
-	inNetNS(t, func(t *testing.T) {
-		loopback(t, unix.SIOCSIFMTU, func(r *unix.Ifreq) { r.SetUint32(1500) })
-		e := New(Config{Num: testNum, GSO: true, Cut: testCut, Whole: func([]byte) bool { return false }})
-		if err := e.Start(); err != nil {
-			t.Fatal(err)
-		}
-		rules(t)
-		from, to := udpPair(t)
-		var got [2000]byte
-		unix.Write(from, []byte("first")) // confirms the connection: of one that is not the kernel drops segments
-		if p, err := queueOf(e).Read(time.Second); len(p) != 1 || queueOf(e).Settle(&p[0], engine.Accept, nil) != nil || queueOf(e).Flush() != nil {
-			t.Fatal(p, err)
-		}
-		if n, err := unix.Read(to, got[:]); n != 5 {
-			t.Fatal(n, err)
-		}
-		if err := unix.SetsockoptInt(from, unix.SOL_UDP, unix.UDP_SEGMENT, 1000); err != nil {
-			t.Skip("no USO in this kernel")
-		}
-		for range 2 {
-			unix.Write(from, make([]byte, 3000))
-			for seen := 0; seen == 0; { // what is passed on comes with the next read, or one after
-				p, err := queueOf(e).Read(time.Second)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for i := range p {
-					if p[i].Queue != testCut || p[i].Super || p[i].Full != 1028 {
-						t.Errorf("%+v", p[i])
-					}
-				}
-				seen += len(p)
+	nstest.Enter(t)
+	nstest.SetMTU(t, "lo", 1500)
+	e := New(Config{Num: testNum, GSO: true, Cut: testCut, Whole: func([]byte) bool { return false }})
+	if err := e.Start(); err != nil {
+		t.Fatal(err)
+	}
+	rules(t)
+	from, to := udpPair(t)
+	var got [2000]byte
+	unix.Write(from, []byte("first")) // confirms the connection: of one that is not the kernel drops segments
+	if p, err := queueOf(e).Read(time.Second); len(p) != 1 || queueOf(e).Settle(&p[0], engine.Accept, nil) != nil || queueOf(e).Flush() != nil {
+		t.Fatal(p, err)
+	}
+	if n, err := unix.Read(to, got[:]); n != 5 {
+		t.Fatal(n, err)
+	}
+	if err := unix.SetsockoptInt(from, unix.SOL_UDP, unix.UDP_SEGMENT, 1000); err != nil {
+		t.Skip("no USO in this kernel")
+	}
+	for range 2 {
+		unix.Write(from, make([]byte, 3000))
+		for seen := 0; seen == 0; { // what is passed on comes with the next read, or one after
+			p, err := queueOf(e).Read(time.Second)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		if err := e.Close(); err != nil {
-			t.Fatal(err)
-		}
-		for i := range 6 {
-			if n, err := unix.Read(to, got[:]); n != 1000 {
-				t.Fatalf("datagram %d: %d bytes, %v", i, n, err)
+			for i := range p {
+				if p[i].Queue != testCut || p[i].Super || p[i].Full != 1028 {
+					t.Errorf("%+v", p[i])
+				}
 			}
+			seen += len(p)
 		}
-	})
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 6 {
+		if n, err := unix.Read(to, got[:]); n != 1000 {
+			t.Fatalf("datagram %d: %d bytes, %v", i, n, err)
+		}
+	}
 }
 
 // A superpacket that may not come whole is passed on, at once and by itself, and
