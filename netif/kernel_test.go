@@ -2,15 +2,13 @@ package netif
 
 import (
 	"bytes"
-	"errors"
 	"net/netip"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"b4/nstest"
 	"b4/rtnl"
 
 	"golang.org/x/sys/unix"
@@ -22,49 +20,30 @@ type netns struct {
 	c *rtnl.Conn
 }
 
-// inNetNS runs f in a fresh network namespace with four pairs of devices, a1 to
-// a4 (all up) and b1 to b4. The thread is never unlocked, so the runtime
-// discards it, and the namespace with it, when f returns. Within f only Error
-// and its like may be used.
-func inNetNS(t *testing.T, f func(n *netns)) {
+// enterNetNS moves the test into a namespace with four pairs of devices, a1 to a4
+// and b1 to b4, all up.
+func enterNetNS(t *testing.T) *netns {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("changes a network namespace")
-	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		sock, err := rtnl.Dial()
-		if err == nil {
-			n := &netns{t, sock}
-			// Without link-local addresses nothing moves but by the test.
-			err = os.WriteFile("/proc/sys/net/ipv6/conf/default/addr_gen_mode", []byte("1"), 0)
-			n.link("lo", unix.IFF_UP)
-			for _, i := range []string{"1", "2", "3", "4"} {
-				n.pair("a"+i, "b"+i)
-				n.link("a"+i, unix.IFF_UP)
-				n.link("b"+i, unix.IFF_UP)
-			}
-			f(n)
-			err = errors.Join(err, sock.Close())
-		}
-		done <- err
-	}()
-	switch err := <-done; {
-	case errors.Is(err, unix.EPERM):
-		t.Skip("needs root")
-	case err != nil:
+	nstest.Enter(t)
+	nstest.Sysctl(t, "net.ipv6.conf.default.addr_gen_mode=1") // without link-local addresses nothing moves but by the test
+	c, err := rtnl.Dial()
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { c.Close() })
+	n := &netns{t, c}
+	for _, i := range []string{"1", "2", "3", "4"} {
+		n.pair("a"+i, "b"+i)
+		nstest.Up(t, "a"+i)
+		nstest.Up(t, "b"+i)
+	}
+	return n
 }
 
 func (n *netns) do(what string, typ, flags uint16, body ...[]byte) {
+	n.Helper()
 	if err := n.c.Do(typ, flags, bytes.Join(body, nil)); err != nil {
-		n.Errorf("%s: %v", what, err)
+		n.Fatalf("%s: %v", what, err)
 	}
 }
 
@@ -78,18 +57,7 @@ func (n *netns) pair(a, b string) {
 			attr(unix.IFLA_INFO_DATA, attr(1 /* VETH_INFO_PEER */, ifinfo(0, 0, 0, 0), name(b)))))
 }
 
-func (n *netns) link(dev string, flags uint32) {
-	n.do("set "+dev, unix.RTM_NEWLINK, 0, ifinfo(0, 0, flags, unix.IFF_UP), name(dev))
-}
-
-func (n *netns) index(dev string) int32 {
-	k, err := readKernel()
-	l, ok := k.byName(dev)
-	if err != nil || !ok {
-		n.Errorf("index of %s: %v", dev, err)
-	}
-	return l.index
-}
+func (n *netns) index(dev string) int32 { n.Helper(); return nstest.Index(n, dev) }
 
 func (n *netns) oif(dev string) []byte { return attr(unix.RTA_OIF, u32(uint32(n.index(dev)))) }
 
@@ -141,11 +109,11 @@ func TestDefault(t *testing.T) {
 		}, devs("a1", "a3"), nil},
 		{"multipath without carrier", func(n *netns) {
 			n.route(v4, attr(unix.RTA_MULTIPATH, hop(n.index("a3"), 0), hop(n.index("a1"), 0)))
-			n.link("b1", 0)
+			nstest.Down(n, "b1")
 		}, devs("a1", "a3"), nil},
 		{"multipath with a dead device", func(n *netns) {
 			n.route(v4, attr(unix.RTA_MULTIPATH, hop(n.index("a3"), 0), hop(n.index("a1"), 0)))
-			n.link("a1", 0)
+			nstest.Down(n, "a1")
 		}, devs("a3"), nil},
 		{"next hop object", func(n *netns) {
 			n.do("add next hop", unix.RTM_NEWNEXTHOP, create, []byte{v4, 0, 0, 0, 0, 0, 0, 0},
@@ -169,47 +137,43 @@ func TestDefault(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			inNetNS(t, func(n *netns) {
-				n.T = t
-				tt.do(n)
-				n.want(tt.name, tt.v4, tt.v6)
-			})
+			n := enterNetNS(t)
+			tt.do(n)
+			n.want(tt.name, tt.v4, tt.v6)
 		})
 	}
 }
 
 // More routes than one datagram of a dump holds.
 func TestDefaultAmongMany(t *testing.T) {
-	inNetNS(t, func(n *netns) {
-		dev := n.oif("a1")
-		for i := range 1500 {
-			n.do("add route", unix.RTM_NEWROUTE, create, rthead(v4, 32, mainTable, unicast, 0),
-				attr(unix.RTA_DST, []byte{10, 1, byte(i >> 8), byte(i)}), dev)
-		}
-		n.route(v4, dev, metric(1))
-		n.want("1500 other routes", devs("a1"), nil)
-	})
+	n := enterNetNS(t)
+	dev := n.oif("a1")
+	for i := range 1500 {
+		n.do("add route", unix.RTM_NEWROUTE, create, rthead(v4, 32, mainTable, unicast, 0),
+			attr(unix.RTA_DST, []byte{10, 1, byte(i >> 8), byte(i)}), dev)
+	}
+	n.route(v4, dev, metric(1))
+	n.want("1500 other routes", devs("a1"), nil)
 }
 
 func TestResolveAsksNetifd(t *testing.T) {
 	old := sockets
 	defer func() { sockets = old }()
-	inNetNS(t, func(n *netns) {
-		n.link("a1", 0)
-		n.do("rename", unix.RTM_NEWLINK, 0, ifinfo(0, n.index("a1"), unix.IFF_UP, unix.IFF_UP), name("pppoe-wan"))
-		n.route(v6, n.oif("pppoe-wan"))
-		for _, tt := range []struct{ file, want, err string }{
-			{"netifd.txt", "a2 (v4, v6), pppoe-wan (v6), backup (down), lte (down)", "a9: " + ErrUnknown.Error()},
-			{"bare.txt", "a2 (v4, v6)", "wan: " + ErrUnknown.Error()},
-			{"denied.txt", "none", "ask netifd for its interfaces: find"},
-		} {
-			sockets = []string{replay(n.T, tt.file)}
-			w, err := Resolve([]string{"wan", "wan6", "backup", "lte", "a2", "a9"})
-			if w.String() != tt.want || err == nil || !strings.HasPrefix(err.Error(), tt.err) {
-				n.Errorf("%s: %s, %v; want %s, %s", tt.file, w, err, tt.want, tt.err)
-			}
+	n := enterNetNS(t)
+	nstest.Down(n, "a1")
+	n.do("rename", unix.RTM_NEWLINK, 0, ifinfo(0, n.index("a1"), unix.IFF_UP, unix.IFF_UP), name("pppoe-wan"))
+	n.route(v6, n.oif("pppoe-wan"))
+	for _, tt := range []struct{ file, want, err string }{
+		{"netifd.txt", "a2 (v4, v6), pppoe-wan (v6), backup (down), lte (down)", "a9: " + ErrUnknown.Error()},
+		{"bare.txt", "a2 (v4, v6)", "wan: " + ErrUnknown.Error()},
+		{"denied.txt", "none", "ask netifd for its interfaces: find"},
+	} {
+		sockets = []string{replay(n.T, tt.file)}
+		w, err := Resolve([]string{"wan", "wan6", "backup", "lte", "a2", "a9"})
+		if w.String() != tt.want || err == nil || !strings.HasPrefix(err.Error(), tt.err) {
+			n.Errorf("%s: %s, %v; want %s, %s", tt.file, w, err, tt.want, tt.err)
 		}
-	})
+	}
 }
 
 const (
@@ -254,30 +218,28 @@ func (n *netns) calm(w *rtnl.Watcher) {
 
 // Whatever gives Resolve another answer is told by these groups.
 func TestWatch(t *testing.T) {
-	inNetNS(t, func(n *netns) {
-		w, err := rtnl.Watch(rtnl.Links | rtnl.Addrs | rtnl.Routes)
-		if err != nil {
-			n.Error(err)
-			return
-		}
-		defer w.Close()
-		n.calm(w)
-		n.fires(w, "route added", func() { n.route(v4, n.oif("a1")) })
-		n.want("route added", devs("a1"), nil)
-		n.fires(w, "route removed", func() { n.do("remove", unix.RTM_DELROUTE, 0, rthead(v4, 0, mainTable, unicast, 0), n.oif("a1")) })
-		n.want("route removed", nil, nil)
-		n.do("add route", unix.RTM_NEWROUTE, create, rthead(v4, 24, mainTable, unicast, 0), attr(unix.RTA_DST, []byte{10, 0, 0, 0}), n.oif("a1"))
-		n.silent(w, "a route of no concern")
-		n.fires(w, "v6 route added", func() { n.route(v6, n.oif("a1")) })
-		n.want("v6 route added", nil, devs("a1"))
-		n.fires(w, "device down", func() { n.link("a1", 0) })
-		n.want("device down", nil, nil)
-		n.fires(w, "device renamed", func() {
-			n.do("rename", unix.RTM_NEWLINK, 0, ifinfo(0, n.index("a1"), 0, 0), name("wan"))
-		})
-		n.fires(w, "renamed device up", func() { n.link("wan", unix.IFF_UP); n.route(v4, n.oif("wan")) })
-		n.want("device renamed", devs("wan"), nil)
-		n.fires(w, "device removed", func() { n.do("remove", unix.RTM_DELLINK, 0, ifinfo(0, n.index("wan"), 0, 0)) })
-		n.want("device removed", nil, nil)
+	n := enterNetNS(t)
+	w, err := rtnl.Watch(rtnl.Links | rtnl.Addrs | rtnl.Routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	n.calm(w)
+	n.fires(w, "route added", func() { n.route(v4, n.oif("a1")) })
+	n.want("route added", devs("a1"), nil)
+	n.fires(w, "route removed", func() { n.do("remove", unix.RTM_DELROUTE, 0, rthead(v4, 0, mainTable, unicast, 0), n.oif("a1")) })
+	n.want("route removed", nil, nil)
+	n.do("add route", unix.RTM_NEWROUTE, create, rthead(v4, 24, mainTable, unicast, 0), attr(unix.RTA_DST, []byte{10, 0, 0, 0}), n.oif("a1"))
+	n.silent(w, "a route of no concern")
+	n.fires(w, "v6 route added", func() { n.route(v6, n.oif("a1")) })
+	n.want("v6 route added", nil, devs("a1"))
+	n.fires(w, "device down", func() { nstest.Down(n, "a1") })
+	n.want("device down", nil, nil)
+	n.fires(w, "device renamed", func() {
+		n.do("rename", unix.RTM_NEWLINK, 0, ifinfo(0, n.index("a1"), 0, 0), name("wan"))
 	})
+	n.fires(w, "renamed device up", func() { nstest.Up(n, "wan"); n.route(v4, n.oif("wan")) })
+	n.want("device renamed", devs("wan"), nil)
+	n.fires(w, "device removed", func() { n.do("remove", unix.RTM_DELLINK, 0, ifinfo(0, n.index("wan"), 0, 0)) })
+	n.want("device removed", nil, nil)
 }
