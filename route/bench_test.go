@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"b4/nstest"
 	"b4/rtnl"
 
 	"golang.org/x/sys/unix"
@@ -27,9 +28,7 @@ func benchmarkForward(b *testing.B, v6 bool, rules int) {
 		n.addr(dev, nets[0])
 		n.addr(dev, nets[1])
 	}
-	for _, line := range []string{"net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"} {
-		n.set(line)
-	}
+	nstest.Sysctl(n, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 	p, family := udp("10.0.0.2", "203.0.113.9"), uint8(v4)
 	if v6 {
 		p, family = udp("fd00:a::2", "2001:db8:f::9"), unix.AF_INET6

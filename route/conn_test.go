@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"b4/nstest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -81,8 +83,8 @@ func TestReconcile(t *testing.T) {
 		}
 		n.stands("up", want)
 		n.untouched("up", before)
-		n.flag("b4tun1", 0) // takes routes and IPv6 addresses with it
-		n.flag("b4tun1", unix.IFF_UP)
+		nstest.Down(n, "b4tun1") // takes routes and IPv6 addresses with it
+		nstest.Up(n, "b4tun1")
 	}
 	if len(c.addrs) != 2 {
 		t.Errorf("addresses kept in mind: %v", c.addrs)

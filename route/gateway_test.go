@@ -11,6 +11,7 @@ import (
 
 	"b4/engine"
 	"b4/inject"
+	"b4/nstest"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,7 @@ func mac(router int) []byte { return []byte{2, 0xb4, 0, 0, 0, byte(1 + router)} 
 
 func enterHouse(t *testing.T) *house {
 	n := enterBareNetNS(t)
-	h := &house{netns: n, wan: n.openDevice("wan0", unix.IFF_TAP), second: n.openTUN("wan1")}
+	h := &house{netns: n, wan: n.openTAP("wan0"), second: n.openTUN("wan1")}
 	n.tun = n.openTUN("b4tun0")
 	for _, a := range []string{"192.0.2.2/24", "2001:db8::2/64"} {
 		n.addr("wan0", a)
@@ -216,8 +217,8 @@ func TestGatewayUplinkGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.stands("up", want)
-		h.flag("wan0", 0)
-		h.flag("wan0", unix.IFF_UP)
+		nstest.Down(h, "wan0")
+		nstest.Up(h, "wan0")
 	}
 	h.wan.Close()
 	cfg := config(t)

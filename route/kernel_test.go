@@ -2,16 +2,15 @@ package route
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"b4/nstest"
 	"b4/rtnl"
 
 	"golang.org/x/sys/unix"
@@ -36,32 +35,17 @@ func enterNetNS(t testing.TB) *netns {
 	return n
 }
 
-// enterBareNetNS moves the test into a namespace with nothing but lo. The thread
-// is never unlocked, so the runtime discards it, and the namespace with it, when
-// the test returns. Subtests would run outside.
+// enterBareNetNS moves the test into a namespace with nothing but lo.
 func enterBareNetNS(t testing.TB) *netns {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("asks the kernel")
-	}
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); errors.Is(err, unix.EPERM) {
-		t.Skip("needs root")
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	nstest.Enter(t)
+	nstest.Sysctl(t, "net.ipv6.conf.default.addr_gen_mode=1") // without link-local addresses nothing moves but by the test
 	c, err := rtnl.Dial()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	// Without link-local addresses nothing moves but by the test.
-	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/addr_gen_mode", []byte("1"), 0); err != nil {
-		t.Fatal(err)
-	}
-	n := &netns{TB: t, c: c}
-	n.up("lo")
-	return n
+	return &netns{TB: t, c: c}
 }
 
 const create = unix.NLM_F_CREATE | unix.NLM_F_EXCL
@@ -82,51 +66,27 @@ func (n *netns) links() Links {
 	return l
 }
 
-func (n *netns) index(dev string) uint32 {
-	n.Helper()
-	d, ok := n.links().Device(dev)
-	if !ok {
-		n.Fatalf("no device %s", dev)
-	}
-	return uint32(d.Index)
-}
-
-func (n *netns) up(dev string) { n.flag(dev, unix.IFF_UP) }
-
-func (n *netns) flag(dev string, up uint32) {
-	n.Helper()
-	n.do(unix.RTM_NEWLINK, 0, make([]byte, 4), u32(n.index(dev)), u32(up), u32(unix.IFF_UP))
-}
+func (n *netns) index(dev string) uint32 { n.Helper(); return uint32(nstest.Index(n, dev)) }
 
 // openTUN makes a device, brings it up and returns its other end.
 func (n *netns) openTUN(name string) *os.File {
 	n.Helper()
-	return n.openDevice(name, unix.IFF_TUN)
+	f := nstest.TUN(n, name)
+	nstest.Up(n, name)
+	return f
 }
 
-func (n *netns) openDevice(name string, kind uint16) *os.File {
+// openTAP is openTUN for a device on a link with other hosts.
+func (n *netns) openTAP(name string) *os.File {
 	n.Helper()
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		n.Skipf("no TUN: %v", err)
-	}
-	ifr, err := unix.NewIfreq(name)
-	if err == nil {
-		ifr.SetUint16(kind | unix.IFF_NO_PI)
-		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
-	}
-	if err := errors.Join(err, unix.SetNonblock(fd, true)); err != nil {
-		n.Fatal(err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	n.Cleanup(func() { f.Close() })
-	n.up(name)
+	f := nstest.TAP(n, name)
+	nstest.Up(n, name)
 	return f
 }
 
 func (n *netns) addr(dev, prefix string) {
 	n.Helper()
-	n.do(unix.RTM_NEWADDR, create, Addr{Index: int32(n.index(dev)), Prefix: netip.MustParsePrefix(prefix), Flags: unix.IFA_F_NODAD}.body())
+	nstest.Addr(n, dev, netip.MustParsePrefix(prefix))
 }
 
 func (n *netns) route(family, table, proto, typ uint8, attrs ...[]byte) {

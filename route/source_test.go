@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"b4/nstest"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -97,10 +99,8 @@ func TestSourceKernel(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(line(tt.v6, tt.name), func(t *testing.T) {
 			n := enterBareNetNS(t)
-			lan, wan := n.openTUN("lan0"), n.openDevice("wan0", unix.IFF_TAP)
-			for _, s := range strings.Fields("net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 " + tt.set) {
-				n.set(s)
-			}
+			lan, wan := n.openTUN("lan0"), n.openTAP("wan0")
+			nstest.Sysctl(n, strings.Fields("net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 "+tt.set)...)
 			for _, a := range tt.addrs {
 				n.address(a)
 			}

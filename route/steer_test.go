@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"b4/mark"
+	"b4/nstest"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -67,15 +68,6 @@ func (n *netns) arrives(f *os.File, wait time.Duration) bool {
 	}
 }
 
-// set does what a line of sysctl.conf says.
-func (n *netns) set(line string) {
-	n.Helper()
-	path, value, _ := strings.Cut(line, "=")
-	if err := os.WriteFile("/proc/sys/"+strings.ReplaceAll(path, ".", "/"), []byte(value), 0); err != nil {
-		n.Fatal(err)
-	}
-}
-
 // markFrom marks what comes from a device, ahead of routing.
 func (n *netns) markFrom(dev string, mark uint32) {
 	n.Helper()
@@ -124,9 +116,7 @@ func TestSteer(t *testing.T) {
 	lan := n.openTUN("lan0")
 	n.addr("lan0", "10.0.0.1/24")
 	n.addr("lan0", "fd00:a::1/64")
-	for _, line := range []string{"net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"} {
-		n.set(line)
-	}
+	nstest.Sysctl(n, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 	c := n.open()
 	if err := c.Reconcile(n.plan(func(*Config) {})); err != nil {
 		t.Fatal(err)

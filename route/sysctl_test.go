@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"b4/nstest"
 )
 
 func TestSysctls(t *testing.T) {
@@ -101,9 +103,8 @@ func TestSysctlsAdvice(t *testing.T) {
 	if err := c.Reconcile(n.plan(func(*Config) {})); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"all.rp_filter=1", "all.src_valid_mark=1", "lan0.forwarding=1", "wan0.forwarding=1"} {
-		n.set("net.ipv4.conf." + line)
-	}
+	nstest.Sysctl(n, "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.all.src_valid_mark=1",
+		"net.ipv4.conf.lan0.forwarding=1", "net.ipv4.conf.wan0.forwarding=1")
 	bit := config(t).Marks.Steer
 	n.markFrom("lan0", bit)
 	n.markFrom("wan0", bit)
@@ -134,7 +135,7 @@ func TestSysctlsAdvice(t *testing.T) {
 	for _, engine := range []bool{false, true} {
 		for _, a := range advice {
 			if a.Breaks && a.WriteBack == engine {
-				n.set(a.Line)
+				nstest.Sysctl(n, a.Line)
 			}
 		}
 		for i, w := range ways {
