@@ -166,33 +166,55 @@ func uplinks(t *testing.T, names ...string) netif.WAN {
 	defer c.Close()
 	var wan netif.WAN
 	for i, name := range names {
-		nstest.TUN(t, name)
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("0"), 0); err != nil {
-			t.Fatal(err)
-		}
-		nstest.Up(t, name)
-		nstest.Addr(t, name, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(5 + i)}), 24))
-		nstest.Addr(t, name, netip.MustParsePrefix(fmt.Sprintf("2001:db8:%d::5/64", i)))
-		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-			body := []byte{family, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_LINK, unix.RTN_UNICAST, 0, 0, 0, 0}
-			for typ, v := range map[uint16]uint32{unix.RTA_OIF: uint32(nstest.Index(t, name)), unix.RTA_PRIORITY: uint32(10 + i)} {
-				body = binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(body, 8), typ)
-				body = binary.NativeEndian.AppendUint32(body, v)
-			}
-			if err := c.Do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for settled := false; !settled; time.Sleep(time.Millisecond) {
-			addrs, err := rtnl.Dump(c, unix.RTM_GETADDR, unix.AF_INET6, func(all []byte, m rtnl.Message) []byte { return append(all, m.Body[2]) })
-			if err != nil {
-				t.Fatal(err)
-			}
-			settled = !slices.ContainsFunc(addrs, func(flags byte) bool { return flags&unix.IFA_F_TENTATIVE != 0 })
-		}
+		uplinkDevice(t, c, i, name)
 		wan.V4, wan.V6 = append(wan.V4, name), append(wan.V6, name)
 	}
 	return wan
+}
+
+// uplinkDevice makes WAN device number i.
+func uplinkDevice(t *testing.T, c *rtnl.Conn, i int, name string) {
+	t.Helper()
+	nstest.TUN(t, name)
+	nstest.Up(t, name)
+	nstest.Addr(t, name, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(5 + i)}), 24))
+	uplinkRoute(t, c, i, name, unix.AF_INET)
+	uplink6(t, c, i, name)
+}
+
+// uplink6 gives IPv6 to a WAN device.
+func uplink6(t *testing.T, c *rtnl.Conn, i int, name string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("0"), 0); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Addr(t, name, netip.MustParsePrefix(fmt.Sprintf("2001:db8:%d::5/64", i)))
+	uplinkRoute(t, c, i, name, unix.AF_INET6)
+	settle6(t, c)
+}
+
+// settle6 waits until the kernel is done with IPv6 addresses.
+func settle6(t *testing.T, c *rtnl.Conn) {
+	t.Helper()
+	for settled := false; !settled; time.Sleep(time.Millisecond) {
+		addrs, err := rtnl.Dump(c, unix.RTM_GETADDR, unix.AF_INET6, func(all []byte, m rtnl.Message) []byte { return append(all, m.Body[2]) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		settled = !slices.ContainsFunc(addrs, func(flags byte) bool { return flags&unix.IFA_F_TENTATIVE != 0 })
+	}
+}
+
+func uplinkRoute(t *testing.T, c *rtnl.Conn, i int, name string, family byte) {
+	t.Helper()
+	body := []byte{family, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_LINK, unix.RTN_UNICAST, 0, 0, 0, 0}
+	for typ, v := range map[uint16]uint32{unix.RTA_OIF: uint32(nstest.Index(t, name)), unix.RTA_PRIORITY: uint32(10 + i)} {
+		body = binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(body, 8), typ)
+		body = binary.NativeEndian.AppendUint32(body, v)
+	}
+	if err := c.Do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // census is what the namespace and the process have: file descriptors, devices,

@@ -198,9 +198,9 @@ func (c *Conn) removeAddr(a Addr, l Links) error {
 }
 
 // gone tells that there was nothing to remove: no such rule, route or address,
-// or its device went away.
+// its device went away, or that has no IPv6 any more (ENXIO).
 func gone(err error) bool {
-	for _, e := range []error{unix.ENOENT, unix.ESRCH, unix.EADDRNOTAVAIL, unix.ENODEV} {
+	for _, e := range []error{unix.ENOENT, unix.ESRCH, unix.EADDRNOTAVAIL, unix.ENODEV, unix.ENXIO} {
 		if errors.Is(err, e) {
 			return true
 		}
