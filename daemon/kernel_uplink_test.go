@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"b4/control"
 	"b4/fw"
 	"b4/nstest"
 	"b4/route"
@@ -155,11 +156,22 @@ func TestKernelTaken(t *testing.T) {
 		t.Errorf("cleanup: %v", err)
 	}
 	same(t, "cleanup beside a running b4d", before)
+	socket := filepath.Join(t.TempDir(), "s")
+	server, err := control.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Cleanup(socket); !errors.Is(err, control.ErrRunning) || errors.Is(err, fw.ErrOwned) {
+		t.Errorf("cleanup: %v", err)
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
 	if err := st.stop(); err != nil {
 		t.Fatal(err)
 	}
 	before = census(t)
-	_, err := startCore(linux{}, other, st.what, quiet)
+	_, err = startCore(linux{}, other, st.what, quiet)
 	if err == nil || !strings.HasSuffix(err.Error(), "another program holds a device of that name (choose another device): device or resource busy") ||
 		!strings.Contains(err.Error(), "b4:5: tun.device: ") {
 		t.Errorf("error %v", err)
