@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/netip"
 	"testing"
+
+	"b4/nstest"
 )
 
 // BenchmarkKernelForward carries one TCP stream from a device to another, by
@@ -12,7 +14,7 @@ import (
 func BenchmarkKernelForward(b *testing.B) {
 	for _, by := range []string{"kernel", "cutter", "nobody"} {
 		b.Run(by, func(b *testing.B) {
-			from, to := newSpace(b), newSpace(b)
+			from, to := nstest.NewSpace(b), nstest.NewSpace(b)
 			da := openIn(b, from, DeviceConfig{Name: "a", Queue: 5000, Plain: by == "kernel", Addrs: []netip.Prefix{net4}})
 			db := openIn(b, to, DeviceConfig{Name: "b", Queue: 5000, Plain: by == "kernel", Addrs: []netip.Prefix{netip.PrefixFrom(far4, 24)}})
 			go pump(b, da, func(h Header, p []byte) error {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"b4/engine"
+	"b4/nstest"
 	"b4/packet"
 	"b4/rtnl"
 
@@ -21,14 +22,14 @@ import (
 )
 
 func TestKernelDevice(t *testing.T) {
-	s := newSpace(t)
+	s := nstest.NewSpace(t)
 	d := openIn(t, s, DeviceConfig{Name: "b4tun%d", MTU: 1400, Queue: 200, Addrs: []netip.Prefix{net4, net6}})
 	t.Log(d.Name(), d.Offloads())
 	if d.Name() != "b4tun0" || d.Offloads()&(Checksums|TCP4|TCP6) != Checksums|TCP4|TCP6 {
 		t.Errorf("name %s, offloads %v", d.Name(), d.Offloads())
 	}
 	mtu := func() (n uint32) {
-		s.do(func() { n = device(t, "b4tun0", unix.SIOCGIFMTU, func(*unix.Ifreq) {}).Uint32() })
+		s.Do(func() { n = nstest.Device(t, "b4tun0", unix.SIOCGIFMTU, nil).Uint32() })
 		return n
 	}
 	if mtu() != 1400 {
@@ -40,7 +41,7 @@ func TestKernelDevice(t *testing.T) {
 	if err := d.SetMTU(20); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("an MTU of 20: %v", err)
 	}
-	s.do(func() {
+	s.Do(func() {
 		i, err := net.InterfaceByName("b4tun0")
 		if err != nil || int32(i.Index) != d.Index() || i.Flags&net.FlagUp == 0 {
 			t.Errorf("%+v, %v", i, err)
@@ -55,7 +56,7 @@ func TestKernelDevice(t *testing.T) {
 		if found != 2 {
 			t.Errorf("addresses %v", addrs)
 		}
-		if q := device(t, "b4tun0", unix.SIOCGIFTXQLEN, func(*unix.Ifreq) {}).Uint32(); q != 200 {
+		if q := nstest.Device(t, "b4tun0", unix.SIOCGIFTXQLEN, nil).Uint32(); q != 200 {
 			t.Errorf("queue length %d", q)
 		}
 		if _, err := Open(DeviceConfig{Name: "b4tun0"}); !errors.Is(err, unix.EBUSY) {
@@ -72,7 +73,7 @@ func TestKernelDevice(t *testing.T) {
 	if err := errors.Join(d.Close(), d.Close()); err != nil {
 		t.Error(err)
 	}
-	s.do(func() {
+	s.Do(func() {
 		if _, err := net.InterfaceByName("b4tun0"); err == nil {
 			t.Error("the device outlives its closing")
 		}
@@ -92,7 +93,7 @@ func TestKernelDevice(t *testing.T) {
 // A packet goes out, its checksum partial until it is completed, and an answer
 // comes in.
 func TestKernelReadWrite(t *testing.T) {
-	s := newSpace(t)
+	s := nstest.NewSpace(t)
 	d := openIn(t, s, DeviceConfig{Name: "b4tun0", Addrs: []netip.Prefix{net4, net6}})
 	buf := make([]byte, maxPacket)
 	for _, far := range []netip.Addr{far4, far6} {
@@ -145,7 +146,7 @@ func TestKernelSuperpackets(t *testing.T) {
 			name, near, far = "v6", net6, netip.PrefixFrom(far6, 64)
 		}
 		t.Run(name, func(t *testing.T) {
-			a, b := newSpace(t), newSpace(t)
+			a, b := nstest.NewSpace(t), nstest.NewSpace(t)
 			da := openIn(t, a, DeviceConfig{Name: "a", Queue: 5000, Addrs: []netip.Prefix{near}})
 			db := openIn(t, b, DeviceConfig{Name: "b", Queue: 5000, Addrs: []netip.Prefix{far}})
 			var cut, whole, longest atomic.Int64
@@ -212,17 +213,17 @@ func pump(t testing.TB, d *Device, carry func(Header, []byte) error) {
 }
 
 // connect makes a TCP connection from one namespace to a listener in another.
-func connect(t testing.TB, from, to space, addr netip.AddrPort) (client, server net.Conn) {
+func connect(t testing.TB, from, to *nstest.Space, addr netip.AddrPort) (client, server net.Conn) {
 	t.Helper()
 	var l *net.TCPListener
 	var err error
 	eventually(t, "the address can be listened on", func() bool {
-		to.do(func() { l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr)) })
+		to.Do(func() { l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr)) })
 		return err == nil
 	})
 	defer l.Close()
 	eventually(t, "there is an address to connect from", func() bool {
-		from.do(func() { client, err = net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(addr)) })
+		from.Do(func() { client, err = net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(addr)) })
 		return err == nil
 	})
 	if server, err = l.Accept(); err != nil {
@@ -268,7 +269,7 @@ func inBursts(t *testing.T, c *net.UDPConn, n int) {
 
 // A burst of datagrams sent as one arrives as one, and is cut to what was sent.
 func TestKernelUDPSuperpacket(t *testing.T) {
-	s := newSpace(t)
+	s := nstest.NewSpace(t)
 	d := openIn(t, s, DeviceConfig{Name: "b4tun0", Addrs: []netip.Prefix{net4, net6}})
 	if d.Offloads()&UDP == 0 {
 		t.Skip("no USO in this kernel")
@@ -309,10 +310,10 @@ func TestKernelUDPSuperpacket(t *testing.T) {
 
 // What finds the queue full is counted, also when the device is gone.
 func TestKernelDropped(t *testing.T) {
-	s := newSpace(t)
+	s := nstest.NewSpace(t)
 	d := openIn(t, s, DeviceConfig{Name: "b4tun0", Queue: 10, Addrs: []netip.Prefix{net4}})
 	dropped := func() (n uint64) {
-		s.do(func() { n = d.Dropped() })
+		s.Do(func() { n = d.Dropped() })
 		return n
 	}
 	start, c := dropped(), udpTo(t, s, far4, 4433)
@@ -323,7 +324,7 @@ func TestKernelDropped(t *testing.T) {
 	if n-start < 80 || n-start > 100 {
 		t.Errorf("%d of 100 dropped", n-start)
 	}
-	s.do(func() { d.Close() })
+	s.Do(func() { d.Close() })
 	if dropped() != n {
 		t.Errorf("%d dropped, %d after Close", n, dropped())
 	}
@@ -331,23 +332,20 @@ func TestKernelDropped(t *testing.T) {
 
 // Another program deletes the device, or takes it down for a while.
 func TestKernelDeviceGone(t *testing.T) {
-	s := newSpace(t)
+	s := nstest.NewSpace(t)
 	d := openIn(t, s, DeviceConfig{Name: "b4tun0", Addrs: []netip.Prefix{net4}})
-	flags := func(up uint16) {
-		s.do(func() { device(t, "b4tun0", unix.SIOCSIFFLAGS, func(r *unix.Ifreq) { r.SetUint16(up) }) })
-	}
-	flags(0)
+	s.Do(func() { nstest.Down(t, "b4tun0") })
 	if err := d.Write(Header{}, sample("v4", packet.UDP, 9)); !errors.Is(err, unix.EIO) {
 		t.Errorf("write while down: %v", err)
 	}
-	flags(unix.IFF_UP)
+	s.Do(func() { nstest.Up(t, "b4tun0") })
 	var h Header
 	c, buf := udpTo(t, s, far4, 4433), make([]byte, maxPacket)
 	c.Write([]byte("question"))
 	next(t, d, &h, buf)
 
 	time.AfterFunc(20*time.Millisecond, func() {
-		s.do(func() {
+		s.Do(func() {
 			c, err := rtnl.Dial()
 			if err != nil {
 				t.Error(err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"b4/engine"
+	"b4/nstest"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,11 +18,11 @@ var errBroken = errors.New("broken on purpose")
 // Each act fails once, in turn before and after it has done its work, and
 // nothing is left: no device, no descriptor.
 func TestKernelOpenFailsAtEachAct(t *testing.T) {
-	s := newSpace(t)
+	s := nstest.NewSpace(t)
 	c := DeviceConfig{Name: "b4tun0", MTU: 1400, Queue: 100, Addrs: []netip.Prefix{net4, net6}}
 	var acts []string
 	openIn(t, s, DeviceConfig{Name: "first"}).Close() // so that Go's poller is there
-	s.do(func() {
+	s.Do(func() {
 		d, err := open(c, func(act string, do func() error) error { acts = append(acts, act); return do() })
 		if err != nil {
 			t.Error(err)
@@ -35,7 +36,7 @@ func TestKernelOpenFailsAtEachAct(t *testing.T) {
 			if done && fail == "waiter" {
 				continue // the last: nothing fails behind it
 			}
-			s.do(func() {
+			s.Do(func() {
 				_, err := open(c, func(act string, do func() error) error {
 					if act == fail && !done {
 						return errBroken
@@ -63,8 +64,8 @@ func TestKernelOpenFailsAtEachAct(t *testing.T) {
 }
 
 func TestKernelOpenRefused(t *testing.T) {
-	s := newSpace(t)
-	s.do(func() {
+	s := nstest.NewSpace(t)
+	s.Do(func() {
 		for name, c := range map[string]DeviceConfig{
 			"mtu":         {Name: "b4tun0", MTU: 20},
 			"addr":        {Name: "b4tun0", Addrs: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}},
@@ -146,7 +147,7 @@ func TestExplain(t *testing.T) {
 }
 
 func TestKernelSupported(t *testing.T) {
-	newSpace(t) // skips without root
+	nstest.Enter(t)
 	if err := New(Config{}).Supported(); err != nil {
 		t.Error(err)
 	}

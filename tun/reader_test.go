@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"b4/engine"
+	"b4/nstest"
 	"b4/packet"
 )
 
@@ -124,7 +125,7 @@ func TestKernelAllocs(t *testing.T) {
 		want    int // packets of each write, at least
 	}{{"small", 0, false, 1}, {"cut", 1000, false, 10}, {"whole and back", 1000, true, 1}} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newSpace(t)
+			s := nstest.NewSpace(t)
 			d := openIn(t, s, DeviceConfig{Name: "b4tun0", Addrs: []netip.Prefix{net4}})
 			c := udpTo(t, s, far4, 4433)
 			question := make([]byte, 1400)
@@ -171,7 +172,7 @@ func TestKernelAllocs(t *testing.T) {
 
 // Close wakes a Read that waits, at once and each time, and both return.
 func TestKernelClose(t *testing.T) {
-	s := newSpace(t)
+	s := nstest.NewSpace(t)
 	openIn(t, s, DeviceConfig{Name: "first"}).Close() // so that Go's poller is there
 	const late = 100 * time.Millisecond
 	before, rounds, tardy := fds(t), 1000, 0
@@ -179,7 +180,7 @@ func TestKernelClose(t *testing.T) {
 	for i := range rounds {
 		e := New(Config{Device: DeviceConfig{Name: "b4tun0"}, Report: func(err error) { t.Error(err) }})
 		var err error
-		s.do(func() { err = e.Start() })
+		s.Do(func() { err = e.Start() })
 		if err != nil {
 			t.Fatal(err)
 		}

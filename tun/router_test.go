@@ -6,13 +6,13 @@ import (
 	"errors"
 	"io"
 	"net/netip"
-	"os"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"b4/desync"
 	"b4/engine"
+	"b4/nstest"
 	"b4/packet"
 	"b4/pipeline"
 	"b4/rtnl"
@@ -33,7 +33,7 @@ var (
 const steerMark, steerTable = 0x100, 100
 
 // wire joins two namespaces.
-func wire(t *testing.T, a, b space, aName, bName string, aAddrs, bAddrs []netip.Prefix, see func([]byte)) (da, db *Device) {
+func wire(t *testing.T, a, b *nstest.Space, aName, bName string, aAddrs, bAddrs []netip.Prefix, see func([]byte)) (da, db *Device) {
 	da = openIn(t, a, DeviceConfig{Name: aName, Queue: 5000, Addrs: aAddrs})
 	db = openIn(t, b, DeviceConfig{Name: bName, Queue: 5000, Addrs: bAddrs})
 	go pump(t, da, func(h Header, p []byte) error { see(p); return db.Write(h, p) })
@@ -41,30 +41,30 @@ func wire(t *testing.T, a, b space, aName, bName string, aAddrs, bAddrs []netip.
 	return da, db
 }
 
-// byDefault makes a default route by a device in a table.
-func byDefault(t *testing.T, family uint8, table uint8, index int32) {
-	c, err := rtnl.Dial()
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer c.Close()
-	r := rtnl.Route{Family: family, Table: table, Protocol: unix.RTPROT_STATIC, Scope: unix.RT_SCOPE_UNIVERSE, Type: unix.RTN_UNICAST}
-	body := rtnl.AppendUint32(r.Append(nil), unix.RTA_OIF, uint32(index))
-	if err := c.Do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body); err != nil {
-		t.Errorf("add route: %v", err)
-	}
-	if table == steerTable {
-		rule := rtnl.Route{Family: family, Table: table, Type: unix.FR_ACT_TO_TBL} // struct fib_rule_hdr has the same shape
-		if err := c.Do(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, rtnl.AppendUint32(rule.Append(nil), unix.FRA_FWMARK, steerMark)); err != nil {
-			t.Errorf("add rule: %v", err)
+var everywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+
+// byDefault makes default routes by a device.
+func byDefault(t *testing.T, s *nstest.Space, d *Device) {
+	s.Do(func() {
+		for _, to := range everywhere {
+			nstest.Route(t, d.Name(), to, unix.RT_TABLE_MAIN, 0)
 		}
-	}
+	})
 }
 
-func sysctl(t *testing.T, name, value string) {
-	if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0); err != nil {
-		t.Error(err)
+// steered makes default routes by a device for what has the mark.
+func steered(t *testing.T, dev string) {
+	c, err := rtnl.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		nstest.Route(t, dev, everywhere[i], steerTable, 0)
+		rule := rtnl.Route{Family: family, Table: steerTable, Type: unix.FR_ACT_TO_TBL} // struct fib_rule_hdr has the same shape
+		if err := c.Do(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, rtnl.AppendUint32(rule.Append(nil), unix.FRA_FWMARK, steerMark)); err != nil {
+			t.Fatalf("add rule: %v", err)
+		}
 	}
 }
 
@@ -73,8 +73,7 @@ func sysctl(t *testing.T, name, value string) {
 func steerAll(t *testing.T) {
 	c, err := nftables.New()
 	if err != nil {
-		t.Error(err)
-		return
+		t.Fatal(err)
 	}
 	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "b4test"})
 	add := func(name string, typ nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority, e ...expr.Any) {
@@ -97,7 +96,7 @@ func steerAll(t *testing.T) {
 		&expr.Immediate{Register: 1, Data: wan4.Addr().AsSlice()},
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1})...)
 	if err := c.Flush(); err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
 }
 
@@ -106,7 +105,7 @@ func steerAll(t *testing.T) {
 // IPv6 without.
 type allRouter struct {
 	*Engine
-	client, server space
+	client, server *nstest.Space
 	leaked         atomic.Int64 // packets that left WAN with the client's source
 	largest        atomic.Int64 // that left WAN
 }
@@ -115,8 +114,8 @@ type allRouter struct {
 // given the server's device; nil is none.
 func newAllRouter(t *testing.T, h engine.Handler, c Config, send func(far *Device, b []byte) error) (r *allRouter, stop func()) {
 	t.Helper()
-	router := newSpace(t)
-	r = &allRouter{client: newSpace(t), server: newSpace(t)}
+	router := nstest.NewSpace(t)
+	r = &allRouter{client: nstest.NewSpace(t), server: nstest.NewSpace(t)}
 	near, _ := wire(t, r.client, router, "eth0", "lan", []netip.Prefix{client4, client6}, []netip.Prefix{lan4, lan6}, func([]byte) {})
 	_, far := wire(t, router, r.server, "wan", "eth0", []netip.Prefix{wan4, wan6}, []netip.Prefix{server4, server6}, func(p []byte) {
 		r.largest.Store(max(r.largest.Load(), int64(len(p))))
@@ -128,26 +127,19 @@ func newAllRouter(t *testing.T, h engine.Handler, c Config, send func(far *Devic
 	c.Send = sender(func(o engine.Out) error { return send(far, o.Bytes) })
 	c.Report = func(err error) { t.Error(err) }
 	r.Engine = New(c)
-	var err error
-	router.do(func() {
-		err = r.Start()
-		for _, s := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/b4tun0/accept_local"} {
-			sysctl(t, s, "1")
+	router.Do(func() {
+		if err := r.Start(); err != nil {
+			t.Fatal(err)
 		}
-		for _, s := range []string{"all", "b4tun0", "lan", "wan"} {
-			sysctl(t, "ipv4/conf/"+s+"/rp_filter", "0")
+		nstest.Sysctl(t, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.b4tun0.accept_local=1")
+		for _, dev := range []string{"all", "b4tun0", "lan", "wan"} {
+			nstest.Sysctl(t, "net.ipv4.conf."+dev+".rp_filter=0")
 		}
 		steerAll(t)
-		byDefault(t, unix.AF_INET, steerTable, r.Index())
-		byDefault(t, unix.AF_INET6, steerTable, r.Index())
+		steered(t, "b4tun0")
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		r.client.do(func() { byDefault(t, f, unix.RT_TABLE_MAIN, near.Index()) })
-		r.server.do(func() { byDefault(t, f, unix.RT_TABLE_MAIN, far.Index()) })
-	}
+	byDefault(t, r.client, near)
+	byDefault(t, r.server, far)
 	end := make(chan error, 1)
 	go func() { end <- r.Run(h) }()
 	return r, func() {

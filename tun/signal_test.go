@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"b4/engine"
+	"b4/nstest"
 	"b4/packet"
 
 	"github.com/google/nftables"
@@ -29,8 +30,7 @@ var nat4, nat6 = netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("2001:d
 func rules(t *testing.T, signals bool) {
 	c, err := nftables.New()
 	if err != nil {
-		t.Error(err)
-		return
+		t.Fatal(err)
 	}
 	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "b4test"})
 	chain := func(name string, typ nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
@@ -73,7 +73,7 @@ func rules(t *testing.T, signals bool) {
 		}
 	}
 	if err := c.Flush(); err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
 }
 
@@ -106,13 +106,13 @@ func (r *record) got() []string {
 }
 
 // serve runs an engine in a namespace until the test ends.
-func serve(t *testing.T, s space, c Config, h engine.Handler) *Engine {
+func serve(t *testing.T, s *nstest.Space, c Config, h engine.Handler) *Engine {
 	t.Helper()
 	c.Device = DeviceConfig{Name: "b4tun0", Addrs: []netip.Prefix{net4, net6}}
 	c.Report = func(err error) { t.Error(err) }
 	e := New(c)
 	var err error
-	s.do(func() { err = e.Start() })
+	s.Do(func() { err = e.Start() })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,11 +141,11 @@ func eventually(t testing.TB, what string, ok func() bool) {
 // After Done no packet of the connection comes to the device, though source NAT
 // has changed its address on the way in; before it, and of others, they do.
 func TestKernelSignal(t *testing.T) {
-	s := newSpace(t)
+	s := nstest.NewSpace(t)
 	var r record
 	var sent int
 	serve(t, s, Config{Signal: true, Send: sender(func(engine.Out) error { sent++; return nil })}, judge(r.judge))
-	s.do(func() { rules(t, true) })
+	s.Do(func() { rules(t, true) })
 	var want []string
 	for _, far := range []netip.Addr{far4, far6} {
 		a, b := udpTo(t, s, far, 443), udpTo(t, s, far, 443)
@@ -179,13 +179,13 @@ func TestKernelSignal(t *testing.T) {
 // The same for TCP: a SYN whose connection is done is not seen again.
 func TestKernelSignalTCP(t *testing.T) {
 	for _, signals := range []bool{false, true} {
-		s := newSpace(t)
+		s := nstest.NewSpace(t)
 		var r record
 		serve(t, s, Config{Signal: true, Send: sender(func(engine.Out) error { return nil })}, judge(r.judge))
-		s.do(func() { rules(t, signals) })
+		s.Do(func() { rules(t, signals) })
 		ends := make(chan error, 2)
 		for _, far := range []netip.Addr{far4, far6} {
-			go s.do(func() {
+			go s.Do(func() {
 				fd, err := dialTCP(far)
 				if err != nil {
 					t.Error(err)
