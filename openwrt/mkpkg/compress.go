@@ -1,0 +1,30 @@
+package main
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// deflated returns b as a deflate stream (RFC 1951), the same one every time.
+func deflated(b []byte) []byte {
+	var buf bytes.Buffer
+	w, err := flate.NewWriter(&buf, flate.BestCompression)
+	if err != nil {
+		panic(err) // the level is a constant
+	}
+	w.Write(b) // a bytes.Buffer takes everything
+	w.Close()
+	return buf.Bytes()
+}
+
+// gzipHeader says deflate, no name, no date, best compression, Unix (RFC 1952).
+const gzipHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03"
+
+// gzipped returns b as a gzip file without a name or a date in it.
+func gzipped(b []byte) []byte {
+	out := append([]byte(gzipHeader), deflated(b)...)
+	out = binary.LittleEndian.AppendUint32(out, crc32.ChecksumIEEE(b))
+	return binary.LittleEndian.AppendUint32(out, uint32(len(b)))
+}

@@ -1,0 +1,145 @@
+// Command mkpkg makes OpenWrt packages of b4 and of its LuCI application, for
+// opkg and for apk, without OpenWrt's SDK: the same bytes from the same source
+// and the same Go. It reads again what it wrote and fails if that is not what
+// was meant.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxIPK is what a router with 8 MiB of flash can spare to download b4, in
+// bytes; maxIPKTarget is the build that it holds for.
+const (
+	maxIPK       = 1_400_000
+	maxIPKTarget = "mipsle"
+)
+
+// sumsName is the list of all files with their SHA-256, for sha256sum -c.
+const sumsName = "sha256sums"
+
+func main() {
+	var o options
+	flag.StringVar(&o.root, "root", ".", "the project's `directory`")
+	flag.StringVar(&o.bin, "bin", "", "`directory` of builds: <target>/b4d")
+	flag.StringVar(&o.out, "out", "", "`directory` to write, removed first")
+	flag.StringVar(&o.version, "version", "", "`version` as git describes it; that of the source if empty")
+	flag.Int64Var(&o.epoch, "epoch", 0, "date of all files, `seconds` since 1970")
+	show := flag.Bool("print-version", false, "print the packages' version and exit")
+	flag.Parse()
+
+	err := func() error {
+		version, err := packageVersion(o.root, o.version)
+		if err != nil {
+			return err
+		}
+		if *show {
+			_, err := fmt.Println(version)
+			return err
+		}
+		o.version = version
+		return run(o, os.Stdout)
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mkpkg:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	root, bin, out, version string
+	epoch                   int64
+}
+
+// run packs, writes, reads again and prints sizes.
+func run(o options, stdout io.Writer) error {
+	if o.bin == "" || o.out == "" {
+		return errors.New("-bin and -out are missing")
+	}
+	if o.epoch <= 0 {
+		return errors.New("-epoch is missing: the last commit's date, or SOURCE_DATE_EPOCH where there is no git")
+	}
+	luci, luciErr := luciPackage(o.root, o.version, o.epoch)
+	b4, err := daemonPackage(o.root, o.version, o.epoch)
+	if err := errors.Join(err, luciErr); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(o.out); err != nil {
+		return err
+	}
+	var feeds []feed
+	for _, t := range targets {
+		made, err := makeTarget(o, &t, b4, luci)
+		if err != nil {
+			return err
+		}
+		feeds = append(feeds, made...)
+	}
+	if err := os.WriteFile(filepath.Join(o.out, sumsName), []byte(sums(feeds)), 0o644); err != nil {
+		return err
+	}
+	if err := checkSums(o.out); err != nil {
+		return err
+	}
+	return report(stdout, feeds)
+}
+
+// makeTarget makes and checks the feeds of one build.
+func makeTarget(o options, t *target, b4, luci pkg) ([]feed, error) {
+	b4d, err := os.ReadFile(filepath.Join(o.bin, t.name, "b4d"))
+	if err != nil {
+		return nil, fmt.Errorf("find b4d for %s: %w", t.name, err)
+	}
+	if err := t.check(b4d); err != nil {
+		return nil, err
+	}
+	var feeds []feed
+	keep := func(f feed, pkgs ...pkg) error {
+		if err := f.write(o.out); err != nil {
+			return fmt.Errorf("write %s: %w", f.dir, err)
+		}
+		feeds = append(feeds, f)
+		return checkFeed(o.out, f.dir, pkgs)
+	}
+	for _, arch := range t.ipk {
+		p := b4.with(arch, b4d)
+		f, err := ipkFeed(arch, p, luci)
+		if err != nil {
+			return nil, err
+		}
+		if size := len(f.files[0].data); t.name == maxIPKTarget && size > maxIPK {
+			return nil, fmt.Errorf("%s has %d bytes, more than %d", f.files[0].name, size, maxIPK)
+		}
+		if err := keep(f, p, luci); err != nil {
+			return nil, err
+		}
+	}
+	for _, arch := range t.apk {
+		p := b4.with(arch, b4d)
+		if err := keep(apkFeed(arch, p, luci), p, luci); err != nil {
+			return nil, err
+		}
+	}
+	return feeds, nil
+}
+
+// report prints the packages with their sizes.
+func report(w io.Writer, feeds []feed) error {
+	for _, f := range feeds {
+		for _, o := range f.files {
+			if !strings.HasSuffix(o.name, ".ipk") && !strings.HasSuffix(o.name, ".apk") {
+				continue
+			}
+			if _, err := fmt.Fprintf(w, "%9d %s/%s\n", len(o.data), f.dir, o.name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
