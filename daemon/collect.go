@@ -32,13 +32,20 @@ type Collected struct {
 	Lost    uint64           `json:"lost"` // events there was no room for
 }
 
-// A collector gathers the events of one host at a time. The zero collector is
-// ready.
+// A collector has the last collection. The zero collector is ready.
 type collector struct {
+	mu   sync.Mutex
+	last *collection
+	stop func() // ends it
+}
+
+// A collection gathers the events of one host for a while.
+type collection struct {
+	host  string
+	until time.Time
+	core  *core // whose connections it sees
+
 	mu     sync.Mutex
-	host   string
-	core   *core // whose pipeline it listens to; nil once it has ended
-	stop   func()
 	events []pipeline.Event
 	lost   uint64
 }
@@ -69,17 +76,58 @@ func (d *Daemon) collect(c *collector, q CollectRequest) (any, error) {
 	return c.gathered(), nil
 }
 
-// begin ends what is under way and listens to core.
+// begin ends the last collection and begins another.
 func (c *collector) begin(core *core, q CollectRequest, hosts *match.Set) error {
-	c.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	stop, ok := core.pipe.Trace(&pipeline.Tracer{Hosts: hosts, Each: c.add})
+	if c.last != nil {
+		c.stop()
+		c.last = nil
+	}
+	limit := time.Duration(q.Seconds) * time.Second
+	g := &collection{host: q.Host, until: time.Now().Add(limit), core: core}
+	stop, ok := core.pipe.Trace(&pipeline.Tracer{Hosts: hosts, Each: g.add})
 	if !ok {
 		return errors.New("another trace is running: end it first")
 	}
-	limit := time.AfterFunc(time.Duration(q.Seconds)*time.Second, c.end)
-	c.host, c.core, c.events, c.lost = q.Host, core, nil, 0
-	c.stop = func() { limit.Stop(); stop() }
+	timer := time.AfterFunc(limit, stop)
+	c.last, c.stop = g, func() { timer.Stop(); stop() }
 	return nil
+}
+
+// add is called on the packet path.
+func (g *collection) add(e pipeline.Event) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.events) == collectRoom {
+		g.lost++
+		return
+	}
+	g.events = append(g.events, e)
+}
+
+// gathered is what there is so far.
+func (c *collector) gathered() Collected {
+	c.mu.Lock()
+	g := c.last
+	c.mu.Unlock()
+	if g == nil {
+		return Collected{Events: []pipeline.Event{}}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Collected{
+		Host: g.host, Running: time.Now().Before(g.until) && g.core.running(),
+		Events: append([]pipeline.Event{}, g.events...), Lost: g.lost,
+	}
+}
+
+// running reports whether packets are treated.
+func (c *core) running() bool {
+	select {
+	case <-c.done:
+		return false
+	default:
+		return true
+	}
 }

@@ -29,6 +29,8 @@ type Daemon struct {
 	log    *slog.Logger
 	poke   chan struct{} // the control socket has changed something
 
+	reloads chan chan<- error // the control socket wants a reload, and what comes of it
+
 	mu      sync.Mutex // guards what follows, for the control socket's sake
 	set     *settings
 	core    *core     // nil while disabled
@@ -42,7 +44,7 @@ type Daemon struct {
 
 // New makes a daemon for this kernel. It touches nothing.
 func New(o Options) *Daemon {
-	return &Daemon{opts: o, kernel: linux{}, log: o.Log, poke: make(chan struct{}, 1)}
+	return &Daemon{opts: o, kernel: linux{}, log: o.Log, poke: make(chan struct{}, 1), reloads: make(chan chan<- error)}
 }
 
 // Run serves until ctx ends, and leaves nothing behind. Each value from reload
@@ -127,6 +129,9 @@ func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news
 			return nil
 		case <-reload:
 			d.reload()
+		case result := <-d.reloads:
+			d.reload()
+			result <- d.refused
 		case <-lost:
 			d.heal()
 		case <-ended:

@@ -2,13 +2,11 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"b4/control"
 	"b4/engine"
 	"b4/fw"
 	"b4/match"
@@ -49,13 +47,6 @@ type RuleStatus struct {
 	Action   string `json:"action"`
 	Strategy string `json:"strategy"` // its name
 	TLS      string `json:"tls"`      // its canonical text
-}
-
-// methods sets what the control socket serves.
-func (d *Daemon) methods(s *control.Server) {
-	s.Handle("status", func(context.Context, json.RawMessage, func(any) error) (any, error) { return d.Status(), nil })
-	s.Handle("pause", d.handlePause)
-	s.Handle("trace", d.handleTrace)
 }
 
 // Status tells how b4d is.
@@ -148,10 +139,9 @@ type PauseRequest struct {
 	Minutes int `json:"minutes"`
 }
 
-func (d *Daemon) handlePause(_ context.Context, params json.RawMessage, _ func(any) error) (any, error) {
-	var q PauseRequest
-	if json.Unmarshal(params, &q) != nil || q.Minutes < 0 || q.Minutes > maxPause {
-		return nil, fmt.Errorf("pause: want minutes from 0 to %d", maxPause)
+func (d *Daemon) handlePause(_ context.Context, q PauseRequest, _ func(any) error) (any, error) {
+	if q.Minutes < 0 || q.Minutes > maxPause {
+		return nil, fmt.Errorf("want minutes from 0 to %d", maxPause)
 	}
 	d.mu.Lock()
 	d.paused = time.Now().Add(time.Duration(q.Minutes) * time.Minute)
@@ -172,11 +162,10 @@ type TraceRequest struct {
 // traceRoom is how many events wait for a slow reader; more are lost.
 const traceRoom = 256
 
-func (d *Daemon) handleTrace(ctx context.Context, params json.RawMessage, emit func(any) error) (any, error) {
-	var q TraceRequest
+func (d *Daemon) handleTrace(ctx context.Context, q TraceRequest, emit func(any) error) (any, error) {
 	var b match.Builder
-	if err := errors.Join(json.Unmarshal(params, &q), b.Add(q.Host)); err != nil {
-		return nil, fmt.Errorf("trace: %w", err)
+	if err := b.Add(q.Host); err != nil {
+		return nil, err
 	}
 	d.mu.Lock()
 	c := d.core
