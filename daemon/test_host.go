@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"b4/match"
+	"b4/pipeline"
+)
+
+// TestHostRequest is the parameter of the method test_host: a host name, as a
+// browser would show it to b4.
+type TestHostRequest struct {
+	Host string `json:"host"`
+}
+
+// A HostTest tells what the configuration in force does with a host.
+type HostTest struct {
+	Host     string     `json:"host"`     // as it was looked up
+	Steps    []HostStep `json:"steps"`    // the rules in order, to the one that matches
+	Rule     string     `json:"rule"`     // the one that matches; "" where none does
+	Action   string     `json:"action"`   // its action
+	Strategy string     `json:"strategy"` // its strategy's name
+	TLS      string     `json:"tls"`      // and canonical text; "" leaves TLS as it is
+}
+
+// A HostStep is how a rule was passed by, or not.
+type HostStep struct {
+	Rule string `json:"rule"`
+	Why  string `json:"why"` // "matches", "excluded" by its list not, or "no_name": none of its names stands for the host
+	By   string `json:"by"`  // the name that decided; "*" stands for all names
+}
+
+func (d *Daemon) handleTestHost(_ context.Context, q TestHostRequest, _ func(any) error) (any, error) {
+	d.mu.Lock()
+	s := d.set
+	d.mu.Unlock()
+	return s.testHost(q.Host)
+}
+
+// testHost follows pipeline.Config.Choose step by step.
+func (s *settings) testHost(host string) (*HostTest, error) {
+	var b match.Builder
+	if err := b.Add(host); err != nil {
+		return nil, err
+	}
+	if strings.Contains(host, "*") || strings.HasPrefix(host, ".") {
+		return nil, errors.New("want one host name, and not a pattern")
+	}
+	t := &HostTest{Host: strings.ToLower(strings.TrimSuffix(host, ".")), Steps: []HostStep{}}
+	rule := s.pipe.Choose([]byte(t.Host))
+	for i := range s.pipe.Rules {
+		r := &s.pipe.Rules[i]
+		t.Steps = append(t.Steps, step(r, t.Host))
+		if r != rule {
+			continue
+		}
+		t.Rule, t.Action = r.Name, s.conf.Rules[i].Action
+		if r.Action == pipeline.Desync {
+			t.Strategy = r.Strategy
+			if r.TLS != nil {
+				t.TLS = r.TLS.String()
+			}
+		}
+		break
+	}
+	return t, nil
+}
+
+func step(r *pipeline.Rule, host string) HostStep {
+	by := "*"
+	if r.Domains != nil {
+		by = name(r.Domains, host)
+	}
+	not := name(r.Not, host)
+	switch {
+	case by == "":
+		return HostStep{r.Name, "no_name", ""}
+	case not != "":
+		return HostStep{r.Name, "excluded", not}
+	}
+	return HostStep{r.Name, "matches", by}
+}
+
+// name is the name in the set that stands for host, the shortest if there are
+// several, or "".
+func name(set *match.Set, host string) string {
+	if set.Contains(nil) {
+		return "*"
+	}
+	for at := len(host) - 1; at >= 0; at-- {
+		if (at == 0 || host[at-1] == '.') && set.Contains([]byte(host[at:])) {
+			return host[at:]
+		}
+	}
+	return ""
+}
