@@ -109,7 +109,7 @@ var schema = []Field{
 		Help: "Connections that b4 remembers at once at most.",
 		into: func(t *target) any { return &t.main.MaxFlows }},
 	{Section: "b4", Option: "memory_limit", Kind: Uint, Default: "0", Min: 8, Max: maxMemory, Zero: "none", Unit: "MiB",
-		Help: "From here on b4 works to use less, at the price of CPU time; it takes effect at the next start.",
+		Help: "Memory that b4 tries to stay below, at the price of CPU time close to it; takes effect at the next start.",
 		into: func(t *target) any { return &t.main.MemoryLimit }},
 	{Section: "b4", Option: "mark", Kind: Mark, Default: "0x01000000", Min: 1, Max: maxMark,
 		Help: "Lowest of the four adjoining fwmark bits that b4 uses.",
