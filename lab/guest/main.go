@@ -57,7 +57,7 @@ func run() (code int, err error) {
 	dir := flag.String("dir", "../build/guest", "directory that keeps the downloads")
 	mirror := flag.String("mirror", "http://deb.debian.org/debian", "Debian mirror that carries mipsel")
 	memory := flag.Int("m", 128, "the guest's memory in MiB")
-	limit := flag.Duration("timeout", 5*time.Minute, "end the guest after this long")
+	limit := flag.Duration("timeout", 10*time.Minute, "end the guest after this long")
 	verbose := flag.Bool("v", false, "make the kernel talk, and show it")
 	flag.Parse()
 	if *command == "" || flag.NArg() > 0 {
