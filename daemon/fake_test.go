@@ -374,9 +374,11 @@ func prepare(t *testing.T, k *fake, conf string) *running {
 	return r
 }
 
+// write replaces the configuration at once: a reload may be reading it.
 func (r *running) write(conf string) {
 	r.t.Helper()
-	if err := os.WriteFile(r.conf, []byte(conf), 0o600); err != nil {
+	err := os.WriteFile(r.conf+".new", []byte(conf), 0o600)
+	if err := errors.Join(err, os.Rename(r.conf+".new", r.conf)); err != nil {
 		r.t.Fatal(err)
 	}
 }

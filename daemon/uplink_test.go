@@ -355,12 +355,13 @@ func TestUplinkLog(t *testing.T) {
 	}
 }
 
-// rounds waits until the main loop has looked at the last news.
+// rounds waits until the main loop has looked at the last news, and reloads.
 func (r *running) rounds() {
 	r.t.Helper()
 	r.eventually("news are read", func() bool { return len(r.news) == 0 })
-	r.hangup() // is taken by the main loop only
-	r.status() // waits for its end
+	done := make(chan error, 1)
+	r.d.reloads <- done
+	<-done
 }
 
 // Rest in a pause: whatever happens meanwhile is in force after it.
