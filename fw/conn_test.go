@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"b4/nstest"
+
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -55,7 +57,7 @@ func mustApply(t testing.TB, c *Conn, r *Ruleset, watched ...string) {
 }
 
 func TestProbe(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	f, err := Probe()
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +75,7 @@ func TestProbe(t *testing.T) {
 }
 
 func TestApplyListsBack(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	c := mustOpen(t)
 	plain := mustPlan(t, nil)
 	full := mustPlan(t, func(c *Config) {
@@ -114,7 +116,7 @@ func TestApplyListsBack(t *testing.T) {
 }
 
 func TestOwner(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	f, err := Probe()
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +148,7 @@ func TestOwner(t *testing.T) {
 
 // The kernel closes the sockets of a killed process.
 func TestTableGoesWithItsSocket(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	c := mustOpen(t)
 	if c.flags&tableOwner == 0 {
 		t.Skip("tables have no owner on this kernel")
@@ -169,7 +171,7 @@ func TestTableGoesWithItsSocket(t *testing.T) {
 
 // A kernel without owned tables leaves the table of a killed b4d.
 func TestStaleTable(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	leave := func() {
 		c, err := open(0)
 		if err != nil {
@@ -204,7 +206,7 @@ func TestStaleTable(t *testing.T) {
 
 // 0x80 is a flag that no kernel knows, as the owner flag is to Linux 5.11.
 func TestKernelWithoutOwners(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	c, err := open(0x80)
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +225,7 @@ func TestKernelWithoutOwners(t *testing.T) {
 }
 
 func TestPlainTableLost(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	c, err := open(0)
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +249,7 @@ func TestPlainTableLost(t *testing.T) {
 }
 
 func TestWatchdog(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	c := mustOpen(t)
 	mustApply(t, c, mustPlan(t, nil))
 	alive := func(want int, when string) {
@@ -283,7 +285,7 @@ func TestWatchdog(t *testing.T) {
 }
 
 func TestFailedApplyChangesNothing(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	c := mustOpen(t)
 	good := mustPlan(t, nil)
 	mustApply(t, c, good, "wan0")
@@ -309,7 +311,7 @@ func TestFailedApplyChangesNothing(t *testing.T) {
 }
 
 func TestRefreshAllocatesNothing(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	c := mustOpen(t)
 	mustApply(t, c, mustPlan(t, nil), "wan0", "wan1")
 	n := testing.AllocsPerRun(100, func() {
@@ -323,7 +325,7 @@ func TestRefreshAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkRefresh(b *testing.B) {
-	enterNetNS(b)
+	nstest.Enter(b)
 	c := mustOpen(b)
 	mustApply(b, c, mustPlan(b, nil), "wan0")
 	b.ReportAllocs()
@@ -337,7 +339,7 @@ func BenchmarkRefresh(b *testing.B) {
 
 // The packet loop refreshes while the daemon reloads and asks for counts.
 func TestConcurrentUse(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	c := mustOpen(t)
 	r := mustPlan(t, nil)
 	mustApply(t, c, r, "wan0")
@@ -362,7 +364,7 @@ func TestConcurrentUse(t *testing.T) {
 }
 
 func TestClosed(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	c := mustOpen(t)
 	r := mustPlan(t, nil)
 	if err := c.Close(); err != nil {
@@ -380,7 +382,7 @@ func TestClosed(t *testing.T) {
 
 // The capability is dropped for the test's thread only, which ends with it.
 func TestWithoutCapability(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	if err := unix.Capset(&hdr, &none[0]); err != nil {

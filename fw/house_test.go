@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,9 +15,10 @@ import (
 
 	"b4/engine"
 	"b4/inject"
+	"b4/nstest"
 	"b4/route"
-	"b4/rtnl"
 	"b4/tun"
+
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +28,7 @@ import (
 // firewall4, and all that serves a TUN but the judge, which is the test's.
 type house struct {
 	*router
-	client, server *host
+	client, server *nstest.Space
 	rules          *Conn
 	engine         *tun.Engine
 	paths          *route.Conn
@@ -44,7 +44,7 @@ func newHouse(t testing.TB, masq4, masq6 bool) *house {
 	t.Helper()
 	h := &house{router: newRouter(t)}
 	awaitAddr(t, wanAddr6)
-	var clientEnd, serverEnd int
+	var clientEnd, serverEnd *os.File
 	h.client, clientEnd = newHost(t, netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00:a::2"))
 	h.server, serverEnd = newHost(t, netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("fd00:b::2"))
 	wire(t, h.router.lan, clientEnd, nil)
@@ -65,11 +65,7 @@ func (h *house) steerAll(edit func(*Config)) {
 		c.All, c.Bound = true, 0
 		edit(c)
 	})
-	for name, value := range map[string]string{"accept_local": "1", "rp_filter": "0"} {
-		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+tunName+"/"+name, []byte(value), 0o644); err != nil {
-			h.t.Fatal(err)
-		}
-	}
+	nstest.Sysctl(h.t, "net.ipv4.conf."+tunName+".accept_local=1", "net.ipv4.conf."+tunName+".rp_filter=0")
 }
 
 func (h *house) serveTUN(c tun.Config, edit func(*Config)) {
@@ -79,11 +75,7 @@ func (h *house) serveTUN(c tun.Config, edit func(*Config)) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	wan, err := net.InterfaceByName("wan0")
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	c.Device, c.Out, c.Send = tun.DeviceConfig{Name: tunName, MTU: 1500}, int32(wan.Index), send
+	c.Device, c.Out, c.Send = tun.DeviceConfig{Name: tunName, MTU: 1500}, nstest.Index(h.t, "wan0"), send
 	c.Report = func(err error) { h.t.Log(err) } // what a route or the device is missing for, for a moment
 	h.engine = tun.New(c)
 	if err := h.engine.Start(); errors.Is(err, engine.ErrNotSupported) {
@@ -219,47 +211,26 @@ func (c *capture) of(v6 bool) uint64 {
 	return c.lan4.Load()
 }
 
-// A host has a network namespace of its own, where it does what it is given.
-type host struct{ todo chan func() }
-
-// newHost returns a host with one device, and the file of that.
-func newHost(t testing.TB, v4, v6 netip.Addr) (*host, int) {
+// newHost returns a host with one device, and the other end of that.
+func newHost(t testing.TB, v4, v6 netip.Addr) (*nstest.Space, *os.File) {
 	t.Helper()
-	h := &host{make(chan func())}
-	t.Cleanup(func() { close(h.todo) })
-	go func() {
-		runtime.LockOSThread() // for ever: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			t.Error(err)
-		}
-		for f := range h.todo {
-			f()
-		}
-	}()
-	fd := -1
-	h.do(func() {
-		fd = openTUN(t, "eth0")
+	s := nstest.NewSpace(t)
+	var end *os.File
+	s.Do(func() {
+		end = nstest.TUN(t, "eth0")
 		setUpLink(t, "eth0", v4, v6)
 		awaitAddr(t, v6)
-		if err := addDefaultRoutes("eth0"); err != nil {
-			t.Error(err)
+		for _, to := range []string{"0.0.0.0/0", "::/0"} {
+			nstest.Route(t, "eth0", netip.MustParsePrefix(to), unix.RT_TABLE_MAIN, 0)
 		}
 	})
-	if t.Failed() {
-		t.FailNow()
-	}
-	return h, fd
-}
-
-func (h *host) do(f func()) {
-	done := make(chan struct{})
-	h.todo <- func() { defer close(done); f() }
-	<-done
+	return s, end
 }
 
 // awaitAddr waits until a new address can be used: the kernel takes an IPv6 one
 // for tentative at first, even where it looks for no duplicates.
 func awaitAddr(t testing.TB, a netip.Addr) {
+	t.Helper()
 	for end := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
 		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
 		if err == nil {
@@ -267,44 +238,20 @@ func awaitAddr(t testing.TB, a netip.Addr) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Error(err)
-			return
+			t.Fatal(err)
 		}
 	}
-}
-
-func addDefaultRoutes(dev string) error {
-	i, err := net.InterfaceByName(dev)
-	if err != nil {
-		return err
-	}
-	c, err := rtnl.Dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		r := rtnl.Route{Family: family, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_BOOT, Scope: unix.RT_SCOPE_LINK, Type: unix.RTN_UNICAST}
-		body := rtnl.AppendUint32(r.Append(nil), unix.RTA_OIF, uint32(i.Index))
-		if err := c.Do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, body); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // wire joins two devices until the test ends. see is given what leaves the first.
-func wire(t testing.TB, a, b int, see func([]byte)) {
-	var stop atomic.Bool
+func wire(t testing.TB, a, b *os.File, see func([]byte)) {
 	var wg sync.WaitGroup
-	carry := func(from, to int, see func([]byte)) {
+	carry := func(from, to *os.File, see func([]byte)) {
 		defer wg.Done()
-		buf := make([]byte, 2048)
-		for !stop.Load() {
-			n, err := unix.Read(from, buf)
-			if err == unix.EAGAIN {
-				unix.Poll([]unix.PollFd{{Fd: int32(from), Events: unix.POLLIN}}, 50)
-				continue
+		for buf := make([]byte, 2048); ; {
+			n, err := from.Read(buf)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return
 			}
 			if err != nil {
 				t.Error(err)
@@ -313,7 +260,7 @@ func wire(t testing.TB, a, b int, see func([]byte)) {
 			if see != nil {
 				see(buf[:n])
 			}
-			if _, err := unix.Write(to, buf[:n]); err != nil && err != unix.EIO {
+			if _, err := to.Write(buf[:n]); err != nil && !errors.Is(err, unix.EIO) {
 				t.Error(err)
 			}
 		}
@@ -321,7 +268,12 @@ func wire(t testing.TB, a, b int, see func([]byte)) {
 	wg.Add(2)
 	go carry(a, b, see)
 	go carry(b, a, nil)
-	t.Cleanup(func() { stop.Store(true); wg.Wait() })
+	t.Cleanup(func() {
+		now := time.Now()
+		a.SetReadDeadline(now)
+		b.SetReadDeadline(now)
+		wg.Wait()
+	})
 }
 
 // firewall does what firewall4 does with a lan and a wan zone.

@@ -5,33 +5,18 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"runtime"
 	"testing"
 	"time"
+
+	"b4/nstest"
 
 	"golang.org/x/sys/unix"
 )
 
-// enterNetNS moves the test into a network namespace of its own. The thread is
-// never unlocked, so the runtime discards it, and the namespace with it, when
-// the test returns. Subtests would run outside.
-func enterNetNS(t testing.TB) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("asks the kernel")
-	}
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); errors.Is(err, unix.EPERM) {
-		t.Skip("needs root")
-	} else if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A router forwards between two TUN devices whose other ends the test holds.
 type router struct {
 	t        testing.TB
-	lan, wan int // file descriptors
+	lan, wan *os.File
 }
 
 var (
@@ -41,65 +26,19 @@ var (
 
 func newRouter(t testing.TB) *router {
 	t.Helper()
-	r := &router{t, openTUN(t, "lan0"), openTUN(t, "wan0")}
+	r := &router{t, nstest.TUN(t, "lan0"), nstest.TUN(t, "wan0")}
 	setUpLink(t, "lan0", lanAddr4, lanAddr6)
 	setUpLink(t, "wan0", wanAddr4, wanAddr6)
-	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
-		if err := os.WriteFile("/proc/sys/net/"+name, []byte("1"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	nstest.Sysctl(t, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 	return r
 }
 
-func openTUN(t testing.TB, name string) int {
-	t.Helper()
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Skipf("no TUN: %v", err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	ifr, err := unix.NewIfreq(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-		t.Fatal(err)
-	}
-	return fd
-}
-
-// setUpLink gives a device both addresses, as /24 and /64, and brings it up.
+// setUpLink brings a device up and gives it both addresses, as /24 and /64.
 func setUpLink(t testing.TB, name string, v4, v6 netip.Addr) {
 	t.Helper()
-	fd4, err4 := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	fd6, err6 := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err := errors.Join(err4, err6); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd4)
-	defer unix.Close(fd6)
-	do := func(req uint, set func(*unix.Ifreq) error) *unix.Ifreq {
-		ifr, err := unix.NewIfreq(name)
-		if err == nil {
-			err = set(ifr)
-		}
-		if err == nil {
-			err = unix.IoctlIfreq(fd4, req, ifr)
-		}
-		if err != nil {
-			t.Fatalf("ioctl %#x on %s: %v", req, name, err)
-		}
-		return ifr
-	}
-	do(unix.SIOCSIFADDR, func(i *unix.Ifreq) error { return i.SetInet4Addr(v4.AsSlice()) })
-	do(unix.SIOCSIFNETMASK, func(i *unix.Ifreq) error { return i.SetInet4Addr([]byte{255, 255, 255, 0}) })
-	do(unix.SIOCSIFFLAGS, func(i *unix.Ifreq) error { i.SetUint16(unix.IFF_UP | unix.IFF_RUNNING); return nil })
-	index := do(unix.SIOCGIFINDEX, func(*unix.Ifreq) error { return nil }).Uint32()
-	if err := addAddr6(fd6, v6, index); err != nil {
-		t.Fatalf("add %v to %s: %v", v6, name, err)
-	}
+	nstest.Up(t, name)
+	nstest.Addr(t, name, netip.PrefixFrom(v4, 24))
+	nstest.Addr(t, name, netip.PrefixFrom(v6, 64))
 }
 
 // A flow is one TCP connection through the router; src opened it.
@@ -175,9 +114,9 @@ func checksum(b []byte) uint16 {
 
 // forward sends p into the router at one side and waits until it has left at
 // the other. It reports whether it did, within the time given.
-func (r *router) forward(from, to int, p []byte, wait time.Duration) bool {
+func (r *router) forward(from, to *os.File, p []byte, wait time.Duration) bool {
 	r.t.Helper()
-	if _, err := unix.Write(from, p); err != nil {
+	if _, err := from.Write(p); err != nil {
 		r.t.Fatal(err)
 	}
 	_, ok := r.receive(to, wait)
@@ -186,26 +125,18 @@ func (r *router) forward(from, to int, p []byte, wait time.Duration) bool {
 
 // receive returns the next TCP packet that leaves by a device: the router also
 // sends router solicitations and the like.
-func (r *router) receive(fd int, wait time.Duration) ([]byte, bool) {
+func (r *router) receive(f *os.File, wait time.Duration) ([]byte, bool) {
 	r.t.Helper()
-	buf := make([]byte, 2048)
-	for end := time.Now().Add(wait); ; {
-		n, err := unix.Read(fd, buf)
+	f.SetReadDeadline(time.Now().Add(wait))
+	for buf := make([]byte, 2048); ; {
+		n, err := f.Read(buf)
 		switch {
-		case err == nil && isTCP(buf[:n]):
-			return buf[:n], true
-		case err == nil:
-			continue
-		case err != unix.EAGAIN:
-			r.t.Fatal(err)
-		}
-		left := time.Until(end)
-		if left <= 0 {
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, false
-		}
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, int(left.Milliseconds())+1); err != nil && err != unix.EINTR {
+		case err != nil:
 			r.t.Fatal(err)
+		case isTCP(buf[:n]):
+			return buf[:n], true
 		}
 	}
 }
@@ -218,7 +149,7 @@ func isTCP(p []byte) bool {
 }
 
 // arrive fails the test unless p passes.
-func (r *router) arrive(from, to int, p []byte) {
+func (r *router) arrive(from, to *os.File, p []byte) {
 	r.t.Helper()
 	if !r.forward(from, to, p, time.Second) {
 		r.t.Fatal("a packet did not pass the router")

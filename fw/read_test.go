@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"b4/nstest"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -103,8 +105,8 @@ func (s stranger) firewall4(wans func(*nftables.Table) []expr.Any, masq ...expr.
 func TestReadNAT(t *testing.T) {
 	source := []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 3}, equal(10, 0, 0)}
 	for _, lookup := range []string{"one", "set", "wildcards"} {
-		enterNetNS(t)
-		openTUN(t, "wan0")
+		nstest.Enter(t)
+		nstest.TUN(t, "wan0")
 		s := newStranger(t)
 		want := func(what, dev string, want Translation) {
 			t.Helper()
@@ -154,7 +156,7 @@ func TestReadNAT(t *testing.T) {
 
 // The kernel hands long lists over in parts.
 func TestReadLongNAT(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	s := newStranger(t)
 	srcnatWAN, _ := s.firewall4(func(*nftables.Table) []expr.Any { return []expr.Any{meta(oifname), equal(deviceKey("wan0")...)} })
 	for i := range 3000 {
@@ -171,7 +173,7 @@ func TestReadLongNAT(t *testing.T) {
 }
 
 func TestAcceptsForward(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	s := newStranger(t)
 	want := func(what, why string) {
 		t.Helper()
@@ -199,7 +201,7 @@ func TestAcceptsForward(t *testing.T) {
 
 // What the verdict says is what the kernel does.
 func TestAcceptsForwardIsTrue(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	h := newHouse(t, true, true)
 	if ok, why, err := AcceptsForward(tunName); ok || why != "inet fw4 forward: drop" || err != nil {
 		t.Errorf("without the include: %v, %q, %v", ok, why, err)
@@ -217,7 +219,7 @@ func TestAcceptsForwardIsTrue(t *testing.T) {
 // A firewall's reload is one change: whoever reads meanwhile sees the old rules
 // or the new ones.
 func TestReadNATDuringReload(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	c, err := nftables.New(nftables.AsLasting()) // one socket, of this namespace
 	if err != nil {
 		t.Fatal(err)

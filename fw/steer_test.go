@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"b4/nstest"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +25,7 @@ func (r *router) counters(c *Conn) Counters {
 // Nobody listens on the queue, so every packet passes: the counters tell which
 // would have been shown.
 func TestSteer(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	mustApply(t, c, mustPlan(t, nil), "wan0")
 	want := Counters{}
@@ -88,7 +90,7 @@ func TestSteerOnlyWhatIsAskedFor(t *testing.T) {
 		{"all, not this device", func(c *Config) { c.All = true }, []string{"lan0"}, true, Counters{}},
 		{"plain route", func(c *Config) { c.SkipIPsec = true }, []string{"wan0"}, false, Counters{Opened: 1, Bare: 1, Queued: 1}},
 	}
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	for i, tt := range tests {
 		mustApply(t, c, mustPlan(t, tt.edit), tt.watched...)
@@ -111,7 +113,7 @@ func (n Counters) minus(o Counters) Counters {
 // matters to nobody who wants all. In a fresh namespace accounting is off until
 // a rule asks for it.
 func TestOldConnectionIsLeftAlone(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	track := &Ruleset{chains: []chain{{"track", &hook{filter, prerouting, -150}, []rule{{direction{}, accept}}}}}
 	mustApply(t, c, track)
@@ -131,7 +133,7 @@ func TestOldConnectionIsLeftAlone(t *testing.T) {
 }
 
 func TestRouterItself(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	for _, own := range []bool{false, true} {
 		mustApply(t, c, mustPlan(t, func(c *Config) { c.Router = own }), "wan0")
@@ -177,7 +179,7 @@ func TestReplies(t *testing.T) {
 		{"end", Replies{End: true}, 2}, // the invalid RST, the FIN
 		{"all", Replies{SYNACK: true, First: 3, End: true}, 5},
 	}
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	for i, tt := range tests {
 		for _, v6 := range []bool{false, true} {
@@ -201,7 +203,7 @@ func TestReplies(t *testing.T) {
 
 // What b4 sends itself goes past conntrack and past the queue.
 func TestInjectedPasses(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	mustApply(t, c, mustPlan(t, func(c *Config) { c.Router = true }), "wan0")
 	marks := config(t, Native).Marks
@@ -312,7 +314,7 @@ func settle(t testing.TB, s *socket, mark uint32) {
 // Verdicts with each mark, and what the kernel makes of them. Two chains of the
 // test watch our manners: other bits survive, ours leave the packet.
 func TestVerdictMarks(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	m := config(t, Native).Marks
 	const foreign = 0x10
@@ -341,14 +343,14 @@ func TestVerdictMarks(t *testing.T) {
 			before := r.counters(c)
 			f := newFlow(v6, 44000+uint16(i), 443)
 			r.shake(f)
-			if _, err := unix.Write(r.lan, f.out(psh|ack, 300)); err != nil {
+			if _, err := r.lan.Write(f.out(psh|ack, 300)); err != nil {
 				t.Fatal(err)
 			}
 			settle(t, q, tt.mark)
 			if _, ok := r.receive(r.wan, time.Second); !ok {
 				t.Errorf("%s: v6 %v: did not pass", tt.name, v6)
 			}
-			if _, err := unix.Write(r.lan, f.out(psh|ack, 301)); err != nil {
+			if _, err := r.lan.Write(f.out(psh|ack, 301)); err != nil {
 				t.Fatal(err)
 			}
 			if tt.queueAgain {
@@ -366,7 +368,7 @@ func TestVerdictMarks(t *testing.T) {
 
 // A daemon that is dead (no listener) or wedged (no refresh) stops nothing.
 func TestWedgedListener(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	mustApply(t, c, mustPlan(t, nil), "wan0")
 	q := listen(t)

@@ -16,7 +16,7 @@ const bulk = 2 << 20 // bytes that a connection carries, each way
 func (h *house) serve() {
 	h.t.Helper()
 	for _, addr := range []string{"192.0.2.2:443", "[fd00:b::2]:443"} {
-		h.server.do(func() {
+		h.server.Do(func() {
 			l, err := net.Listen("tcp", addr)
 			if err != nil {
 				h.t.Error(err)

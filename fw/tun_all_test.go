@@ -4,8 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
+
+	"b4/nstest"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -23,7 +26,7 @@ func TestTunAll(t *testing.T) {
 		{"both routed", false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			enterNetNS(t)
+			nstest.Enter(t)
 			h := newHouse(t, tt.masq4, tt.masq6)
 			h.serve()
 			h.steerAll(func(c *Config) {
@@ -35,7 +38,7 @@ func TestTunAll(t *testing.T) {
 				for _, forwarded := range []bool{false, true} {
 					from := here
 					if forwarded {
-						from = h.client.do
+						from = h.client.Do
 					}
 					before, left := h.counters(h.rules), h.wan.of(v6)
 					if err := talk(from, v6); err != nil {
@@ -83,7 +86,7 @@ func (j *judge) bytes() (up, down int) {
 // No route leads to a TUN here, so every packet passes: the counters tell which
 // would have been led there.
 func TestTunAllSteers(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	mustApply(t, c, mustPlan(t, func(c *Config) { toTUN(c, "", ""); c.All = true }), "wan0")
 	want := Counters{}
@@ -145,11 +148,12 @@ func (r *router) quote(f *flow) {
 		head := append([]byte{0x60, 0, 0, 0, 0, byte(len(body)), unix.IPPROTO_ICMPV6, 64}, append(src, dst...)...)
 		p = append(head, body...)
 	}
-	if _, err := unix.Write(r.wan, p); err != nil {
+	if _, err := r.wan.Write(p); err != nil {
 		r.t.Fatal(err)
 	}
+	r.lan.SetReadDeadline(time.Now().Add(time.Second))
 	for buf := make([]byte, 2048); ; { // it passes
-		n, err := unix.Read(r.lan, buf)
+		n, err := r.lan.Read(buf)
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -179,11 +183,11 @@ func acceptTUN(t testing.TB) {
 // What b4 itself sends past NAT leaves WAN only with the address that
 // connections are translated to; a routed family is free.
 func TestForeignSourceStays(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	awaitAddr(t, wanAddr6)
 	injected := config(t, Tun).Marks.Injected
-	send := func(src, dst netip.Addr, out int) bool {
+	send := func(src, dst netip.Addr, out *os.File) bool {
 		p := segment(netip.AddrPortFrom(src, 40000), netip.AddrPortFrom(dst, 443), 1, 1, psh|ack, 300)
 		if err := sendRaw(p, src.Is6(), injected); err != nil && !errors.Is(err, unix.EPERM) { // which a drop is
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"b4/nstest"
 	"b4/rtnl"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ func TestTun(t *testing.T) {
 		{"both routed", false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			enterNetNS(t)
+			nstest.Enter(t)
 			h := newHouse(t, tt.masq4, tt.masq6)
 			h.serve()
 			h.steer(func(c *Config) {
@@ -38,7 +39,7 @@ func TestTun(t *testing.T) {
 				for _, forwarded := range []bool{false, true} {
 					from := here
 					if forwarded {
-						from = h.client.do
+						from = h.client.Do
 					}
 					before, left := h.counters(h.rules), h.wan.of(v6)
 					if err := talk(from, v6); err != nil {
@@ -74,13 +75,13 @@ func (h *house) leaked() uint64 { return h.wan.lan4.Load() + h.wan.lan6.Load() }
 
 // Without the signal a connection visits for as long as the bound says.
 func TestTunWithoutDone(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	h := newHouse(t, true, true)
 	h.serve()
 	h.judge.keep = true
 	h.steer(behindNAT)
 	for _, v6 := range []bool{false, true} {
-		if err := talk(h.client.do, v6); err != nil {
+		if err := talk(h.client.Do, v6); err != nil {
 			t.Fatal(err)
 		}
 		if got := h.judge.take(); len(got) != 1 || got[0] < 3 || got[0] > DefaultBound {
@@ -92,12 +93,12 @@ func TestTunWithoutDone(t *testing.T) {
 // The kernel kills a masqueraded connection that changes its device. Those that
 // are older than our rules, or that we could not translate, stay where they are.
 func TestTunLeavesMasqueradedAlone(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	h := newHouse(t, true, true)
 	h.serve()
 	open := func() (list []net.Conn) {
 		for _, v6 := range []bool{false, true} {
-			c, err := dialFrom(h.client.do, v6)
+			c, err := dialFrom(h.client.Do, v6)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,13 +145,13 @@ func TestTunAddressChange(t *testing.T) {
 func changeAddress(t *testing.T, connections int64, steer func(*house, func(*Config)), edit func(*Config)) {
 	const workers = 4
 	change := connections / 10
-	enterNetNS(t)
+	nstest.Enter(t)
 	h := newHouse(t, true, true)
 	h.serve()
 	steer(h, behindNAT)
 	var old []net.Conn
 	for _, v6 := range []bool{false, true} {
-		c, err := dialFrom(h.client.do, v6)
+		c, err := dialFrom(h.client.Do, v6)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +165,7 @@ func changeAddress(t *testing.T, connections int64, steer func(*house, func(*Con
 		go func() {
 			defer wg.Done()
 			for done.Add(1) <= connections {
-				c, err := dialFrom(h.client.do, i%2 == 1)
+				c, err := dialFrom(h.client.Do, i%2 == 1)
 				if err == nil {
 					err = converse(c, 2048)
 					c.Close()
@@ -242,9 +243,9 @@ func (h *house) readdress(v4, v6 netip.Addr) {
 
 // Nothing but signals comes in by the TUN.
 func TestTunSpeaksToNobody(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
-	dev := openTUN(t, tunName)
+	dev := nstest.TUN(t, tunName)
 	setUpLink(t, tunName, netip.MustParseAddr("10.255.0.1"), netip.MustParseAddr("fd00:b4::1"))
 	mustApply(t, c, mustPlan(t, behindNAT), "wan0")
 	for _, v6 := range []bool{false, true} {
@@ -279,13 +280,13 @@ func TestTunFailsOpen(t *testing.T) {
 
 func failOpen(t *testing.T, name string, steer func(*house, func(*Config)), fail func(*house), stall time.Duration) {
 	t.Run(name, func(t *testing.T) {
-		enterNetNS(t)
+		nstest.Enter(t)
 		h := newHouse(t, true, true)
 		h.serve()
 		steer(h, behindNAT)
 		var conns []net.Conn
 		for _, v6 := range []bool{false, true} {
-			for _, from := range []func(func()){here, h.client.do} {
+			for _, from := range []func(func()){here, h.client.Do} {
 				c, err := dialFrom(from, v6)
 				if err != nil {
 					t.Fatal(err)
@@ -305,7 +306,7 @@ func failOpen(t *testing.T, name string, steer func(*house, func(*Config)), fail
 			t.Errorf("what was under way took %v", d)
 		}
 		for _, v6 := range []bool{false, true} {
-			for _, from := range []func(func()){here, h.client.do} {
+			for _, from := range []func(func()){here, h.client.Do} {
 				if err := talk(from, v6); err != nil {
 					t.Errorf("new, v6 %v: %v", v6, err)
 				}
@@ -325,12 +326,12 @@ func fewPackets(visits []int) bool {
 
 // The router's own connections are masqueraded as ever, unless they are wanted.
 func TestTunLeavesRouterAlone(t *testing.T) {
-	enterNetNS(t)
+	nstest.Enter(t)
 	h := newHouse(t, true, true)
 	h.serve()
 	h.steer(func(c *Config) { behindNAT(c); c.Router = false })
 	for _, v6 := range []bool{false, true} {
-		if err := errors.Join(talk(here, v6), talk(h.client.do, v6)); err != nil {
+		if err := errors.Join(talk(here, v6), talk(h.client.Do, v6)); err != nil {
 			t.Fatal(err)
 		}
 		if got := h.judge.take(); !fewPackets(got) {
