@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"b4/nlwatch"
 	"b4/nstest"
 	"b4/rtnl"
 
@@ -184,7 +185,7 @@ const (
 )
 
 // fires asks that act wakes w before patience ends.
-func (n *netns) fires(w *rtnl.Watcher, what string, act func()) {
+func (n *netns) fires(w *nlwatch.Watcher, what string, act func()) {
 	n.Helper()
 	act()
 	start := time.Now()
@@ -194,7 +195,7 @@ func (n *netns) fires(w *rtnl.Watcher, what string, act func()) {
 }
 
 // silent asks that nothing wakes w for a while.
-func (n *netns) silent(w *rtnl.Watcher, what string) {
+func (n *netns) silent(w *nlwatch.Watcher, what string) {
 	n.Helper()
 	const limit = calmness
 	start := time.Now()
@@ -205,7 +206,7 @@ func (n *netns) silent(w *rtnl.Watcher, what string) {
 
 // calm waits until the devices have come up: the kernel tells their state as
 // much as a second later (net/core/link_watch.c).
-func (n *netns) calm(w *rtnl.Watcher) {
+func (n *netns) calm(w *nlwatch.Watcher) {
 	const limit = 1200 * time.Millisecond
 	for end := time.Now().Add(2 * patience); time.Now().Before(end); {
 		start := time.Now()

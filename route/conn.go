@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"b4/nlwatch"
 	"b4/rtnl"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +38,7 @@ func Open() (*Conn, error) {
 // tells, take [Conn.Links], [Plan] and [Conn.Reconcile] again. Our own changes
 // are told too; what they lead to changes nothing any more. It tells whatever
 // netif's Watch does.
-func Watch() (*rtnl.Watcher, error) {
+func Watch() (*nlwatch.Watcher, error) {
 	return rtnl.Watch(rtnl.Links | rtnl.Addrs | rtnl.Routes | rtnl.Rules)
 }
 

@@ -42,7 +42,7 @@ type Conn struct {
 
 // Dial opens a socket in the calling thread's network namespace.
 func Dial() (*Conn, error) {
-	f, err := dial(0)
+	f, err := dial()
 	if err != nil {
 		return nil, err
 	}
@@ -57,12 +57,12 @@ func newConn(f *os.File) *Conn { return &Conn{f: f, buf: make([]byte, bufferSize
 
 // dial opens a socket. The runtime's poller waits for it, so reads end on
 // deadlines and on Close.
-func dial(groups uint32) (*os.File, error) {
+func dial() (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("bind rtnetlink socket: %w", err)
 	}

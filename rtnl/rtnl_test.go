@@ -166,7 +166,9 @@ func TestFilter(t *testing.T) {
 	}
 	defer unix.Close(fds[0])
 	defer unix.Close(fds[1])
-	if err := attach(fds[1]); err != nil {
+	program := concern()
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	if err := unix.SetsockoptSockFprog(fds[1], unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &filter); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range tests {
@@ -216,3 +218,6 @@ func FuzzMessages(f *testing.F) {
 }
 
 const patience = 5 * time.Second
+
+// calmness is well above what a watcher gathers events for.
+const calmness = 500 * time.Millisecond
