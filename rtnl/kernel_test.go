@@ -38,7 +38,11 @@ func addAddr(t *testing.T, c *Conn, i byte) {
 
 func addRoute(c *Conn, dst []byte, oif uint32) error {
 	r := Route{Family: unix.AF_INET, DstLen: uint8(8 * len(dst)), Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
-	return c.Do(unix.RTM_NEWROUTE, create, AppendUint32(AppendAttr(r.Append(nil), unix.RTA_DST, dst), unix.RTA_OIF, oif))
+	b := r.Append(nil)
+	if len(dst) > 0 {
+		b = AppendAttr(b, unix.RTA_DST, dst)
+	}
+	return c.Do(unix.RTM_NEWROUTE, create, AppendUint32(b, unix.RTA_OIF, oif))
 }
 
 func wait(t *testing.T, w *nlwatch.Watcher, limit time.Duration) (told bool) {
