@@ -36,6 +36,7 @@ func run() error {
 		}
 	}
 	path := flag.String("b4d", "b4d", "the b4d `program` to measure")
+	engine := flag.String("engine", "nfqueue", "the `engine` of b4d: nfqueue or tun")
 	rounds := flag.Int("rounds", 3, "how many `rounds`, each without b4d and with it")
 	out := flag.String("o", "", "write the results to this `file` too, as Markdown")
 	flag.Parse()
@@ -47,7 +48,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	r, err := measure(program, *rounds)
+	r, err := measure(program, *engine, *rounds)
 	if err != nil {
 		return err
 	}
@@ -59,7 +60,7 @@ func run() error {
 }
 
 // measure builds the lab and does the rounds.
-func measure(program string, rounds int) (_ *report, err error) {
+func measure(program, engine string, rounds int) (_ *report, err error) {
 	l, err := lab.New(lab.Options{Direct: true})
 	if err != nil {
 		return nil, err
@@ -69,12 +70,12 @@ func measure(program string, rounds int) (_ *report, err error) {
 	if err := l.Client.Sysctl("net/ipv4/ip_local_port_range", "1024 65535"); err != nil {
 		return nil, err
 	}
-	b := &bench{lab: l, program: program}
+	b := &bench{lab: l, program: program, config: fmt.Sprintf(config, engine)}
 	if err := b.start(); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
-	r := &report{accounts: b.accounts.String()}
+	r := &report{engine: engine, accounts: b.accounts.String()}
 	for i := range rounds {
 		// Who begins takes turns too.
 		for _, with := range []bool{i%2 == 1, i%2 == 0} {

@@ -9,6 +9,7 @@ import (
 
 // report collects the samples and shows them.
 type report struct {
+	engine      string
 	accounts    string
 	plain, with []sample
 	idle        float64 // context switches per second
@@ -115,8 +116,8 @@ func short(v float64) string {
 // head says where and how it was measured.
 func (r *report) head() []string {
 	return []string{
-		fmt.Sprintf("Linux %s, %s, %d CPUs, IPv4 behind masquerading; medians of %d rounds.",
-			release(), processor(), runtime.NumCPU(), len(r.with)),
+		fmt.Sprintf("Engine %s; Linux %s, %s, %d CPUs, IPv4 behind masquerading; medians of %d rounds.",
+			r.engine, release(), processor(), runtime.NumCPU(), len(r.with)),
 		r.accounts + ".",
 	}
 }

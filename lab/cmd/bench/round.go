@@ -18,12 +18,14 @@ import (
 const config = `
 config b4 'main'
 	option enabled '1'
+	option engine '%s'
 `
 
 // bench is the lab with its server, and where time is counted.
 type bench struct {
 	lab      *lab.Lab
 	program  string
+	config   string // of b4d
 	accounts accounts
 	server   *exec.Cmd
 	stdin    io.Closer // its end is the server's
@@ -75,7 +77,7 @@ func (b *bench) round(with bool) (s sample, err error) {
 	if !with {
 		return s, b.loads(&s, nil)
 	}
-	d, err := b.lab.StartB4D(b.program, config)
+	d, err := b.lab.StartB4D(b.program, b.config)
 	if err != nil {
 		return s, err
 	}
@@ -210,7 +212,7 @@ const (
 // idle returns how often a second the threads of a b4d without traffic go to
 // sleep.
 func (b *bench) idle() (float64, error) {
-	d, err := b.lab.StartB4D(b.program, config)
+	d, err := b.lab.StartB4D(b.program, b.config)
 	if err != nil {
 		return 0, err
 	}
