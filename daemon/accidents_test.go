@@ -120,14 +120,19 @@ func TestReloadLosesEngine(t *testing.T) {
 // What ends by itself ends b4d, with an error, so that procd starts it again.
 func TestPartDies(t *testing.T) {
 	t.Parallel()
-	for name, kill := range map[string]func(*running){
-		"watch for changes of wan": func(r *running) { close(r.wdies) },
-		"engine nfqueue has ended": func(r *running) { r.queue.Close() },
+	for _, tt := range []struct {
+		conf, words string
+		kill        func(*running)
+	}{
+		{enabled, "watch for changes of wan", func(r *running) { close(r.dies["watch"]) }},
+		{enabled, "engine nfqueue has ended", func(r *running) { r.queue.Close() }},
+		{tunEnabled, "engine tun has ended", func(r *running) { r.tun.Close() }},
+		{tunEnabled, "watch for changes of the firewall", func(r *running) { close(r.dies["firewall"]) }},
 	} {
-		r := start(t, newFake(t), enabled)
-		kill(r)
-		if err := r.wait(); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: error %v", name, err)
+		r := start(t, newFake(t), tt.conf)
+		tt.kill(r)
+		if err := r.wait(); err == nil || !strings.Contains(err.Error(), tt.words) {
+			t.Errorf("%s: error %v", tt.words, err)
 		}
 	}
 }

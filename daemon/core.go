@@ -75,8 +75,14 @@ func (c *core) startEngine(s *settings, send engine.Sender, log *slog.Logger) er
 			return err
 		}
 		c.undo.add(routes.Close)
+		watch, err := c.kernel.watchFirewall()
+		if err != nil {
+			return err
+		}
+		firewall := follow(watch)
+		c.undo.add(func() error { return errors.Join(watch.Close(), <-firewall.ended) })
 		e := c.kernel.newTun(s.tun(send, report.report))
-		c.tunnel, c.engine = &tunnel{kernel: c.kernel, engine: e, routes: routes}, e
+		c.tunnel, c.engine = &tunnel{kernel: c.kernel, engine: e, routes: routes, firewall: firewall}, e
 	} else {
 		c.engine = c.kernel.newQueue(s.queue(send, report.report))
 	}

@@ -120,10 +120,17 @@ func notify(c chan<- struct{}) {
 func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news) error {
 	for {
 		var ended, lost <-chan struct{}
+		var firewall news
 		if d.core != nil {
 			ended, lost = d.core.done, d.core.lost
+			if d.core.tunnel != nil {
+				firewall = d.core.tunnel.firewall
+			}
 		}
-		timer := d.timer()
+		var timer <-chan time.Time
+		if wait := d.patience(); wait > 0 {
+			timer = time.After(wait)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -140,6 +147,10 @@ func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news
 			d.align()
 		case err := <-changed.ended:
 			return fmt.Errorf("watch for changes of wan: %w", err)
+		case <-firewall.some:
+			d.align()
+		case err := <-firewall.ended:
+			return fmt.Errorf("watch for changes of the firewall: %w", err)
 		case <-d.poke:
 			d.align()
 		case <-timer:
@@ -148,32 +159,29 @@ func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news
 	}
 }
 
-// timer fires when there is something to look at again though nothing tells: an
+// patience is after what time to look again though nothing tells: at an
 // interface that netifd is bringing up, a netifd that did not answer, a core that
-// could not be brought to where it should be, or the end of a pause.
-func (d *Daemon) timer() <-chan time.Time {
+// could not be brought to where it should be, or the end of a pause. It is 0 where
+// there is nothing to look at.
+func (d *Daemon) patience() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.wan.open() || d.out.open() || d.coreErr != nil {
-		return time.After(netif.Retry)
+		return netif.Retry
 	}
-	if wait := time.Until(d.paused); wait > 0 {
-		return time.After(wait)
+	if !d.paused.IsZero() {
+		return max(time.Until(d.paused), 1) // its end is still to be seen
 	}
-	if d.core != nil && d.core.tunnel != nil {
-		return time.After(lookAgain)
-	}
-	return nil
+	return 0
 }
-
-// lookAgain is how often the firewall is looked at behind a TUN: nothing tells
-// when it begins to translate, or ends.
-const lookAgain = 10 * time.Second
 
 // align brings the core in line with what is there now.
 func (d *Daemon) align() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !time.Now().Before(d.paused) {
+		d.paused = time.Time{}
+	}
 	d.resolve()
 	d.bring()
 }

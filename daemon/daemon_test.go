@@ -78,7 +78,7 @@ func TestStartFailsAtEachStep(t *testing.T) {
 	common := []string{"watch", "probe", "sender", "table", "engine", "apply"}
 	for engine, steps := range map[string][]string{
 		"nfqueue": append([]string{"nfqueue supported"}, common...),
-		"tun":     append([]string{"tun supported", "routes"}, common...),
+		"tun":     append([]string{"tun supported", "routes", "firewall"}, common...),
 	} {
 		for _, step := range steps {
 			k := newFake(t)

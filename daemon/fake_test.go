@@ -46,7 +46,8 @@ type fake struct {
 	gone     bool // the table was deleted by another program
 	queue    *nfqtest.Queue
 	news     chan struct{}
-	wdies    chan struct{} // closed: the watcher fails
+	fwNews   chan struct{} // of the firewall
+	dies     map[string]chan struct{} // closed: the watcher of that step fails
 	queueNum uint16
 
 	features fw.Features
@@ -62,7 +63,7 @@ type fake struct {
 }
 
 func newFake(t *testing.T) *fake {
-	return &fake{t: t, fail: map[string]bool{}, why: errBroken, live: map[string]int{}, news: make(chan struct{}, 8), wdies: make(chan struct{}),
+	return &fake{t: t, fail: map[string]bool{}, why: errBroken, live: map[string]int{}, news: make(chan struct{}, 8), fwNews: make(chan struct{}, 8), dies: map[string]chan struct{}{"watch": make(chan struct{}), "firewall": make(chan struct{})},
 		wan:      netif.WAN{V4: []string{"wan0"}, V6: []string{"wan0"}},
 		features: fw.Features{Owner: true, Queue: fw.Native, Tun: true},
 		links: route.Links{
@@ -169,7 +170,11 @@ func (k *fake) resolve(names []string) (netif.WAN, error) {
 }
 
 func (k *fake) watch() (watcher, error) {
-	return &fakeWatcher{fake: k, closed: make(chan struct{})}, k.step("watch", 1)
+	return &fakeWatcher{k, "watch", k.news, make(chan struct{})}, k.step("watch", 1)
+}
+
+func (k *fake) watchFirewall() (watcher, error) {
+	return &fakeWatcher{k, "firewall", k.fwNews, make(chan struct{})}, k.step("firewall", 1)
 }
 
 type fakeTable struct {
@@ -287,20 +292,22 @@ func (r *fakeRoutes) Close() error { return r.fake.close("routes") }
 
 type fakeWatcher struct {
 	*fake
+	step   string
+	of     chan struct{}
 	closed chan struct{}
 }
 
 func (w *fakeWatcher) Wait(time.Duration) error {
 	select {
-	case <-w.news:
+	case <-w.of:
 		return nil
-	case <-w.wdies:
+	case <-w.dies[w.step]:
 		return errBroken
 	case <-w.closed:
 		return os.ErrClosed
 	}
 }
-func (w *fakeWatcher) Close() error { close(w.closed); return w.fake.close("watch") }
+func (w *fakeWatcher) Close() error { close(w.closed); return w.fake.close(w.step) }
 
 // left is what is still open.
 func (k *fake) left() map[string]int {

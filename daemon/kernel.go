@@ -28,6 +28,7 @@ type kernel interface {
 	ownSysctls(dev string, writeBack bool)
 	resolve(names []string) (netif.WAN, error)
 	watch() (watcher, error)
+	watchFirewall() (watcher, error)
 	refreshEvery() time.Duration // see fw.RefreshEvery
 }
 
@@ -59,7 +60,7 @@ type routes interface {
 	Close() error
 }
 
-// A watcher is what the daemon needs of rtnl.Watcher.
+// A watcher is what the daemon needs of nlwatch.Watcher.
 type watcher interface {
 	Wait(limit time.Duration) error
 	Close() error
@@ -78,7 +79,7 @@ func (linux) sysctls(dev, wan string) []route.Advice          { return route.Sys
 func (linux) ownSysctls(dev string, writeBack bool)           { route.OwnSysctls(dev, writeBack) }
 func (linux) resolve(names []string) (netif.WAN, error)       { return netif.Resolve(names) }
 
-// The four below turn a nil pointer that comes with an error into a nil
+// Those below turn a nil pointer that comes with an error into a nil
 // interface.
 
 func (linux) openTable() (table, error) {
@@ -107,6 +108,14 @@ func (linux) openRoutes() (routes, error) {
 
 func (linux) watch() (watcher, error) {
 	w, err := route.Watch() // tells whatever changes what netif finds, too
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (linux) watchFirewall() (watcher, error) {
+	w, err := fw.Watch()
 	if err != nil {
 		return nil, err
 	}

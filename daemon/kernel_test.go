@@ -72,6 +72,13 @@ func (k *faulty) openRoutes() (routes, error) {
 	return &faultyRoutes{r, k}, err
 }
 
+func (k *faulty) watchFirewall() (watcher, error) {
+	if err := k.ask("watch firewall"); err != nil {
+		return nil, err
+	}
+	return k.linux.watchFirewall()
+}
+
 func (k *faulty) readNAT(wan string) (fw.Translation, error) {
 	if err := k.ask("read NAT"); err != nil {
 		return fw.Translation{}, err

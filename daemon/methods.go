@@ -45,10 +45,10 @@ func typed[Q any](method string, h func(context.Context, Q, func(any) error) (an
 			return nil, fmt.Errorf("%s: %w", method, err)
 		}
 		v, err := h(ctx, q, emit)
-		if err != nil && ctx.Err() == nil {
-			err = fmt.Errorf("%s: %w", method, err)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", method, err)
 		}
-		return v, err
+		return v, nil
 	}
 }
 

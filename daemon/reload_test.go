@@ -143,3 +143,28 @@ func TestTunOnAndOff(t *testing.T) {
 		t.Errorf("%+v, open %v", s, r.left())
 	}
 }
+
+// What an engine was started with cannot be changed under it; all else can.
+func TestServes(t *testing.T) {
+	t.Parallel()
+	old := configured(t, enabled)
+	for _, tt := range []struct {
+		conf       string
+		queue, tun bool
+	}{
+		{"", true, true},
+		{"\toption max_flows '100'\n", false, false},
+		{"\toption steer 'all'\n", false, false},
+		{"\toption mark '0x02000000'\n", false, false},
+		{"\toption queue_num '600'\n", false, true},
+		{"\toption queue_len '2000'\n", false, true},
+		{"config tun 'tun'\n\toption device 'b4tun9'\n", true, false},
+		{"config tun 'tun'\n\toption mtu '1400'\n\toption route_table '9'\n\toption out 'x'\n", true, true},
+		{"\tlist tcp_port '8443'\n\toption ipv6 '0'\n\toption router '0'\n\tlist wan 'x'\n", true, true},
+	} {
+		s := configured(t, enabled+tt.conf)
+		if queue, tun := serves(engineQueue, old, s), serves(engineTun, old, s); queue != tt.queue || tun != tt.tun {
+			t.Errorf("%q: queue %v, TUN %v", tt.conf, queue, tun)
+		}
+	}
+}

@@ -165,7 +165,8 @@ func TestUplinkChanges(t *testing.T) {
 	if s := r.status(); strings.Contains(r.routes(), "IPv6") || !strings.Contains(s.Engine.Uplink, "IPv6 left alone") || len(s.Health) > 0 {
 		t.Errorf("%+v\n%s", s, r.routes())
 	}
-	tell(func() { r.nat = fw.Translation{} })
+	r.set(func() { r.nat = fw.Translation{} })
+	r.fwNews <- struct{}{}
 	r.eventually("no NAT any more", func() bool { return !strings.Contains(r.rules(), "snat ip") })
 
 	tell(func() { r.wan = netif.WAN{} })

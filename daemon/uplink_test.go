@@ -3,14 +3,11 @@ package daemon
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
-	"b4/control"
 	"b4/fw"
 	"b4/netif"
 	"b4/route"
@@ -272,7 +269,7 @@ func TestTunDown(t *testing.T) {
 	t.Parallel()
 	r := start(t, newFake(t), tunEnabled)
 	r.tell(func() { r.links.Devices[0].Up = false })
-	if h := r.rests("the TUN is down"); !strings.Contains(h, "device b4tun0: no such device, or it is down") {
+	if h := r.rests("the TUN is down"); !strings.Contains(h, "device b4tun0: no such device, or it is down") || strings.Contains(h, "option") || strings.Contains(h, "tun.") {
 		t.Error(h)
 	}
 	r.tell(func() { r.links.Devices[0].Up = true })
@@ -293,102 +290,38 @@ func TestIdleEngineDies(t *testing.T) {
 	}
 }
 
-// A logbook is a handler that keeps what is logged, a line each.
-type logbook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logbook) count(words string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, line := range strings.Split(l.b.String(), "\n") {
-		if strings.Contains(line, words) {
-			n++
-		}
-	}
-	return n
-}
-
-// The log tells once what happens to the uplink, and how weighty it is.
-func TestUplinkLog(t *testing.T) {
+// IPv6 that main.ipv6 leaves out, and routes that lead elsewhere than to the
+// internet, or by another device, make no uplink.
+func TestUplinkCarries(t *testing.T) {
 	t.Parallel()
-	k, log := newFake(t), &logbook{}
-	k.nat.V6, k.nat.Why6 = fw.Custom, "by hand"
-	r := startLogged(t, k, tunEnabled, slog.New(slog.NewTextHandler(log, nil)))
-	for range 3 {
-		r.tell(func() {}) // nothing new
-		r.rounds()
+	r := start(t, newFake(t), tunEnabled+"\toption ipv6 '0'\n")
+	r.sees("IPv4", "snat ip to", "IPv4")
+	if r.well(); strings.Contains(r.routes(), "IPv6") {
+		t.Error(r.routes())
 	}
-	r.tell(func() { r.wan = netif.WAN{} })
-	r.rests("no WAN")
-	for range 3 {
-		r.tell(func() {})
-		r.rounds()
-	}
-	r.tell(func() { r.wan = netif.WAN{V4: []string{"wan0"}} })
-	r.sees("WAN", "snat ip to", "default")
-	r.tell(func() { r.fail["links"] = true })
-	r.rests("unreadable")
-	r.tell(func() { r.fail["links"] = false })
-	r.sees("readable", "snat ip to", "default")
-	for words, n := range map[string]int{
-		`level=INFO msg="uplink is wan0, MTU 1492; IPv4 masqueraded as 203.0.113.5; IPv6 left alone"`: 1,
-		`level=WARN msg=uplink why="IPv6 is left alone`:                                               1,
-		`level=WARN msg="nothing is steered for now"`:                                                 1,
-		`level=ERROR msg="not as it should be, trying again" why="broken on purpose"`:                 1,
-		`level=INFO msg="as it should be again"`:                                                      2,
-		"level=ERROR":                                                                                 1,
+	everywhere, half := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("128.0.0.0/1")
+	for _, l := range []route.Links{
+		{Routes: []route.Route{{Dst: half, Index: 7}}},
+		{Routes: []route.Route{{Dst: everywhere, Index: 8}}},
+		{Addrs: []route.Addr{{Index: 8, Prefix: netip.MustParsePrefix("192.0.2.1/24")}}},
+		{Addrs: []route.Addr{{Index: 7, Prefix: netip.MustParsePrefix("169.254.1.1/16"), Scope: unix.RT_SCOPE_LINK}}},
 	} {
-		if got := log.count(words); got != n {
-			t.Errorf("%d times %s, want %d", got, words, n)
+		if u := (&uplink{index: 7}); u.carries(l, false) || u.carries(l, true) {
+			t.Errorf("%+v is an uplink", l)
 		}
 	}
-	if testing.Verbose() {
-		t.Log(log.b.String())
-	}
 }
 
-// rounds waits until the main loop has looked at the last news, and reloads.
-func (r *running) rounds() {
-	r.t.Helper()
-	r.eventually("news are read", func() bool { return len(r.news) == 0 })
-	done := make(chan error, 1)
-	r.d.reloads <- done
-	<-done
-}
-
-// Rest in a pause: whatever happens meanwhile is in force after it.
-func TestPauseAndChanges(t *testing.T) {
+// Another device is another engine.
+func TestTunRenamed(t *testing.T) {
 	t.Parallel()
-	r := start(t, newFake(t), tunEnabled)
-	pause := func(minutes int) {
-		if err := control.Call(r.socket, "pause", PauseRequest{minutes}, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pause(5)
-	r.rests("paused")
-	r.tell(func() { r.wan = netif.WAN{V4: []string{"ppp0"}}; r.gone = true })
-	r.write(tunEnabled + "\tlist tcp_port '8443'\n\toption max_flows '100'\n")
+	k := newFake(t)
+	k.links.Devices = append(k.links.Devices, route.Device{Index: 9, Name: "b4tun9", Up: true})
+	r := start(t, k, tunEnabled)
+	r.write(tunEnabled + "config tun 'tun'\n\toption device 'b4tun9'\n")
 	r.hangup()
-	r.eventually("the new engine runs", func() bool { return !strings.Contains(r.health(), "refused") && r.status().Engine != nil })
-	r.rests("still paused")
-	r.write(tunEnabled + "\tlist tcp_port '8444'\n\toption max_flows '100'\n")
-	r.set(func() { r.gone = true })
-	r.hangup()
-	r.rounds()
-	if h := r.status().Health; len(h) != 1 || !strings.Contains(h[0], "paused") {
-		t.Errorf("%q", h)
+	r.sees("the other device", `"b4tun9"`, "default dev b4tun9")
+	if name := get(k, func() string { return k.tunConf.Device.Name }); name != "b4tun9" {
+		t.Errorf("the engine has %s", name)
 	}
-	pause(0)
-	r.sees("all of it", "snat ip to 198.51.100.9", "default")
-	r.sees("the port", "8444", "")
-	r.well()
 }
