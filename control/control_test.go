@@ -404,8 +404,21 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"method":"status","params":null}`))
 	f.Add([]byte(`{"Method":"x","method":"y"}`))
 	f.Add([]byte(`{"method":"` + "\xff" + `"}`))
+	f.Add([]byte(`{"method":"collect","params":{"host":"a.example","seconds":30}}`))
+	f.Add([]byte(`{"method":"test_host","params":{"host":"\u2028\n\u0000"}}`))
+	f.Add([]byte(`{"method":"pause","params":{"minutes":1e99}} {}`))
+	s := &Server{handlers: map[string]Handler{"status": nil}}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseRequest(b)
+		refusal := err
+		if refusal == nil {
+			_, refusal = s.handler(r.Method)
+		}
+		var back reply
+		if line := encode(r.Params, refusal); bytes.IndexByte(line, '\n') != len(line)-1 || json.Unmarshal(line, &back) != nil ||
+			(back.Error == "") != (refusal == nil) || len(back.Error) > 1000+len(b) {
+			t.Errorf("answered by %q", line)
+		}
 		if err != nil {
 			if r.Method != "" || r.Params != nil {
 				t.Errorf("refused, and yet %+v", r)
