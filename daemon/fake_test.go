@@ -46,7 +46,7 @@ type fake struct {
 	gone     bool // the table was deleted by another program
 	queue    *nfqtest.Queue
 	news     chan struct{}
-	fwNews   chan struct{} // of the firewall
+	fwNews   chan struct{}            // of the firewall
 	dies     map[string]chan struct{} // closed: the watcher of that step fails
 	queueNum uint16
 

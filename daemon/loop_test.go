@@ -159,3 +159,23 @@ func TestPauseEnds(t *testing.T) {
 		return r.d.paused.IsZero()
 	})
 }
+
+// In a pause nothing else is wrong, whatever is before and after it.
+func TestPauseWhileWrong(t *testing.T) {
+	t.Parallel()
+	r := start(t, newFake(t), tunEnabled)
+	r.tell(func() { r.wan.V4 = []string{"wan0", "ppp0"} })
+	r.complains("name one of them")
+	for _, tt := range []struct {
+		minutes int
+		words   string
+	}{{5, "b4 is paused"}, {0, "name one of them"}} {
+		if err := control.Call(r.socket, "pause", PauseRequest{tt.minutes}, nil); err != nil {
+			t.Fatal(err)
+		}
+		r.eventually("only "+tt.words, func() bool {
+			h := r.status().Health
+			return len(h) == 1 && strings.Contains(h[0], tt.words)
+		})
+	}
+}
