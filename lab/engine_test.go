@@ -292,19 +292,13 @@ func TestPause(t *testing.T) {
 // eventually tries for some seconds.
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
-	within(t, 6*time.Second, what, f)
-}
-
-// within tries for some time.
-func within(t *testing.T, limit time.Duration, what string, f func() error) {
-	t.Helper()
 	start := time.Now()
 	for {
 		err := f()
 		if err == nil {
 			return
 		}
-		if time.Since(start) > limit {
+		if time.Since(start) > 6*time.Second {
 			t.Fatalf("%s: %v", what, err)
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -130,7 +130,7 @@ func TestFirewallReload(t *testing.T) {
 		}
 		watch := watchLAN(t, l)
 		for _, v6 := range []bool{false, true} {
-			within(t, 12*time.Second, fmt.Sprintf("other zones, v6 %t", v6), func() error { // b4d looks every 10 s
+			eventually(t, fmt.Sprintf("other zones, v6 %t", v6), func() error {
 				watch.packets()
 				before := mustStatus(t, d)
 				if err := l.CheckOpen(profile(t), Request{Host: Blocked, V6: v6, Timeout: time.Second}); err != nil {
