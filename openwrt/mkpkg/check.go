@@ -59,7 +59,7 @@ func checkIPKs(dir string, pkgs []pkg) error {
 		if err := errors.Join(
 			asMeant("size in Packages", listed.value("Size"), strconv.Itoa(len(data))),
 			asMeant("hash in Packages", listed.value("SHA256sum"), hex.EncodeToString(sum[:])),
-			asMeant("version in Packages", listed.value("Version"), u.value("Version")),
+			listed.agree(u, "Filename", "Size", "SHA256sum"),
 			u.match(&pkgs[i], pkgs[i].Arch, pkgs[i].Files, scriptMap(pkgs[i].ipkScripts()), "0:0"),
 		); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -96,12 +96,25 @@ func checkAPKs(dir string, pkgs []pkg) error {
 		if err := errors.Join(
 			asMeant("size in packages.adb", listed.value("Size"), strconv.Itoa(len(data))),
 			asMeant("hash in packages.adb", listed.value("Hash"), hex.EncodeToString(id[:])),
+			listed.agree(u, "Size", "Hash"),
 			u.match(&pkgs[i], pkgs[i].apkArch(), pkgs[i].apkFiles(), scriptMap(pkgs[i].apkScripts()), "root:root"),
 		); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// agree compares what an index lists with what the package says of itself, but
+// for the fields that only an index has.
+func (u *unpacked) agree(p *unpacked, but ...string) error {
+	var errs []error
+	for _, f := range u.fields {
+		if !slices.Contains(but, f.name) {
+			errs = append(errs, asMeant(f.name+" in the index", f.value, p.value(f.name)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // match compares an unpacked package with p as its format has it.

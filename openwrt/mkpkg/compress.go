@@ -3,9 +3,18 @@ package main
 import (
 	"bytes"
 	"compress/flate"
+	"crypto/sha256"
 	"encoding/binary"
 	"hash/crc32"
+	"sync"
 )
+
+// worthSqueezing is from which size on a few percent matter.
+const worthSqueezing = 1 << 16
+
+// squeezed are streams by the SHA-256 of what they hold: packages for two
+// architectures often hold the same files.
+var squeezed sync.Map
 
 // deflated returns b as a deflate stream (RFC 1951), the same one every time.
 func deflated(b []byte) []byte {
@@ -16,7 +25,19 @@ func deflated(b []byte) []byte {
 	}
 	w.Write(b) // a bytes.Buffer takes everything
 	w.Close()
-	return buf.Bytes()
+	best := buf.Bytes()
+	if len(b) < worthSqueezing {
+		return best
+	}
+	key := sha256.Sum256(b)
+	if known, ok := squeezed.Load(key); ok {
+		return known.([]byte)
+	}
+	if small := squeeze(b); len(small) < len(best) {
+		best = small
+	}
+	squeezed.Store(key, best)
+	return best
 }
 
 // gzipHeader says deflate, no name, no date, best compression, Unix (RFC 1952).

@@ -11,7 +11,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // maxIPK is what a router with 8 MiB of flash can spare to download b4, in
@@ -73,13 +76,9 @@ func run(o options, stdout io.Writer) error {
 	if err := os.RemoveAll(o.out); err != nil {
 		return err
 	}
-	var feeds []feed
-	for _, t := range targets {
-		made, err := makeTarget(o, &t, b4, luci)
-		if err != nil {
-			return err
-		}
-		feeds = append(feeds, made...)
+	feeds, err := makeAll(o, b4, luci)
+	if err != nil {
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(o.out, sumsName), []byte(sums(feeds)), 0o644); err != nil {
 		return err
@@ -88,6 +87,27 @@ func run(o options, stdout io.Writer) error {
 		return err
 	}
 	return report(stdout, feeds)
+}
+
+// makeAll makes and checks all feeds, as many at a time as there are processors.
+func makeAll(o options, b4, luci pkg) ([]feed, error) {
+	var (
+		made = make([][]feed, len(targets))
+		errs = make([]error, len(targets))
+		free = make(chan struct{}, runtime.GOMAXPROCS(0))
+		wait sync.WaitGroup
+	)
+	for i := range targets {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			free <- struct{}{}
+			made[i], errs[i] = makeTarget(o, &targets[i], b4, luci)
+			<-free
+		}()
+	}
+	wait.Wait()
+	return slices.Concat(made...), errors.Join(errs...)
 }
 
 // makeTarget makes and checks the feeds of one build.

@@ -110,9 +110,12 @@ func (p pkg) with(arch string, b4d []byte) pkg {
 var luciRequired = []string{
 	"/usr/share/luci/menu.d/luci-app-b4.json",
 	"/usr/share/rpcd/acl.d/luci-app-b4.json",
-	"/usr/share/rpcd/ucode/luci.b4",
+	"/usr/share/rpcd/ucode/b4.uc",
 	"/www/luci-static/resources/view/b4/status.js",
 }
+
+// luciParts are the places where luci.mk puts what an application has.
+var luciParts = []source{{from: "luci-app/root", to: "/"}, {from: "luci-app/htdocs", to: "/www"}}
 
 // luciPackage returns package luci-app-b4, with the files of the tree at root.
 func luciPackage(root, version string, epoch int64) (pkg, error) {
@@ -120,12 +123,11 @@ func luciPackage(root, version string, epoch int64) (pkg, error) {
 		Name: "luci-app-b4", Version: version + "-" + release, Arch: allArch, Epoch: epoch,
 		Section: "luci", Source: "feeds/b4/luci-app",
 		Title:    "LuCI support for b4",
-		Depends:  []string{"b4", "luci-base", "rpcd-mod-ucode"},
+		Depends:  []string{"b4", "luci-base", "rpcd-mod-ucode", "ucode-mod-socket", "ucode-mod-uci"},
 		Postinst: reloadLuci,
 	}
-	// The places where luci.mk puts what an application has.
-	for from, to := range map[string]string{"luci-app/root": "/", "luci-app/htdocs": "/www"} {
-		files, err := readTree(filepath.Join(root, filepath.FromSlash(from)), to)
+	for _, part := range luciParts {
+		files, err := readTree(filepath.Join(root, filepath.FromSlash(part.from)), part.to)
 		if err != nil {
 			return pkg{}, fmt.Errorf("collect package %s: %w", p.Name, err)
 		}

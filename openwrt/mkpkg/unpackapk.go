@@ -98,7 +98,7 @@ func (w *apkWalk) pkg() *unpacked {
 		w.dir(u, i+1, w.vals(dir))
 	}
 	for i, s := range w.vals(at(vals, 2)) {
-		if s != 0 {
+		if s != 0 && i < len(apkScriptFields) {
 			u.scripts[apkScriptFields[i]] = string(w.bytes(s))
 		}
 	}
@@ -114,8 +114,12 @@ func (w *apkWalk) pkg() *unpacked {
 // unique proves the name that a package has from its own content.
 func (w *apkWalk) unique(v adbVal) {
 	have := bytes.Clone(w.bytes(v))
+	if w.err != nil || v&adbType != adbBlob8 {
+		w.note(errors.New("adb: no unique name"))
+		return
+	}
 	zeroed := bytes.Clone(w.adbReader)
-	clear(adbReader(zeroed)[int(v&^adbType)+1:][:len(have)])
+	clear(zeroed[int(v&^adbType)+1:][:len(have)])
 	if sum := sha256.Sum256(zeroed); !bytes.Equal(have, sum[:uniqueLen]) {
 		w.note(errors.New("adb: the unique name is not the hash of the rest"))
 	}
@@ -131,6 +135,10 @@ func (w *apkWalk) info(v adbVal) []field {
 		}
 		depends += string(w.bytes(at(w.vals(d), 0)))
 	}
+	tags := ""
+	for _, t := range w.vals(at(vals, pkgTags)) {
+		tags += string(w.bytes(t))
+	}
 	str := func(i int) string { return string(w.bytes(at(vals, i))) }
 	num := func(i int) string { return strconv.FormatInt(w.num(at(vals, i)), 10) }
 	return []field{
@@ -144,6 +152,7 @@ func (w *apkWalk) info(v adbVal) []field {
 		{"SourceDateEpoch", num(pkgBuildTime)},
 		{"Installed-Size", num(pkgInstalledSize)},
 		{"Size", num(pkgFileSize)},
+		{"Tags", tags},
 		{"Hash", fmt.Sprintf("%x", w.bytes(at(vals, pkgHashes)))},
 		{"Description", str(pkgDescription)},
 	}
