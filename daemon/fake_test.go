@@ -179,7 +179,7 @@ func (k *fake) watchFirewall() (watcher, error) {
 
 type fakeTable struct {
 	*fake
-	full, closed bool
+	beats, closed bool // beats: something is watched
 }
 
 // here is the error of a table that another program deleted, or that is closed.
@@ -196,19 +196,19 @@ func (t *fakeTable) Apply(r *fw.Ruleset, watched []string) error {
 	if err := errors.Join(t.here(), t.step("apply", 0)); err != nil {
 		return err
 	}
-	t.set(func() { t.applied, t.watched, t.full = r.String(), watched, true })
+	t.set(func() { t.applied, t.watched, t.beats = r.String(), watched, len(watched) > 0 })
 	return nil
 }
 func (t *fakeTable) Watch(names []string) error {
 	if err := t.here(); err != nil {
 		return err
 	}
-	t.set(func() { t.watched = names })
+	t.set(func() { t.watched, t.beats = names, len(names) > 0 })
 	return nil
 }
 func (t *fakeTable) Refresh() error {
 	t.set(func() { t.refresh++ })
-	if !get(t.fake, func() bool { return t.full || t.closed }) {
+	if !get(t.fake, func() bool { return t.beats || t.closed }) {
 		return nil // nothing is watched yet
 	}
 	return t.here()

@@ -325,3 +325,17 @@ func TestTunRenamed(t *testing.T) {
 		t.Errorf("the engine has %s", name)
 	}
 }
+
+// What the kernel offers, and which families the uplink has, reach the rules.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	s := configured(t, tunEnabled)
+	u := &uplink{device: "wan0", v6: way{open: true, snat: netip.MustParseAddr("2001:db8::5")}}
+	c := s.rules(fw.Features{IPsec: true}, u)
+	if c.IPv4 || !c.IPv6 || !c.SkipIPsec || c.Form != fw.Tun || c.Tun != (fw.TunConfig{Device: "b4tun0", WAN: "wan0", SNAT6: u.v6.snat}) {
+		t.Errorf("%+v", c)
+	}
+	if c := s.rules(fw.Features{Queue: fw.Xt}, nil); !c.IPv4 || !c.IPv6 || c.SkipIPsec || c.Form != fw.Xt {
+		t.Errorf("%+v", c)
+	}
+}
