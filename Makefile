@@ -32,11 +32,10 @@ env-386     := GOARCH=386
 PACKED := mips mipsle armv7 arm64 riscv64 amd64
 # Packages have one date, that of the last commit, so that they come out the same.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
-# Inlining makes b4d a tenth larger. Packages keep it where packets pass.
+# Inlining makes b4d a tenth larger. Packages have it where packets pass.
 HOT := runtime internal/runtime/... internal/abi internal/bytealg internal/byteorder \
-	internal/poll internal/sync sync sync/atomic math/bits encoding/binary net/netip \
-	golang.org/x/sys/unix $(addprefix b4/,desync engine flow inject mark match nfq packet \
-	pipeline tlshello tun wait)
+	internal/sync sync sync/atomic math/bits encoding/binary net/netip \
+	$(addprefix b4/,engine flow inject nfq packet pipeline tun)
 SMALL = -gcflags=all=-l $(HOT:%=-gcflags=%=)
 
 SCRIPTS = $(shell grep -rlE '^\#!.*/(env )?(ba)?sh\b' --exclude-dir=.git --exclude-dir=build --exclude=*.go .)

@@ -42,7 +42,7 @@ func checkIPKs(dir string, pkgs []pkg) error {
 	}
 	stanzas := strings.Split(strings.TrimSuffix(string(index), "\n\n"), "\n\n")
 	if len(stanzas) != len(pkgs) {
-		return fmt.Errorf("Packages lists %d packages, not %d", len(stanzas), len(pkgs))
+		return fmt.Errorf("the file Packages lists %d, not %d", len(stanzas), len(pkgs))
 	}
 	for i, stanza := range stanzas {
 		listed := unpacked{fields: parseControl(stanza)}
@@ -79,7 +79,7 @@ func checkAPKs(dir string, pkgs []pkg) error {
 		return fmt.Errorf("packages.adb: %w", err)
 	}
 	if len(index) != len(pkgs) {
-		return fmt.Errorf("packages.adb lists %d packages, not %d", len(index), len(pkgs))
+		return fmt.Errorf("packages.adb lists %d, not %d", len(index), len(pkgs))
 	}
 	for i, fields := range index {
 		listed := unpacked{fields: fields}

@@ -22,8 +22,8 @@ type token struct {
 	value  uint16 // the byte, or the distance
 }
 
-// lengthCodes and distCodes give symbols, how many bits follow, and from which
-// value on (section 3.2.5).
+// An extra says how many bits follow a symbol, and which value it stands for if
+// they are zero (section 3.2.5).
 type extra struct {
 	bits uint8
 	base uint16
