@@ -68,7 +68,7 @@ lint: go shellcheck ## gofmt, vet, staticcheck, shellcheck
 	$(GO) -C lab vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd lab && $(GO) run $(STATICCHECK) ./...
-	shellcheck $(SCRIPTS)
+	shellcheck -e SC3043,SC2034 $(SCRIPTS)
 
 bench: build ## b4d against plain forwarding, then the parts' own benchmarks
 	$(GO) -C lab build -trimpath -o $(BUILD)/bench ./cmd/bench
@@ -115,7 +115,7 @@ cross-%: go
 	GOOS=linux $(env-$*) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/$*/b4d ./cmd/b4d
 
 packages: $(PACKED:%=packed-%) ## .ipk, .apk and feeds for OpenWrt, into build/packages/
-	$(BUILD)/mkpkg -bin $(BUILD)/packed -out $(BUILD)/packages -version '$(VERSION)' -epoch '$(SOURCE_DATE_EPOCH)'
+	$(BUILD)/mkpkg -bin $(BUILD)/packed -out $(BUILD)/packages -version '$(VERSION)' -epoch '$(or $(SOURCE_DATE_EPOCH),0)'
 
 packed-%: mkpkg
 	@version=$$($(BUILD)/mkpkg -version '$(VERSION)' -print-version) && set -x && \
