@@ -20,15 +20,30 @@ import (
 func Check(o Options, w io.Writer) error { return check(linux{}, o, w) }
 
 func check(k kernel, o Options, w io.Writer) error {
+	s, err := checkFile(o, w)
+	if err != nil {
+		return err
+	}
+	return checkKernel(k, s, w)
+}
+
+// CheckFile is the part of Check that asks neither the kernel nor for interfaces:
+// it fails for what a running b4d would refuse wherever it runs.
+func CheckFile(o Options, w io.Writer) error {
+	_, err := checkFile(o, w)
+	return err
+}
+
+func checkFile(o Options, w io.Writer) (*settings, error) {
 	s, warnings, err := load(o.Config, o.Overrides)
 	for _, warning := range warnings {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	writeRules(w, s)
-	return checkKernel(k, s, w)
+	return s, nil
 }
 
 func writeRules(w io.Writer, s *settings) {

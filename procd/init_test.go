@@ -23,8 +23,7 @@ type router struct {
 	env []string
 }
 
-// newRouter makes a router with the given configuration. b4d is a script there,
-// which writes down how it is called and ends with $REFUSES for check.
+// newRouter makes a router with the given configuration, whose b4d is a script.
 func newRouter(t *testing.T, config string) *router {
 	t.Helper()
 	r := &router{t: t, dir: t.TempDir()}
@@ -38,14 +37,9 @@ func newRouter(t *testing.T, config string) *router {
 	}
 	r.write("etc/init.d/b4", script)
 	r.write("etc/config/b4", config)
-	r.write("usr/sbin/b4d", `#!/bin/sh
-echo "b4d $*" >>"$CALLS"
-if [ "$1" = check ]; then
-	echo plan
-	[ "$REFUSES" = 0 ] || echo "b4d: wrong" >&2
-	exit "$REFUSES"
-fi
-`)
+	// A file written just now may be open in a child of another test's, and such
+	// a program cannot be run.
+	r.link("usr/sbin/b4d", "testdata/b4d")
 	return r
 }
 
@@ -66,6 +60,20 @@ func (r *router) write(name, text string) {
 		r.t.Fatal(err)
 	}
 	if err := os.WriteFile(r.path(name), []byte(text), 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *router) link(name, to string) {
+	r.t.Helper()
+	to, err := filepath.Abs(to)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(r.path(name)), 0o755)
+	}
+	if err == nil {
+		err = os.Symlink(to, r.path(name))
+	}
+	if err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -143,9 +151,9 @@ func TestInit(t *testing.T) {
 		{name: "start with a word for 1", config: "config b4 'main'\n\toption enabled 'yes'\n", args: "start",
 			calls: bare + "procd_close_instance\n" + triggers},
 		{name: "start in the jail", config: on, ujail: true, args: "start",
-			calls: bare + "mkdir -p /etc/b4 /var/run\n" + jail + "procd_add_jail_mount_rw /dev/net/tun /var/run\nprocd_close_instance\n" + triggers},
-		{name: "start with a socket elsewhere", config: on + "\toption socket '/var/run/b4/s'\n", ujail: true, args: "start",
 			calls: bare + "mkdir -p /etc/b4 /var/run/b4\n" + jail + "procd_add_jail_mount_rw /dev/net/tun /var/run/b4\nprocd_close_instance\n" + triggers},
+		{name: "start with a socket elsewhere", config: on + "\toption socket '/tmp/elsewhere/s'\n", ujail: true, args: "start",
+			calls: bare + "mkdir -p /etc/b4 /tmp/elsewhere\n" + jail + "procd_add_jail_mount_rw /dev/net/tun /tmp/elsewhere\nprocd_close_instance\n" + triggers},
 		{name: "start with a limit", config: on + "\toption memory_limit '24'\n", args: "start",
 			calls: bare + "procd_append_param env GOMEMLIMIT=24MiB\nprocd_close_instance\n" + triggers},
 		{name: "start with lists", args: "start",
@@ -169,14 +177,14 @@ procd_close_instance
 		{name: "start with a bad file", config: on, env: []string{"REFUSES=2"}, args: "start",
 			calls: off, stderr: "b4d: wrong\n"},
 
-		{name: "stop", config: on, args: "stop", calls: "procd_kill b4\nb4d cleanup -socket /var/run/b4.sock\n"},
+		{name: "stop", config: on, args: "stop", calls: "procd_kill b4\nb4d cleanup -socket /var/run/b4/b4d.sock\n"},
 		{name: "check", config: on, args: "check -set main.engine=tun", calls: "b4d check -set main.engine=tun\n", stdout: "plan\n"},
 		{name: "check of a bad file", config: on, env: []string{"REFUSES=2"}, args: "check",
 			calls: "b4d check\n", stdout: "plan\n", stderr: "b4d: wrong\n", code: 2},
-		{name: "status", config: on, args: "status", calls: "b4d status -socket /var/run/b4.sock\n"},
+		{name: "status", config: on, args: "status", calls: "b4d status -socket /var/run/b4/b4d.sock\n"},
 		{name: "status for programs", config: on + "\toption socket '/tmp/s'\n", args: "status -json", calls: "b4d status -socket /tmp/s -json\n"},
-		{name: "trace", config: on, args: "trace example.org", calls: "b4d trace -socket /var/run/b4.sock example.org\n"},
-		{name: "pause", config: on, args: "pause 10", calls: "b4d pause -socket /var/run/b4.sock 10\n"},
+		{name: "trace", config: on, args: "trace example.org", calls: "b4d trace -socket /var/run/b4/b4d.sock example.org\n"},
+		{name: "pause", config: on, args: "pause 10", calls: "b4d pause -socket /var/run/b4/b4d.sock 10\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -52,7 +52,7 @@ func TestDecode(t *testing.T) {
 	at := func(line int) Place { return Place{"b4", line} }
 	wantMain := Main{Enabled: true, Engine: "nfqueue", Steer: "decisive", WAN: []string{"wan", "wan6"}, IPv6: true, Router: true,
 		Ports: []uint16{443, 8443}, QueueNum: 537, QueueLen: 1024, MaxFlows: 4096, Mark: 1 << 20,
-		LogLevel: "info", Socket: "/var/run/b4.sock"}
+		LogLevel: "info", Socket: "/var/run/b4/b4d.sock"}
 	if !reflect.DeepEqual(c.Main, wantMain) {
 		t.Errorf("main:\n got %+v\nwant %+v", c.Main, wantMain)
 	}
@@ -96,7 +96,7 @@ func TestDecodeEmpty(t *testing.T) {
 	}
 	want := Config{Version: 1,
 		Main: Main{Engine: "auto", Steer: "decisive", IPv6: true, Router: true, Ports: []uint16{443}, QueueNum: 537,
-			QueueLen: 1024, MaxFlows: 4096, Mark: 0x01000000, LogLevel: "info", Socket: "/var/run/b4.sock"},
+			QueueLen: 1024, MaxFlows: 4096, Mark: 0x01000000, LogLevel: "info", Socket: "/var/run/b4/b4d.sock"},
 		Tun: Tun{Device: "b4tun0", V4: netip.MustParsePrefix("10.255.0.1/32"), V6: netip.MustParsePrefix("fd62:3400::1/128"),
 			Table: 25140, NAT: "auto"},
 		Rules:      []Rule{{Name: "all", Strategy: "default", Action: "desync"}},

@@ -13,7 +13,7 @@ import (
 const DefaultPath = "/etc/config/b4"
 
 // DefaultSocket is where the running b4d is talked to.
-const DefaultSocket = "/var/run/b4.sock"
+const DefaultSocket = "/var/run/b4/b4d.sock"
 
 // overlayPath takes the place of DefaultPath where it exists, as in libuci
 // (UCI_CONF2DIR): a configuration that lasts until the next boot.

@@ -43,7 +43,7 @@ var rows = map[string]struct {
 		[]string{"0x0", "0x3", "0x20000000", "16", "0x", "0xg", "0x100000000"}},
 	"b4.log_level": {func(c *Config) any { return c.Main.LogLevel }, "info",
 		map[string]string{"debug": "debug", "warn": "warn", "error": "error"}, []string{"trace", "7"}},
-	"b4.socket": {func(c *Config) any { return c.Main.Socket }, "/var/run/b4.sock",
+	"b4.socket": {func(c *Config) any { return c.Main.Socket }, "/var/run/b4/b4d.sock",
 		map[string]string{"/tmp/s": "/tmp/s"}, []string{"b4.sock", "/" + strings.Repeat("x", 107), "/a\tb"}},
 
 	"tun.device": {func(c *Config) any { return c.Tun.Device }, "b4tun0",

@@ -30,8 +30,9 @@ const usage = `usage: b4d COMMAND [options]
 
   run [-config FILE] [-set section.option=value …]
                      treat packets until SIGTERM; SIGHUP reads FILE anew
-  check [-config FILE] [-set section.option=value …]
-                     validate, and print the plan in force with FILE; touches nothing
+  check [-config FILE] [-set section.option=value …] [-offline]
+                     validate, and print the plan in force with FILE; touches nothing;
+                     -offline does not ask the kernel and for interfaces either
   status [-json]     how the running b4d is
   trace HOST         what happens to the packets to HOST and names below it, live
   pause MINUTES      change nothing on the wire for a while; 0 ends it
@@ -103,11 +104,10 @@ type list []string
 func (l *list) String() string     { return strings.Join(*l, " ") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
-// options reads the flags that run and check share.
-func options(name string, args []string, stderr io.Writer) (daemon.Options, error) {
+// options reads the flags that run and check share, besides those f has.
+func options(f *flag.FlagSet, args []string, stderr io.Writer) (daemon.Options, error) {
 	o := daemon.Options{Version: version}
 	var set list
-	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.StringVar(&o.Config, "config", uci.DefaultPath, "the configuration")
 	f.Var(&set, "set", "`section.option=value` in place of what the configuration says; may be given again")
 	err := parse(f, args, stderr, 0, "no arguments, only options")
@@ -119,7 +119,7 @@ func options(name string, args []string, stderr io.Writer) (daemon.Options, erro
 }
 
 func runDaemon(args []string, _, stderr io.Writer) error {
-	o, err := options("run", args, stderr)
+	o, err := options(flag.NewFlagSet("run", flag.ContinueOnError), args, stderr)
 	if err != nil {
 		return err
 	}
@@ -134,9 +134,14 @@ func runDaemon(args []string, _, stderr io.Writer) error {
 }
 
 func runCheck(args []string, stdout, stderr io.Writer) error {
-	o, err := options("check", args, stderr)
+	f := flag.NewFlagSet("check", flag.ContinueOnError)
+	offline := f.Bool("offline", false, "look at the configuration alone")
+	o, err := options(f, args, stderr)
 	if err != nil {
 		return err
+	}
+	if *offline {
+		return daemon.CheckFile(o, stdout)
 	}
 	return daemon.Check(o, stdout)
 }

@@ -31,6 +31,8 @@ func TestCommandLine(t *testing.T) {
 		{nil, 2, "", "usage: b4d"},
 		{[]string{"frobnicate"}, 2, "", `unknown command "frobnicate"`},
 		{[]string{"check", "-config", conf}, 2, "", "b4d: " + conf + ":2: "},
+		{[]string{"check", "-offline", "-config", conf}, 2, "", "b4d: " + conf + ":2: "},
+		{[]string{"check", "-offline", "-config", "../../procd/b4.config", "-set", "main.wan=nowhere"}, 0, "rule all: all names", ""},
 		{[]string{"check", "-config", "/nowhere"}, 2, "", "/nowhere"},
 		{[]string{"check", "-config", "../../procd/b4.config", "-set", "main.colour=red"}, 2, "", "main.colour"},
 		{[]string{"check", "extra"}, 2, "", "no arguments"},

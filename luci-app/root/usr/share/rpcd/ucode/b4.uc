@@ -6,7 +6,7 @@
 import { cursor } from 'uci';
 import * as socket from 'socket';
 
-const DEFAULT_SOCKET = '/var/run/b4.sock';
+const DEFAULT_SOCKET = '/var/run/b4/b4d.sock';
 
 // How long b4d may take, in ms. It answers at once unless it has to ask the
 // kernel and read lists of names, or is doing so for somebody else.
