@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"b4/control"
+	"b4/uci"
+
+	"golang.org/x/sys/unix"
 )
 
 const plugin = "root/usr/share/rpcd/ucode/b4.uc"
@@ -165,12 +168,51 @@ func TestAccidents(t *testing.T) {
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	const want = `0 {"error":"b4d does not answer","running":true}`
+	if got := call(t, path, "status", `{}`); !same(got, want) {
+		t.Errorf("stopped: %s", got)
+	}
+	conn, err := net.Dial("unix", path) // with the one before, all there is room for
+	if err == nil {
+		defer conn.Close()
+	}
+	began := time.Now()
+	if got := call(t, path, "status", `{}`); !same(got, want) || time.Since(began) > 2*time.Second {
+		t.Errorf("full, after %v: %s", time.Since(began), got)
+	}
+}
+
+// A line that never ends does not keep rpcd.
+func TestDripping(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if got := call(t, path, "status", `{}`); !same(got, `0 {"error":"b4d does not answer","running":true}`) {
-		t.Errorf("%s", got)
+	go func() {
+		conn, err := l.Accept()
+		for ; err == nil; time.Sleep(100 * time.Millisecond) {
+			_, err = conn.Write([]byte(" "))
+		}
+	}()
+	began := time.Now()
+	if got := call(t, path, "status", `{}`); !same(got, `0 {"error":"b4d does not answer","running":true}`) || time.Since(began) > 5*time.Second {
+		t.Errorf("after %v: %s", time.Since(began), got)
+	}
+}
+
+func TestDefaultSocket(t *testing.T) {
+	if line := "const DEFAULT_SOCKET = '" + uci.DefaultSocket + "';"; !strings.Contains(read(t, plugin), line) {
+		t.Errorf("%s has no line %s", plugin, line)
 	}
 }

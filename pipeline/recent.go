@@ -2,9 +2,8 @@ package pipeline
 
 import (
 	"bytes"
-	"cmp"
+	"math"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -119,18 +118,20 @@ func (p *Pipeline) Recent() []Host {
 	h := &p.hosts
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	order := make([]int, 0, keptHosts)
-	for i, age := range h.ages {
-		if age != 0 {
-			order = append(order, i)
+	list := make([]Host, 0, keptHosts)
+	for last := uint64(math.MaxUint64); ; {
+		at, age := 0, uint64(0)
+		for i, a := range h.ages {
+			if age < a && a < last {
+				at, age = i, a
+			}
 		}
+		if age == 0 {
+			return list
+		}
+		list = append(list, h.entries[at].host())
+		last = age
 	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(h.ages[b], h.ages[a]) })
-	list := make([]Host, len(order))
-	for n, i := range order {
-		list[n] = h.entries[i].host()
-	}
-	return list
 }
 
 func (e *entry) host() Host {

@@ -14,6 +14,7 @@ const PATIENCE = 3000;
 const LONG_PATIENCE = 12000;
 
 const MAX_ANSWER = 524288; // bytes; ubus carries twice as much
+const EAGAIN = 11;         // of connect: its backlog is full
 const MAX_HOST = 253;      // bytes (RFC 1035 section 2.3.4)
 
 function now() {
@@ -54,9 +55,9 @@ function ask(method, params, patience) {
 	const conn = socket.create(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC);
 
 	if (!conn?.connect({ family: socket.AF_UNIX, path })) {
-		conn?.close();
+		const busy = (socket.error(true) == EAGAIN);
 
-		return { error: 'b4d is not running', running: false };
+		return { error: busy ? 'b4d does not answer' : 'b4d is not running', running: busy };
 	}
 
 	conn.send(sprintf('%J\n', { method, params }));
