@@ -267,7 +267,7 @@ func TestCollect(t *testing.T) {
 	})
 
 	// With the engine it ends too.
-	r.get("collect", `{"host":"*","seconds":60}`, &got)
+	r.eventually("that one has ended", func() bool { return !strings.Contains(r.ask("collect", `{"host":"*","seconds":60}`), "another trace") })
 	r.write("config b4 'main'\n\toption enabled '0'\n")
 	r.ask("reload", "")
 	if r.get("collect", "", &got); got.Running {
