@@ -83,7 +83,7 @@ function buttons(node) {
 
 (async function() {
 	const source = fs.readFileSync(file, 'utf8');
-	const names = Array.from(source.matchAll(/^'require (\w+)';$/gm), m => m[1]);
+	const names = Array.from(source.matchAll(/'require (\w+)';/g), m => m[1]);
 	const view = new Function('L', 'E', '_', ...names, source)(L, E, s => s, ...names.map(n => libs[n]));
 	const page = view.render(await view.load());
 

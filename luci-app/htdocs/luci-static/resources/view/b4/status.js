@@ -100,7 +100,7 @@ function renderNotices(data) {
 		return data.status.health.map(function(sentence) { return notice('warning', sentence) });
 	if (!isStopped(data.error))
 		return [ notice('error', explain(data.error)) ];
-	if (uci.get('b4', 'main', 'enabled') != '1')
+	if (!/^(1|on|true|yes|enabled)$/.test(uci.get('b4', 'main', 'enabled')))
 		return [ notice('info', _('b4 is switched off. Set the option enabled of the section main in /etc/config/b4 to 1 and start the service b4 to switch it on.')) ];
 
 	return [ notice('error', _('b4 is switched on and yet not running. The system log tells why.')) ];
