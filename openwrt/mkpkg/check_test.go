@@ -71,7 +71,9 @@ func TestChecksFindChangedFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b[len(b)/2] ^= 0x10
+		for i := range 16 { // one bit alone may be of those that fill up a deflated block
+			b[len(b)/2+i] ^= 0x10
+		}
 		if err := os.WriteFile(path, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -80,10 +82,10 @@ func TestChecksFindChangedFiles(t *testing.T) {
 			found = errors.Join(found, checkFeed(out, f.dir, pkgs))
 		}
 		if found == nil && !strings.HasSuffix(name, ".manifest") { // opkg does not read it
-			t.Errorf("%s: no check of a feed finds a changed bit", name)
+			t.Errorf("%s: no check of a feed finds changed bytes", name)
 		}
 		if checkSums(out) == nil {
-			t.Errorf("%s: checkSums finds no changed bit", name)
+			t.Errorf("%s: checkSums finds no changed byte", name)
 		}
 	}
 }
