@@ -46,7 +46,7 @@ PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -
 # Those with tests of the kernel, which want a router's kernel too.
 KERNEL := fw inject netif nfq rtnl tun route
 
-.PHONY: help build demo test lint bench guest fuzz 386 bigendian cross packages mkpkg clean go shellcheck
+.PHONY: help build demo test lint bench guest fuzz 386 bigendian arm5 cross packages mkpkg clean go shellcheck
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -105,6 +105,10 @@ fuzz: go ## each fuzz target for FUZZTIME (10s)
 bigendian: go ## the tests of the pure packages, on emulated big-endian MIPS
 	@command -v qemu-mips-static >/dev/null || { echo "qemu-mips-static is missing: apt-get install qemu-user-static"; exit 1; }
 	$(env-mips) $(GO) test -short -exec qemu-mips-static $(PURE)
+
+arm5: go ## the same on emulated ARM without a floating point unit
+	@command -v qemu-arm-static >/dev/null || { echo "qemu-arm-static is missing: apt-get install qemu-user-static"; exit 1; }
+	$(env-armv5) $(GO) test -short -exec qemu-arm-static $(PURE)
 
 cross: $(TARGETS:%=cross-%) ## vet and build for every router; bound b4d's size
 	@size=$$(stat -c %s $(BUILD)/mipsle/b4d); echo "b4d for mipsle: $$size bytes of $(MAXSIZE)"; \

@@ -143,7 +143,7 @@ var schema = []Field{
 		Help: "Number of a route table for b4 alone; change it where another program has it.",
 		into: func(t *target) any { return &t.tun.Table }},
 	{Section: "tun", Option: "mtu", Kind: Uint, Default: "0", Min: minMTU, Max: maxUint16, Zero: "WAN's", Unit: "bytes",
-		Help: "MTU of the TUN; 0 follows WAN's.",
+		Help: "MTU of the TUN, at most WAN's; 0 follows WAN's.",
 		into: func(t *target) any { return &t.tun.MTU }},
 	{Section: "tun", Option: "nat", Kind: Enum, Default: "auto", Values: []string{"auto", "masquerade", "none"},
 		Help: "Whether connections by WAN are masqueraded; auto reads the firewall's rules.",
