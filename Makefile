@@ -46,7 +46,7 @@ PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -
 # Those with tests of the kernel, which want a router's kernel too.
 KERNEL := fw inject netif nfq rtnl tun route
 
-.PHONY: help build demo test lint bench guest fuzz 386 bigendian arm5 cross packages mkpkg clean go shellcheck
+.PHONY: help build demo test lint bench guest fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -121,8 +121,14 @@ cross-%: go
 packages: $(PACKED:%=packed-%) ## .ipk, .apk and feeds for OpenWrt, into build/packages/
 	$(BUILD)/mkpkg -bin $(BUILD)/packed -out $(BUILD)/packages -version '$(VERSION)' -epoch '$(or $(SOURCE_DATE_EPOCH),0)'
 
+reproducible: packages ## make the packages twice: they are the same to the byte
+	mv $(BUILD)/packages/sha256sums $(BUILD)/first.sha256sums
+	rm -rf $(BUILD)/packed $(BUILD)/packages
+	$(MAKE) --no-print-directory packages >/dev/null
+	cmp $(BUILD)/first.sha256sums $(BUILD)/packages/sha256sums
+
 packed-%: mkpkg
-	@version=$$($(BUILD)/mkpkg -version '$(VERSION)' -print-version) && set -x && \
+	@echo "b4d for the packages of $*"; version=$$($(BUILD)/mkpkg -version '$(VERSION)' -print-version) && \
 	GOOS=linux $(env-$*) $(GO) build -trimpath $(SMALL) \
 		-ldflags "-s -w -X main.version=$$version" -o $(BUILD)/packed/$*/b4d ./cmd/b4d
 
