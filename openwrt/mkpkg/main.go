@@ -34,6 +34,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "`directory` to write, removed first")
 	flag.StringVar(&o.version, "version", "", "`version` as git describes it; that of the source if empty")
 	flag.Int64Var(&o.epoch, "epoch", 0, "date of all files, `seconds` since 1970")
+	flag.StringVar(&o.only, "only", "", "one `target`; all if empty")
 	show := flag.Bool("print-version", false, "print the packages' version and exit")
 	flag.Parse()
 
@@ -58,6 +59,19 @@ func main() {
 type options struct {
 	root, bin, out, version string
 	epoch                   int64
+	only                    string // the name of a target; all if empty
+}
+
+// targets are those that packages are wanted for.
+func (o *options) targets() ([]target, error) {
+	if o.only == "" {
+		return targets, nil
+	}
+	i := slices.IndexFunc(targets, func(t target) bool { return t.name == o.only })
+	if i < 0 {
+		return nil, fmt.Errorf("-only %s: there is no such target", o.only)
+	}
+	return targets[i : i+1], nil
 }
 
 // run packs, writes, reads again and prints sizes.
@@ -68,15 +82,19 @@ func run(o options, stdout io.Writer) error {
 	if o.epoch <= 0 {
 		return errors.New("-epoch is missing: the last commit's date, or SOURCE_DATE_EPOCH where there is no git")
 	}
+	chosen, err := o.targets()
+	if err != nil {
+		return err
+	}
 	luci, luciErr := luciPackage(o.root, o.version, o.epoch)
-	b4, err := daemonPackage(o.root, o.version, o.epoch)
-	if err := errors.Join(err, luciErr); err != nil {
+	b4, b4Err := daemonPackage(o.root, o.version, o.epoch)
+	if err := errors.Join(b4Err, luciErr); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(o.out); err != nil {
 		return err
 	}
-	feeds, err := makeAll(o, b4, luci)
+	feeds, err := makeAll(o, chosen, b4, luci)
 	if err != nil {
 		return err
 	}
@@ -89,20 +107,21 @@ func run(o options, stdout io.Writer) error {
 	return report(stdout, feeds)
 }
 
-// makeAll makes and checks all feeds, as many at a time as there are processors.
-func makeAll(o options, b4, luci pkg) ([]feed, error) {
+// makeAll makes and checks the feeds of the chosen targets, as many at a time
+// as there are processors.
+func makeAll(o options, chosen []target, b4, luci pkg) ([]feed, error) {
 	var (
-		made = make([][]feed, len(targets))
-		errs = make([]error, len(targets))
+		made = make([][]feed, len(chosen))
+		errs = make([]error, len(chosen))
 		free = make(chan struct{}, runtime.GOMAXPROCS(0))
 		wait sync.WaitGroup
 	)
-	for i := range targets {
+	for i := range chosen {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
 			free <- struct{}{}
-			made[i], errs[i] = makeTarget(o, &targets[i], b4, luci)
+			made[i], errs[i] = makeTarget(o, &chosen[i], b4, luci)
 			<-free
 		}()
 	}

@@ -316,3 +316,13 @@ func TestMissing(t *testing.T) {
 		t.Errorf("without builds: %v", err)
 	}
 }
+
+// One target wants one build, and another name is no target.
+func TestOnly(t *testing.T) {
+	for name, want := range map[string]string{"amd64": "find b4d for amd64: ", "z80": "-only z80: "} {
+		err := run(options{root: tree(t), bin: "bin", out: t.TempDir(), version: "1.2.3", epoch: testEpoch, only: name}, nil)
+		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "mips") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
