@@ -21,8 +21,9 @@ type B4D struct {
 	Socket string // of its control interface
 
 	lab    *Lab
+	host   *Host // where it runs: the router, as the process sees it
 	cmd    *exec.Cmd
-	dir    string
+	dir    string // of file and Socket, to be removed
 	file   string // its configuration
 	log    transcript
 	before []string      // the router's state without it
@@ -54,24 +55,33 @@ func (l *Lab) launch(path, config string) (_ *B4D, err error) {
 		return nil, err
 	}
 	d := &B4D{
-		lab: l, dir: dir, file: filepath.Join(dir, "b4"), Socket: filepath.Join(dir, "b4.sock"), ended: make(chan struct{}),
+		lab: l, host: l.Router, dir: dir, file: filepath.Join(dir, "b4"), Socket: filepath.Join(dir, "b4.sock"),
 	}
 	bin := filepath.Join(dir, "bin")
+	d.cmd = exec.Command(path, "run", "-config", d.file, "-set", "main.socket="+d.Socket)
+	d.cmd.Env = []string{"PATH=" + bin}
 	err = errors.Join(d.write(config), os.Mkdir(bin, 0o700))
 	if err == nil {
-		d.before, err = l.Router.State()
+		err = d.start()
 	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	d.cmd = exec.Command(path, "run", "-config", d.file, "-set", "main.socket="+d.Socket)
-	d.cmd.Env = []string{"PATH=" + bin}
-	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
-	if err := l.Router.Start(d.cmd); err != nil {
-		return nil, errors.Join(fmt.Errorf("start b4d: %w", err), os.RemoveAll(dir))
-	}
-	go d.reap()
 	return d, nil
+}
+
+// start starts the process, and looks at the router before.
+func (d *B4D) start() (err error) {
+	if d.before, err = d.lab.Router.State(); err != nil {
+		return err
+	}
+	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
+	if err := d.host.Start(d.cmd); err != nil {
+		return fmt.Errorf("start b4d: %w", err)
+	}
+	d.ended = make(chan struct{})
+	go d.reap()
+	return nil
 }
 
 func (d *B4D) write(config string) error { return os.WriteFile(d.file, []byte(config), 0o600) }
@@ -187,7 +197,7 @@ func (d *B4D) Ask(verb string, flags ...string) ([]byte, error) {
 	cmd.Env = d.cmd.Env
 	var out, msg transcript
 	cmd.Stdout, cmd.Stderr = &out, &msg
-	if err := d.lab.Router.Run(cmd); err != nil {
+	if err := d.host.Run(cmd); err != nil {
 		return nil, fmt.Errorf("b4d %s: %w: %s", verb, err, strings.TrimSpace(msg.String()))
 	}
 	return []byte(out.String()), nil
@@ -211,6 +221,11 @@ func (d *B4D) Stop() error {
 	if err := d.Signal(syscall.SIGTERM); err != nil {
 		return errors.Join(fmt.Errorf("stop b4d: %w\n%s", err, d.Log()), d.Kill())
 	}
+	return d.leave()
+}
+
+// leave is Stop after the signal.
+func (d *B4D) leave() error {
 	select {
 	case <-d.ended:
 	case <-time.After(d.lab.patience(stopLimit)):
@@ -220,7 +235,8 @@ func (d *B4D) Stop() error {
 	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
 		errs = append(errs, fmt.Errorf("b4d ended with %v\n%s", d.cmd.ProcessState, d.Log()))
 	}
-	if _, err := os.Lstat(d.Socket); !errors.Is(err, os.ErrNotExist) {
+	left := func() error { _, err := os.Lstat(d.Socket); return err }
+	if err := d.host.Do(left); !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("b4d left its socket %s", d.Socket))
 	}
 	return errors.Join(append(errs, d.runs, d.gone(false), os.RemoveAll(d.dir))...)
