@@ -150,4 +150,3 @@ func asShipped(t *testing.T, root string) {
 		t.Errorf("missing in the package: %v", want)
 	}
 }
-
