@@ -33,6 +33,7 @@ type house struct {
 	engine         *tun.Engine
 	paths          *route.Conn
 	judge          judge
+	signals        atomic.Int64 // that the kernel has acted on
 	wan            capture
 }
 
@@ -76,6 +77,13 @@ func (h *house) serveTUN(c tun.Config, edit func(*Config)) {
 		h.t.Fatal(err)
 	}
 	c.Device, c.Out, c.Send = tun.DeviceConfig{Name: tunName, MTU: 1500}, nstest.Index(h.t, "wan0"), send
+	c.Open = func() (tun.Link, error) {
+		d, err := tun.Open(c.Device)
+		if err != nil {
+			return nil, err
+		}
+		return link{d, &h.signals}, nil
+	}
 	c.Report = func(err error) { h.t.Log(err) } // what a route or the device is missing for, for a moment
 	h.engine = tun.New(c)
 	if err := h.engine.Start(); errors.Is(err, engine.ErrNotSupported) {
@@ -98,6 +106,18 @@ func (h *house) serveTUN(c tun.Config, edit func(*Config)) {
 		V4: netip.MustParsePrefix("10.255.0.1/30"), V6: netip.MustParsePrefix("fd00:b4::1/64"),
 	})
 	h.plan(edit)
+}
+
+// A link counts what has been written.
+type link struct {
+	tun.Link
+	writes *atomic.Int64
+}
+
+func (l link) Write(h tun.Header, p []byte) error {
+	err := l.Link.Write(h, p)
+	l.writes.Add(1)
+	return err
 }
 
 func (h *house) lead(c route.Config) {
@@ -135,34 +155,38 @@ func (h *house) plan(edit func(*Config)) {
 }
 
 // A judge lets all packets go, is done with a connection at its second one, and
-// shows that it is alive.
+// shows that it is alive. What a slow machine sends again it does not count.
 type judge struct {
 	alive func() error
 	mu    sync.Mutex
-	seen  map[string]int // packets, by addresses and ports
-	up    int            // bytes to port 443
-	down  int            // bytes from there
-	keep  bool           // is never done
+	seen  map[string]map[uint32]bool // sequence numbers, by addresses and ports
+	up    int                        // bytes to port 443
+	down  int                        // bytes from there
+	keep  bool                       // is never done
 }
 
 func (j *judge) Handle(_ time.Time, p *engine.Packet, _ *engine.Batch) engine.Verdict {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	key, ports := string(p.Bytes[12:24]), p.Bytes[20:24]
+	key, tcp := string(p.Bytes[12:24]), p.Bytes[20:]
 	if p.Bytes[0]>>4 == 6 {
-		key, ports = string(p.Bytes[8:44]), p.Bytes[40:44]
+		key, tcp = string(p.Bytes[8:44]), p.Bytes[40:]
 	}
 	switch uint16(443) {
-	case binary.BigEndian.Uint16(ports[2:]):
+	case binary.BigEndian.Uint16(tcp[2:]):
 		j.up += len(p.Bytes)
-	case binary.BigEndian.Uint16(ports):
+	case binary.BigEndian.Uint16(tcp):
 		j.down += len(p.Bytes)
 	}
 	if j.seen == nil {
-		j.seen = map[string]int{}
+		j.seen = map[string]map[uint32]bool{}
 	}
-	j.seen[key]++
-	if j.seen[key] == 2 && !j.keep {
+	if j.seen[key] == nil {
+		j.seen[key] = map[uint32]bool{}
+	}
+	before := len(j.seen[key])
+	j.seen[key][binary.BigEndian.Uint32(tcp[4:])] = true
+	if before == 1 && len(j.seen[key]) == 2 && !j.keep {
 		return engine.Accept | engine.Done
 	}
 	return engine.Accept
@@ -181,8 +205,8 @@ func (j *judge) Drain(*engine.Batch) {}
 func (j *judge) take() (counts []int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for _, n := range j.seen {
-		counts = append(counts, n)
+	for _, numbers := range j.seen {
+		counts = append(counts, len(numbers))
 	}
 	clear(j.seen)
 	slices.Sort(counts)

@@ -126,6 +126,7 @@ func (r *ruleset) nat(k *knowledge) (NAT, string) {
 func AcceptsForward(dev string) (ok bool, why string, err error) {
 	err = readRules(filter, forward, func(r *ruleset) {
 		index := indexOf(dev)
+		why = ""
 		for _, v6 := range []bool{false, true} {
 			if why == "" {
 				why = r.blocks(writtenBack(dev, index, v6))
@@ -154,16 +155,19 @@ func (r *ruleset) blocks(k *knowledge) string {
 }
 
 // readRules gives f the tables of others that have a base chain of a kind at
-// a hook.
+// a hook. f is called anew where they changed before it returned.
 func readRules(kind chainType, point hookPoint, f func(*ruleset)) error {
 	s, err := dial()
 	if err != nil {
 		return err
 	}
-	r, err := s.readOthers(kind, point)
-	if err == nil {
-		f(r)
-	}
+	err = s.steady(func() error {
+		r, err := s.readOthers(kind, point)
+		if err == nil {
+			f(r)
+		}
+		return err
+	})
 	return errors.Join(err, s.close())
 }
 

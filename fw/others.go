@@ -91,29 +91,59 @@ func (r *ruleset) base(kind chainType, point hookPoint, v6 bool) []*foreignChain
 // errChanged is that of rules which change all the time.
 var errChanged = errors.New("the rules changed while they were read")
 
+// steady runs f, which reads, until no rule has changed meanwhile.
+func (s *socket) steady(f func() error) error {
+	const tries = 5 // a firewall's reload is one change
+	for range tries {
+		before, err := s.generation()
+		if err == nil {
+			err = s.waitTurn()
+		}
+		if err == nil {
+			err = f()
+		}
+		var after uint32
+		if err == nil {
+			after, err = s.generation()
+		}
+		if err != nil || after == before {
+			return err
+		}
+	}
+	return errChanged
+}
+
+// waitTurn waits for the change that is under way. The kernel raises the generation
+// first, then switches to the new rules, then takes the old ones off its lists
+// (nf_tables_commit), and reading does not wait for it. In between, rules of the
+// old and the new kind can be read under one generation; of a table that is
+// replaced none at all, as the kernel looks no further than the first of its name
+// (nf_tables_dump_rules). A transaction without contents waits for its turn, and
+// changes nothing.
+func (s *socket) waitTurn() error {
+	b := newBatch("")
+	b.append(unix.NFNL_MSG_BATCH_END, 0, unix.NFPROTO_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
+	err := s.send(b.buf)
+	var no *refusal
+	if err == nil {
+		err = s.answers(func(m message) {
+			if m.typ == unix.NLMSG_ERROR && no == nil {
+				no = m.refusal()
+			}
+		})
+	}
+	if err == nil && no != nil {
+		err = no
+	}
+	if err != nil {
+		err = fmt.Errorf("wait for a change of the rules: %w", err)
+	}
+	return err
+}
+
 // readOthers reads the tables that have base chains of a kind at a hook. The
 // elements of sets are read when they are asked for.
 func (s *socket) readOthers(kind chainType, point hookPoint) (*ruleset, error) {
-	const tries = 5 // each takes less than 1 ms; a firewall's reload is one change
-	before, err := s.generation()
-	for try := 0; err == nil && try < tries; try++ {
-		var r *ruleset
-		if r, err = s.readOnce(kind, point); err != nil {
-			break
-		}
-		var after uint32
-		if after, err = s.generation(); err == nil && after == before {
-			return r, nil
-		}
-		before = after
-	}
-	if err == nil {
-		err = errChanged
-	}
-	return nil, err
-}
-
-func (s *socket) readOnce(kind chainType, point hookPoint) (*ruleset, error) {
 	all := map[foreignTable][]*foreignChain{}
 	var wanted []foreignTable
 	err := s.dump(ask(unix.NFT_MSG_GETCHAIN, unix.NFPROTO_UNSPEC), func(family uint8, a attrs) error {

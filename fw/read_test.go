@@ -226,20 +226,30 @@ func TestReadNATDuringReload(t *testing.T) {
 	}
 	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "fw4"}
 	s := stranger{t, c}
-	reload := func(name string) error {
+	reload := func(i int) error {
 		s.AddTable(table)
 		s.DelTable(table)
 		s.AddTable(table)
-		to := s.chain(table, name)
-		s.rule(to, &expr.Masq{})
+		wan := s.chain(table, fmt.Sprint("srcnat_wan", i%2))
+		s.rule(wan, &expr.Masq{})
 		srcnat := s.base(table, "srcnat", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 100, nftables.ChainPolicyAccept)
 		for range 50 { // a list of several parts
 			s.rule(srcnat, meta(oifname), equal(deviceKey("wan1")...), &expr.Counter{}, &expr.Masq{})
 		}
-		s.rule(srcnat, &expr.Verdict{Kind: expr.VerdictJump, Chain: name})
+		// The kernel names both sets, by their order: what one reload calls
+		// WAN's the next calls the LAN's.
+		zones := []struct{ dev, chain string }{{"wan0", wan.Name}, {"lan0", s.chain(table, "srcnat_lan").Name}}
+		for j := range zones {
+			z := zones[(i+j)%2]
+			set := &nftables.Set{Table: table, Anonymous: true, Constant: true, KeyType: nftables.TypeIFName}
+			if err := s.AddSet(set, []nftables.SetElement{{Key: deviceKey(z.dev)}}); err != nil {
+				return err
+			}
+			s.rule(srcnat, meta(oifname), &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}, to(expr.VerdictJump, z.chain))
+		}
 		return s.Flush()
 	}
-	if err := reload("srcnat_wan0"); err != nil {
+	if err := reload(0); err != nil {
 		t.Fatal(err)
 	}
 	var stop atomic.Bool
@@ -248,7 +258,7 @@ func TestReadNATDuringReload(t *testing.T) {
 	go func() {
 		var err error
 		for i := 1; err == nil && !stop.Load(); i++ {
-			err = reload(fmt.Sprint("srcnat_wan", i%2))
+			err = reload(i)
 			time.Sleep(2 * time.Millisecond)
 		}
 		stopped <- err
@@ -271,5 +281,28 @@ func TestReadNATDuringReload(t *testing.T) {
 	}
 	if read < 100 {
 		t.Errorf("only %d readings of 300 succeeded", read)
+	}
+	t.Logf("%d readings of 300 succeeded", read)
+}
+
+// To wait for a change is none.
+func TestWaitTurn(t *testing.T) {
+	nstest.Enter(t)
+	s, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	var ids [2]uint32
+	for i := range ids {
+		if ids[i], err = s.generation(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.waitTurn(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ids[0] != ids[1] {
+		t.Errorf("generation %d, then %d", ids[0], ids[1])
 	}
 }

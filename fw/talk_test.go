@@ -56,22 +56,52 @@ func dialFrom(do func(func()), v6 bool) (c net.Conn, err error) {
 }
 
 // talk opens a connection and uses it.
-func talk(do func(func()), v6 bool) error {
+func talk(do func(func()), v6 bool) error { return talkThen(do, v6, func() {}) }
+
+// talkSignalled is talk for a house that steers. The bulk waits until the kernel
+// has the signal: it could be faster, by as much as TCP sends at first.
+func (h *house) talkSignalled(do func(func()), v6 bool) error {
+	before := h.signals.Load()
+	return talkThen(do, v6, func() {
+		for end := time.Now().Add(5 * time.Second); h.signals.Load() == before && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
+
+func talkThen(do func(func()), v6 bool, greeted func()) error {
 	c, err := dialFrom(do, v6)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return converse(c, bulk)
+	if err := greet(c); err != nil {
+		return err
+	}
+	greeted()
+	return exchange(c, bulk)
 }
 
 func converse(c net.Conn, n int) error {
+	if err := greet(c); err != nil {
+		return err
+	}
+	return exchange(c, n)
+}
+
+// greet sends the hello and the message after it.
+func greet(c net.Conn) error {
 	for _, size := range []struct{ out, in int }{{600, 3000}, {80, 1}} {
 		c.Write(make([]byte, size.out))
 		if _, err := io.ReadFull(c, make([]byte, size.in)); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// exchange sends n bytes and wants them back.
+func exchange(c net.Conn, n int) error {
 	sent := bytes.Repeat([]byte("0123456789abcdef"), n/16)
 	go c.Write(sent)
 	got := make([]byte, n)
