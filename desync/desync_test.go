@@ -76,14 +76,21 @@ func wire(t testing.TB, s *Strategy, e *Env, from, to int) (string, *engine.Batc
 }
 
 func line(t testing.TB, pkt []byte, e *Env) string {
+	if _, f, ok := fragmentOf(pkt); ok {
+		return fmt.Sprintf("part  %4d+%-4d more %v id %d\n", f.off, len(f.data), f.more, f.id.id)
+	}
 	var v packet.View
 	if !v.Decode(pkt) {
 		t.Fatalf("not a packet: %x", pkt)
 	}
-	off := int(v.Seq - e.Conn.Base)
+	off := int(int32(v.Seq - e.Conn.Base))
 	kind := "decoy"
-	if off+len(v.Payload) <= len(e.Msg.Bytes) && bytes.Equal(v.Payload, e.Msg.Bytes[off:off+len(v.Payload)]) {
+	switch end := off + len(v.Payload); {
+	case end <= off || end > len(e.Msg.Bytes):
+	case off >= 0 && bytes.Equal(v.Payload, e.Msg.Bytes[off:end]):
 		kind = "real "
+	case off < 0 && end > 0 && bytes.Equal(v.Payload[-off:], e.Msg.Bytes[:end]):
+		kind = "ahead"
 	}
 	s := fmt.Sprintf("%s %4d+%-4d ttl %-2d", kind, off, len(v.Payload), v.TTL)
 	if pkt[0]>>4 == 4 {
@@ -97,11 +104,23 @@ func line(t testing.TB, pkt []byte, e *Env) string {
 	if _, ok := v.TCPOption(pkt, 19); ok {
 		s += " md5"
 	}
+	if v.Ack != 77 {
+		s += fmt.Sprintf(" ack %d", v.Ack)
+	}
+	if ts, ok := v.TCPOption(pkt, 8); ok && ts[3] != 1 {
+		s += fmt.Sprintf(" ts %d", int32(binary.BigEndian.Uint32(ts)))
+	}
+	if pkt[0]>>4 == 6 && v.IPLen > 40 {
+		s += fmt.Sprintf(" ext %x", pkt[40:v.IPLen])
+	}
 	if !packet.ChecksumOK(pkt) {
 		s += " badsum"
 	}
 	if h, st := tlshello.Parse(v.Payload); st == tlshello.Complete || h.Named() {
 		s += " says " + string(v.Payload[h.Host:h.HostEnd])
+	}
+	if bytes.HasPrefix(v.Payload, []byte("GET ")) {
+		s += fmt.Sprintf(" says %q", v.Payload)
 	}
 	return strings.TrimRight(s, " ") + "\n"
 }
@@ -122,6 +141,27 @@ var strategies = []string{
 	"fake(clone, sni=ok.example, md5, repeat=2) split(1)",
 	"split(1, 2) ipid(seq)",
 	"split(midsld) ipid(rnd)",
+	"fake(badseq) split(1)",
+	"fake(clone, badack, noack)",
+	"fake(ts, repeat=2) disorder",
+	"fake(badsum, hopbyhop, destopt)",
+	"fake(destopt)",
+	"fake(http, badseq, place=after)",
+	"fake(zero, ttl=3) fake(random, badsum)",
+	"split(host, endhost) fake(clone, badack, place=each)",
+	"split(midsld) disorder fake(sni=a.example, ts, place=around)",
+	"split(1) fake(md5, place=after, repeat=2)",
+	"rst(badseq)",
+	"split(1) rst(ttl=4, repeat=2) rst(badsum, place=after)",
+	"rst(hopbyhop, md5)",
+	"seqovl(1, zero)",
+	"seqovl(517, sni=www.w3.org) split(midsld)",
+	"split(1, midsld) seqovl(336, random) disorder",
+	"dup(1)",
+	"fake(ttl=4) split(midsld) disorder ipid(seq) dup(2)",
+	"ipfrag(24)",
+	"split(midsld) seqovl(9, zero) disorder ipfrag(48)",
+	"fake(hopbyhop, badsum) ipid(rnd) ipfrag(1480) dup(1)",
 }
 
 // What every strategy puts on the wire, kept as text.
@@ -152,49 +192,6 @@ func golden(t *testing.T, file, got string) {
 	}
 	if got != string(want) {
 		t.Errorf("%s differs; run with -update and read the change. Now:\n%s", file, got)
-	}
-}
-
-// received is what a TCP receiver behind 10 hops reads of the packets that start
-// at base: it takes the first copy of every byte (RFC 9293 leaves that open) and
-// discards what any stack discards.
-func received(pkts *engine.Batch, base uint32, size int) (stream []byte, whole bool) {
-	stream, have := make([]byte, size), make([]bool, size)
-	for i := range pkts.Len() {
-		b := pkts.At(i).Bytes
-		var v packet.View
-		v.Decode(b)
-		if _, signed := v.TCPOption(b, 19); signed || v.TTL < 10 || !packet.ChecksumOK(b) {
-			continue
-		}
-		for k, c := range v.Payload {
-			if at := int(int32(v.Seq-base)) + k; at >= 0 && at < size && !have[at] {
-				stream[at], have[at] = c, true
-			}
-		}
-	}
-	for _, h := range have {
-		if !h {
-			return stream, false
-		}
-	}
-	return stream, true
-}
-
-// check asserts the invariant: the server reads exactly what the client wrote.
-func check(t *testing.T, s *Strategy, e *Env) {
-	t.Helper()
-	text, out := wire(t, s, e, 0, len(e.Msg.Bytes))
-	if strings.HasPrefix(text, "error") {
-		return
-	}
-	if got, ok := received(out, e.Conn.Base, len(e.Msg.Bytes)); !ok || !bytes.Equal(got, e.Msg.Bytes) {
-		t.Errorf("%s: the server reads something else (complete: %v):\n%s", s, ok, text)
-	}
-	for i := range out.Len() {
-		if b := out.At(i).Bytes; len(b) > e.Conn.MTU {
-			t.Errorf("%s: packet of %d bytes, MTU %d", s, len(b), e.Conn.MTU)
-		}
 	}
 }
 
@@ -232,6 +229,17 @@ func TestEmitPart(t *testing.T) {
 			t.Errorf("%v: %d bytes", r, got)
 		}
 	}
+	for _, tt := range []struct {
+		from, to int
+		want     string
+	}{
+		{0, 1, "ahead   -7+8    ttl 63 id 1000  ACK CWR\n"},
+		{10, 30, "real    10+10   ttl 63 id 1000  ACK\nreal    20+10   ttl 63 id 1001  ACK\n"},
+	} {
+		if got, _ := wire(t, mustParse(t, "seqovl(7) split(20)"), e, tt.from, tt.to); got != tt.want {
+			t.Errorf("%d-%d: %s, want %s", tt.from, tt.to, got, tt.want)
+		}
+	}
 	_, out := wire(t, mustParse(t, "fake(ttl=3) split(600)"), e, 700, 900)
 	if out.Len() != 1 {
 		t.Errorf("%d packets, want the part alone: its decoy belongs to the first piece", out.Len())
@@ -243,14 +251,84 @@ func TestMD5NeedsRoom(t *testing.T) {
 	long := packet.Segment{Src: netip.MustParseAddrPort("192.0.2.1:1"), Dst: netip.MustParseAddrPort("192.0.2.2:443"), Options: make([]byte, 24)}
 	e.Conn.Header = long.Append(nil)
 	var p Plan
-	if err := mustParse(t, "fake(md5)").Plan(&p, e); err != errNoRoom || len(p.pkts) != 0 {
+	if err := mustParse(t, "fake(md5)").Plan(&p, e); err != errUnfooled || len(p.pkts) != 0 {
 		t.Errorf("error %v, %d packets", err, len(p.pkts))
+	}
+}
+
+// Foolings a connection has no place for are left out if another one stays, and
+// a ttl is none to rely on.
+func TestFoolingLeftOut(t *testing.T) {
+	tests := []struct {
+		text    string
+		v6      bool
+		options []byte
+		want    Fool // 0 is an error
+	}{
+		{"fake(ts)", false, nil, 0},
+		{"fake(ts, ttl=255)", true, nil, 0},
+		{"fake(ts, badack)", true, nil, BadAck},
+		{"fake(ts)", true, []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}, TS},
+		{"rst(hopbyhop, destopt)", false, nil, 0},
+		{"rst(hopbyhop, destopt)", true, nil, HopByHop | DestOpt},
+		{"fake(hopbyhop, md5)", false, nil, MD5},
+		{"fake(md5)", true, make([]byte, 24), 0},
+	}
+	for _, tt := range tests {
+		e := env(t, tt.v6, 517)
+		e.Conn.Header = append(e.Conn.Header[:e.Conn.IPLen+20:e.Conn.IPLen+20], tt.options...)
+		e.Conn.Header[e.Conn.IPLen+12] = uint8(20+len(tt.options)) << 2
+		var p Plan
+		err := mustParse(t, tt.text).Plan(&p, e)
+		if err == nil && p.pkts[0].Fool != tt.want || (err == errUnfooled) != (tt.want == 0) {
+			t.Errorf("%s, v6 %v, options %x: error %v, want %b", tt.text, tt.v6, tt.options, err, tt.want)
+		}
+	}
+	e := env(t, true, 517) // extension headers of the client's own
+	e.Conn.Header = append(append(e.Conn.Header[:40:40], 6, 0, 1, 4, 0, 0, 0, 0), e.Conn.Header[40:]...)
+	e.Conn.Header[6], e.Conn.IPLen = 60, 48
+	if err := mustParse(t, "fake(destopt)").Plan(new(Plan), e); err != errUnfooled {
+		t.Errorf("behind another extension header: %v", err)
+	}
+	check(t, mustParse(t, "fake(badsum) split(9) ipfrag(24)"), e)
+}
+
+func TestPlanRefuses(t *testing.T) {
+	e := env(t, false, 517)
+	e.Conn.MTU = 576
+	cuts := "split(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16) "
+	for text, want := range map[string]error{
+		"seqovl(523)": nil,
+		"seqovl(524)": errNoOverlap,
+		cuts + "fake(md5, place=around, repeat=10)":                                          nil,
+		cuts + "fake(md5, place=around, repeat=10) fake(md5, place=around, repeat=10)":       errTooMany,
+		cuts + "fake(md5, place=each, repeat=10) fake(clone, badack, place=each, repeat=10)": nil,
+	} {
+		var p Plan
+		if err := mustParse(t, text).Plan(&p, e); err != want || err != nil && (len(p.pkts) != 0 || !p.Whole()) {
+			t.Errorf("%s: %v, %d packets, want %v", text, err, len(p.pkts), want)
+		}
+	}
+}
+
+// What leaves the message unchanged is told from what does not.
+func TestWhole(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": true, "split(9999) disorder": true, "split(9)": false, "fake(badsum)": false, "rst(badsum)": false,
+		"seqovl(1)": false, "ipid(rnd)": false, "dup(1)": false, "ipfrag(24)": false,
+	} {
+		var p Plan
+		if err := mustParse(t, text).Plan(&p, env(t, false, 517)); err != nil || p.Whole() != want {
+			t.Errorf("%q: whole %v, error %v", text, p.Whole(), err)
+		}
 	}
 }
 
 func TestPlanAllocs(t *testing.T) {
 	e := env(t, false, 1800)
-	for _, text := range []string{"split(midsld) disorder", "fake(ttl=4, md5) split(1, midsld) disorder ipid(rnd)"} {
+	for _, text := range []string{"split(midsld) disorder", "fake(ttl=4, md5) split(1, midsld) disorder ipid(rnd)",
+		"split(1, midsld) fake(clone, ts, badack, place=around) rst(badseq)", "seqovl(300, sni=a.example) fake(random, badsum) dup(2)",
+		"seqovl(3, random) fake(http, badseq, place=after) ipfrag(64)"} {
 		s := mustParse(t, text)
 		var p Plan
 		var out engine.Batch

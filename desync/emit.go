@@ -2,60 +2,64 @@ package desync
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"b4/engine"
 	"b4/packet"
 )
 
-// md5Option is the TCP MD5 signature option (RFC 2385 section 3.0) behind two
-// no-operations, with a digest that fits nothing.
-var md5Option = [20]byte{0: 1, 1: 1, 2: 19, 3: 18, 4: 0xb4}
-
-// headerLen is the length of the IP and TCP header of a packet fooling by f.
-func (e *Env) headerLen(f Fool) int {
-	n := len(e.Conn.Header)
-	if f&MD5 != 0 {
-		n += len(md5Option)
+// emit writes k as a whole packet, or as two fragments of one, into out.
+func (p *Plan) emit(k *pkt, out *engine.Batch, m engine.Meta, e *Env) {
+	n, order := e.headerLen(k.Fool)+len(k.Head)+k.Len, uint16(out.Len())
+	if k.frag == 0 {
+		k.write(out.Grow(n, m), order, e)
+		return
 	}
-	return n
+	p.whole = slices.Grow(p.whole[:0], n)[:n]
+	ipLen := k.write(p.whole, order, e)
+	fragment(out, m, p.whole, ipLen, k.frag, e.Rand)
 }
 
-// canMD5 reports whether the TCP header has room for the option: it is 60 bytes
-// at most (RFC 9293 section 3.1).
-func (e *Env) canMD5() bool { return e.headerLen(MD5)-e.Conn.IPLen <= 60 }
-
-// emit writes k as a whole packet into out.
-func (k *pkt) emit(out *engine.Batch, m engine.Meta, e *Env) {
+// write makes k a packet in b, the order-th of the plan, and returns how many
+// bytes of it are IP.
+func (k *pkt) write(b []byte, order uint16, e *Env) (ipLen int) {
 	data := k.Data
 	if k.real() {
 		data = e.Msg.Bytes[k.Off : k.Off+k.Len]
 	}
-	order := uint16(out.Len())
-	hdr, c := e.headerLen(k.Fool), &e.Conn
-	b := out.Grow(hdr+len(data), m)
-	copy(b, c.Header)
-	copy(b[hdr:], data)
+	c, hdr := &e.Conn, e.headerLen(k.Fool)
+	ipLen = c.IPLen + extLen(k.Fool)
+	copy(b, c.Header[:c.IPLen])
+	k.Fool.addExts(b)
+	t := b[ipLen:]
+	opts := copy(t, c.Header[c.IPLen:][:20])
+	if k.Fool&MD5 != 0 { // first, as the client's options may have an end
+		opts += copy(t[opts:], md5Option[:])
+	}
+	copy(t[opts:], c.Header[c.IPLen+20:])
+	copy(b[hdr+copy(b[hdr:], k.Head):], data)
 	if k.TTL != 0 {
 		setTTL(b, k.TTL)
 	}
 	k.id.set(b, order, e.Rand)
 
-	t := b[c.IPLen:]
-	binary.BigEndian.PutUint32(t[4:], c.Base+uint32(k.Off))
+	binary.BigEndian.PutUint32(t[4:], c.Base+uint32(k.Off-len(k.Head)))
+	t[12] = uint8(hdr-ipLen)<<2 | t[12]&0xf
 	t[13] = k.flags(t[13], len(e.Msg.Bytes))
-	if k.Fool&MD5 != 0 {
-		copy(b[len(c.Header):], md5Option[:])
-		t[12] = uint8(hdr-c.IPLen) << 2
-	}
-	packet.Finish(b, c.IPLen, packet.TCP)
+	k.Fool.spoil(b, ipLen, hdr)
+	packet.Finish(b, ipLen, packet.TCP)
 	if k.Fool&BadSum != 0 {
 		t[16] ^= 0xb4
 	}
+	return ipLen
 }
 
 // flags spreads the client's flags: CWR stays on the first byte, FIN and PSH on
 // the last. A decoy never closes the connection.
 func (k *pkt) flags(f uint8, size int) uint8 {
+	if k.Flags != 0 {
+		return k.Flags
+	}
 	if k.Off > 0 {
 		f &^= packet.CWR
 	}

@@ -1,21 +1,19 @@
 package desync
 
 import (
-	"errors"
 	"strconv"
 	"strings"
 
 	"b4/tlshello"
 )
 
-// fake sends a decoy ClientHello ahead of the message, in the group of its first
-// segment. The decoy says another name, and fooling keeps the server from
-// reading it.
+// fake sends a decoy, by default a ClientHello ahead of the message that says
+// another name. Fooling keeps the server from reading it.
 type fake struct {
-	sni    string // the decoy's name; empty for a clone is a name of the same length
-	clone  bool   // made from the client's own hello
-	ttl    uint8  // 0 is the client's
-	fool   Fool
+	payload string // hello, clone, http, zero or random
+	sni     string // the decoy's name; empty for a clone is a name of the same length
+	fooling
+	place  place
 	repeat int
 }
 
@@ -23,39 +21,33 @@ type fake struct {
 // allowed nearly everywhere.
 const defaultSNI = "www.w3.org"
 
-// errNoRoom is why a decoy cannot be made: without its option the server would
-// read it.
-var errNoRoom = errors.New("no room for the TCP MD5 option")
-
 func parseFake(p *parser, args []arg) Step {
-	f := &fake{repeat: 1}
-	end := p.pos
+	f := &fake{payload: "hello", repeat: 1}
+	end, sniAt := p.pos, 0
 	for _, a := range args {
 		switch {
-		case a.key == "" && a.val == "clone":
-			f.clone = true
-		case a.key == "" && a.val == "badsum":
-			f.fool |= BadSum
-		case a.key == "" && a.val == "md5":
-			f.fool |= MD5
+		case f.take(p, a):
+		case a.key == "" && (a.val == "clone" || a.val == "http" || a.val == "zero" || a.val == "random"):
+			if f.payload != "hello" && f.payload != a.val {
+				p.fail(a.pos, "fake has one payload, %s or %s", f.payload, a.val)
+			}
+			f.payload = a.val
 		case a.key == "sni":
-			f.sni = p.hostName(a)
-		case a.key == "ttl" && a.val == "auto":
-			p.fail(a.pos, "ttl=auto needs the distance to the server, which this version does not measure; give a number")
-		case a.key == "ttl":
-			f.ttl = uint8(p.number(a, 1, 255))
+			f.sni, sniAt = p.hostName(a), a.pos
+		case a.key == "place":
+			f.place = p.placed(a, around+1)
 		case a.key == "repeat":
 			f.repeat = p.number(a, 1, 10)
-		case a.key == "":
-			p.fail(a.pos, "unknown word %q in fake, want clone, badsum, md5, sni=, ttl=, repeat=", a.val)
 		default:
-			p.fail(a.pos, "unknown parameter %q in fake, want sni, ttl or repeat", a.key)
+			p.unknown("fake", a, "clone, http, zero, random, "+list(foolNames[:])+", sni=, ttl=, place=, repeat=")
 		}
 	}
-	if f.ttl == 0 && f.fool == 0 {
-		p.fail(end, "fake needs ttl=, badsum or md5: without one the server reads the decoy")
-	}
-	if f.sni == "" && !f.clone {
+	switch {
+	case f.ttl == 0 && f.fool == 0:
+		p.fail(end, "fake needs ttl= or one of %s: without one the server reads the decoy", list(foolNames[:]))
+	case f.sni != "" && (f.payload == "zero" || f.payload == "random"):
+		p.fail(sniAt, "%s says no name", f.payload)
+	case f.sni == "" && (f.payload == "hello" || f.payload == "http"):
 		f.sni = defaultSNI
 	}
 	return f
@@ -78,21 +70,13 @@ func (f *fake) Harm() Harm { return Decoys }
 
 func (f *fake) String() string {
 	var w []string
-	if f.clone {
-		w = append(w, "clone")
+	if f.payload != "hello" {
+		w = append(w, f.payload)
 	}
 	if f.sni != "" {
 		w = append(w, "sni="+f.sni)
 	}
-	if f.ttl != 0 {
-		w = append(w, "ttl="+strconv.Itoa(int(f.ttl)))
-	}
-	if f.fool&BadSum != 0 {
-		w = append(w, "badsum")
-	}
-	if f.fool&MD5 != 0 {
-		w = append(w, "md5")
-	}
+	w = f.place.words(f.words(w))
 	if f.repeat != 1 {
 		w = append(w, "repeat="+strconv.Itoa(f.repeat))
 	}
@@ -100,22 +84,36 @@ func (f *fake) String() string {
 }
 
 func (f *fake) Apply(p *Plan, e *Env) error {
-	if f.fool&MD5 != 0 && !e.canMD5() {
-		return errNoRoom
+	fool, err := f.on(e)
+	if err != nil {
+		return err
 	}
 	start := len(p.arena)
-	p.arena = f.payload(p.arena, e)
-	data := p.arena[start:len(p.arena):len(p.arena)]
-	for range f.repeat {
-		p.addDecoy(Seg{Len: len(data), Data: data, TTL: f.ttl, Fool: f.fool})
-	}
+	p.arena = f.data(p.arena, e)
+	data := p.made(start)
+	p.add(Seg{Decoy: true, Len: len(data), Data: data, TTL: fool.ttl, Fool: fool.fool}, f.place, f.repeat)
 	return nil
 }
 
-// payload appends the decoy's bytes.
-func (f *fake) payload(dst []byte, e *Env) []byte {
+// data appends the decoy's bytes. Those without meaning are as many as the
+// message has.
+func (f *fake) data(dst []byte, e *Env) []byte {
+	switch f.payload {
+	case "http":
+		dst = append(append(dst, "GET / HTTP/1.1\r\nHost: "...), f.sni...)
+		return append(dst, "\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n"...)
+	case "zero":
+		return appendZero(dst, len(e.Msg.Bytes))
+	case "random":
+		return appendRandom(dst, len(e.Msg.Bytes), e.Rand)
+	}
+	return f.hello(dst, e)
+}
+
+// hello appends a ClientHello, cloned if it can be.
+func (f *fake) hello(dst []byte, e *Env) []byte {
 	h := e.Msg.Hello
-	if f.clone && h.Named() {
+	if f.payload == "clone" && h.Named() {
 		name := f.sni
 		var same [253]byte
 		if name == "" {
@@ -137,10 +135,28 @@ func sameLength(dst []byte, e *Env, h tlshello.Hello) []byte {
 	dst = h.AppendName(dst, e.Msg.Bytes)
 	r := e.Rand | 1
 	for i, c := range dst {
-		r = r*6364136223846793005 + 1442695040888963407 // Knuth's MMIX multiplier
+		r = lcg(r)
 		if c != '.' {
 			dst[i] = 'a' + byte(r>>33%26)
 		}
+	}
+	return dst
+}
+
+// lcg is a linear congruential generator by Knuth's MMIX multiplier.
+func lcg(r uint64) uint64 { return r*6364136223846793005 + 1442695040888963407 }
+
+func appendRandom(dst []byte, n int, seed uint64) []byte {
+	for range n {
+		seed = lcg(seed)
+		dst = append(dst, byte(seed>>33))
+	}
+	return dst
+}
+
+func appendZero(dst []byte, n int) []byte {
+	for range n {
+		dst = append(dst, 0)
 	}
 	return dst
 }

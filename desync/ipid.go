@@ -41,6 +41,7 @@ func (s ipid) Rewrite(p *Plan, _ *Env) {
 	for i := range p.pkts {
 		p.pkts[i].id = s.mode
 	}
+	p.rewritten = true
 }
 
 // set writes the identification of the order-th packet of a plan.

@@ -2,6 +2,7 @@ package desync
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,6 +28,7 @@ type arg struct {
 type spec struct {
 	name   string
 	packet bool // belongs to the packet layer
+	once   bool // may stand but once
 	parse  func(p *parser, args []arg) Step
 	refuse string // why the word is known and cannot be used
 }
@@ -45,6 +47,7 @@ func Parse(text string) (*Strategy, error) {
 		p.fail(maxText, "longer than %d bytes", maxText)
 	}
 	var steps []Step
+	var words []string
 	inPackets := false
 	for p.space(); p.pos < len(text) && p.err == nil; p.space() {
 		at := p.pos
@@ -55,7 +58,11 @@ func Parse(text string) (*Strategy, error) {
 		if inPackets && !sp.packet {
 			p.fail(at, "%s makes segments and must stand before the steps that act on packets", sp.name)
 		}
+		if sp.once && slices.Contains(words, sp.name) {
+			p.fail(at, "%s stands twice", sp.name)
+		}
 		inPackets = sp.packet
+		words = append(words, sp.name)
 		steps = append(steps, st)
 	}
 	if p.err != nil {
@@ -170,6 +177,15 @@ func (p *parser) number(a arg, lo, hi int) int {
 	return n
 }
 
+// unknown refuses an argument of a step that takes those in want.
+func (p *parser) unknown(step string, a arg, want string) {
+	if a.key == "" {
+		p.fail(a.pos, "unknown word %q in %s, want %s", a.val, step, want)
+	} else {
+		p.fail(a.pos, "unknown parameter %q in %s, want %s", a.key, step, want)
+	}
+}
+
 // none refuses arguments.
 func (p *parser) none(name string, args []arg) {
 	if len(args) > 0 {
@@ -184,5 +200,7 @@ func stepNames() string {
 			names = append(names, sp.name)
 		}
 	}
-	return strings.Join(names, ", ")
+	return list(names)
 }
+
+func list(names []string) string { return strings.Join(names, ", ") }

@@ -17,6 +17,16 @@ func TestParse(t *testing.T) {
 		{"fake(ttl = 3, sni = WWW.Example.org)", "fake(sni=www.example.org, ttl=3)"},
 		{"fake(md5, clone, badsum, repeat=1)", "fake(clone, badsum, md5)"},
 		{"split(1) ipid(rnd)", "split(1) ipid(rnd)"},
+		{"fake(noack, ts, badack, badseq, destopt, hopbyhop, md5, badsum)", "fake(sni=www.w3.org, badsum, md5, badseq, badack, ts, noack, hopbyhop, destopt)"},
+		{"fake(place=before, badseq, http)", "fake(http, sni=www.w3.org, badseq)"},
+		{"fake(repeat=2, place=around, ts, zero)", "fake(zero, ts, place=around, repeat=2)"},
+		{"fake(random, ttl=3, place=each)", "fake(random, ttl=3, place=each)"},
+		{"rst(place=after, repeat=2, badseq, ttl=9)", "rst(ttl=9, badseq, place=after, repeat=2)"},
+		{"rst(hopbyhop)", "rst(hopbyhop)"},
+		{"seqovl(9)", "seqovl(9, zero)"},
+		{"seqovl(9,random) disorder", "seqovl(9, random) disorder"},
+		{"seqovl(600, sni=A.example)", "seqovl(600, sni=a.example)"},
+		{"dup(2)ipfrag( 32 )", "dup(2) ipfrag(32)"},
 	}
 	for _, tt := range tests {
 		s, err := Parse(tt.in)
@@ -38,7 +48,7 @@ func TestParseErrors(t *testing.T) {
 		pos  int
 		want string
 	}{
-		{"spilt(1)", 0, `unknown step "spilt", want one of split, disorder, fake, ipid`},
+		{"spilt(1)", 0, `unknown step "spilt", want one of split, disorder, seqovl, fake, rst, ipid, ipfrag, dup`},
 		{"split(1) )", 9, `unexpected ")"`},
 		{"split", 5, "needs a position"},
 		{"split(0)", 6, "position 0"},
@@ -62,6 +72,31 @@ func TestParseErrors(t *testing.T) {
 		{"ipid(rnd) split(1)", 10, "must stand before"},
 		{"ipid", 4, "seq or rnd"},
 		{"ipid(one)", 5, "seq or rnd"},
+		{"fake(http, zero, md5)", 11, "one payload, http or zero"},
+		{"fake(random, md5, sni=a.b)", 22, "random says no name"},
+		{"fake(badsum, place=inside)", 19, `"inside" is no place, want before, after, each, around`},
+		{"rst", 3, "without one it ends the connection"},
+		{"rst(repeat=2)", 13, "without one it ends the connection"},
+		{"rst(badseq, ts)", 12, "ts does not keep a server from a reset"},
+		{"rst(noack)", 4, "noack does not keep a server from a reset"},
+		{"rst(badack)", 4, "badack does not keep a server from a reset"},
+		{"rst(ttl=auto)", 8, "does not measure"},
+		{"rst(badsum, place=each)", 18, `"each" is no place, want before, after`},
+		{"rst(clone)", 4, `unknown word "clone" in rst`},
+		{"seqovl", 6, "wants a number of bytes"},
+		{"seqovl(zero)", 7, "is not a number from 1 to 1200"},
+		{"seqovl(0)", 7, "is not a number from 1 to 1200"},
+		{"seqovl(5, ones)", 10, `unknown word "ones" in seqovl`},
+		{"seqovl(5, sni=_)", 14, "is not a host name"},
+		{"seqovl(1) split(2) seqovl(1)", 19, "seqovl stands twice"},
+		{"dup", 3, "dup wants how many copies"},
+		{"dup(6)", 4, "from 1 to 5"},
+		{"dup(1) ipid(rnd) dup(1)", 17, "dup stands twice"},
+		{"dup(1) split(1)", 7, "must stand before"},
+		{"ipfrag", 6, "ipfrag wants how many bytes"},
+		{"ipfrag(16)", 7, "from 24 to 1480"},
+		{"ipfrag(30)", 7, "no multiple of 8"},
+		{"ipfrag(32) ipfrag(64)", 11, "ipfrag stands twice"},
 		{strings.Repeat("disorder ", 17), 144, "more than 16 steps"},
 		{"split(" + strings.Repeat("1, ", 16) + "1)", 0, "more than 16 arguments"},
 		{strings.Repeat("x", 2000), 1024, "longer than 1024 bytes"},
@@ -79,10 +114,23 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-func TestHarm(t *testing.T) {
-	for text, want := range map[string]Harm{"": Nothing, "split(1) disorder": Segments, "split(1) fake(ttl=1)": Decoys} {
-		if s := mustParse(t, text); s.Harm() != want || s.Need() != (Need{}) {
-			t.Errorf("%q: harm %v, need %+v", text, s.Harm(), s.Need())
+func TestHarmAndNeed(t *testing.T) {
+	tests := []struct {
+		text string
+		harm Harm
+		need Need
+	}{
+		{"", Nothing, Need{}},
+		{"split(1) disorder", Segments, Need{}},
+		{"split(1) fake(ttl=1)", Decoys, Need{}},
+		{"rst(badsum) split(1)", Decoys, Need{}},
+		{"seqovl(1)", Decoys, Need{}},
+		{"dup(1)", Segments, Need{}},
+		{"split(1) ipfrag(24)", Segments, Need{Frag: true}},
+	}
+	for _, tt := range tests {
+		if s := mustParse(t, tt.text); s.Harm() != tt.harm || s.Need() != tt.need {
+			t.Errorf("%q: harm %v, need %+v", tt.text, s.Harm(), s.Need())
 		}
 	}
 }

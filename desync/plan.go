@@ -1,41 +1,47 @@
 package desync
 
-// A Fool is how a decoy makes sure that the server does not read it.
-type Fool uint8
-
-const (
-	BadSum Fool = 1 << iota // wrong TCP checksum
-	MD5                     // TCP MD5 option (RFC 2385) that nobody has a key for
-)
+import "errors"
 
 // A Seg is a piece of the stream, or a decoy that pretends to be one.
 type Seg struct {
 	Off, Len int    // range of the message; a decoy pretends to begin at Off
-	Data     []byte // a decoy's bytes; nil for a real segment
+	Head     []byte // bytes of no meaning sent just below Off; of real segments only
+	Decoy    bool
+	Data     []byte // a decoy's bytes
+	Flags    uint8  // a decoy's TCP flags; 0 is the client's
 	TTL      uint8  // 0 is the client's
 	Fool     Fool
 	Group    int // a real segment and the decoys that go with it
 }
 
 // real reports whether the segment carries the client's bytes.
-func (s *Seg) real() bool { return s.Data == nil }
+func (s *Seg) real() bool { return !s.Decoy }
 
 // A pkt is one packet to be: a segment, or the part of it that fits.
 type pkt struct {
 	Seg
-	id idMode
+	id   idMode
+	frag int // bytes of TCP in the first of two IP fragments; 0 is no fragments
 }
 
 // A Plan is the packets for one message in the order they leave.
 type Plan struct {
-	segs  []Seg
-	pkts  []pkt
-	arena []byte // decoys' bytes
-	size  int    // bytes of the message
+	segs      []Seg
+	spare     []Seg
+	pkts      []pkt
+	rewritten bool   // packet steps have been at work
+	arena     []byte // bytes that are not the client's
+	whole     []byte // the packet that fragments are made of
+	size      int    // bytes of the message
 }
 
+// maxSegs bounds what the steps together make of one message.
+const maxSegs = 512
+
+var errTooMany = errors.New("the steps make more than 512 segments of this message")
+
 func (p *Plan) reset(size int) {
-	p.segs, p.pkts, p.arena, p.size = p.segs[:0], p.pkts[:0], p.arena[:0], size
+	p.segs, p.pkts, p.arena, p.size, p.rewritten = p.segs[:0], p.pkts[:0], p.arena[:0], size, false
 	if size > 0 {
 		p.segs = append(p.segs, Seg{Len: size})
 	}
@@ -44,10 +50,11 @@ func (p *Plan) reset(size int) {
 // Whole reports whether the message would leave as one piece and alone, that
 // is, unchanged.
 func (p *Plan) Whole() bool {
-	return len(p.segs) == 0 || len(p.segs) == 1 && p.segs[0].real() && !p.rewritten()
+	return len(p.segs) == 0 || len(p.segs) == 1 && p.segs[0].Head == nil && !p.rewritten
 }
 
-func (p *Plan) rewritten() bool { return len(p.pkts) > 0 && p.pkts[0].id != idKeep }
+// made is what the arena holds from start on.
+func (p *Plan) made(start int) []byte { return p.arena[start:len(p.arena):len(p.arena)] }
 
 // cutAt cuts the real segment that has position at inside.
 func (p *Plan) cutAt(at int) {
@@ -59,7 +66,7 @@ func (p *Plan) cutAt(at int) {
 		p.segs = append(p.segs, Seg{})
 		copy(p.segs[i+1:], p.segs[i:])
 		p.segs[i].Len = at - s.Off
-		p.segs[i+1].Off, p.segs[i+1].Len = at, s.Off+s.Len-at
+		p.segs[i+1].Off, p.segs[i+1].Len, p.segs[i+1].Head = at, s.Off+s.Len-at, nil
 		p.segs[i+1].Group = p.newGroup()
 		return
 	}
@@ -93,25 +100,21 @@ func reverse(s []Seg) {
 	}
 }
 
-// addDecoy puts d ahead of all segments, into the group of the first one.
-func (p *Plan) addDecoy(d Seg) {
-	d.Group = p.segs[0].Group
-	p.segs = append(p.segs, Seg{})
-	copy(p.segs[1:], p.segs)
-	p.segs[0] = d
-}
-
 // cut makes packets of the segments, none longer than the connection's MTU.
 func (p *Plan) cut(e *Env) {
 	for _, s := range p.segs {
-		room := max(e.Conn.MTU-e.headerLen(s.Fool), 1)
-		for done := 0; done < s.Len; done += room {
+		room := e.Conn.MTU - e.headerLen(s.Fool)
+		for {
 			part := s
-			part.Off, part.Len = s.Off+done, min(room, s.Len-done)
-			if !s.real() {
-				part.Data = s.Data[done : done+part.Len]
+			part.Len = min(max(room-len(s.Head), 1), s.Len)
+			if s.Decoy {
+				part.Data, s.Data = s.Data[:part.Len], s.Data[part.Len:]
 			}
 			p.pkts = append(p.pkts, pkt{Seg: part})
+			s.Off, s.Len, s.Head = s.Off+part.Len, s.Len-part.Len, nil
+			if s.Len == 0 {
+				break
+			}
 		}
 	}
 }
@@ -122,7 +125,9 @@ func (p *Plan) cut(e *Env) {
 func (k *pkt) clip(p *Plan, from, to int) bool {
 	if k.real() {
 		end := min(k.Off+k.Len, to)
-		k.Off = max(k.Off, from)
+		if k.Off < from {
+			k.Off, k.Head = from, nil
+		}
 		k.Len = end - k.Off
 		return k.Len > 0
 	}

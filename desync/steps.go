@@ -9,9 +9,13 @@ func specs() []spec {
 	return []spec{
 		{name: "split", parse: parseSplit},
 		{name: "disorder", parse: parseDisorder},
+		{name: "seqovl", once: true, parse: parseSeqovl},
 		{name: "fake", parse: parseFake},
+		{name: "rst", parse: parseRST},
 		{name: "tlsrec", refuse: prepaid},
 		{name: "oob", refuse: prepaid},
 		{name: "ipid", packet: true, parse: parseIPID},
+		{name: "ipfrag", packet: true, once: true, parse: parseIPFrag},
+		{name: "dup", packet: true, once: true, parse: parseDup},
 	}
 }

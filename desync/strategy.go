@@ -126,7 +126,11 @@ type Env struct {
 func (s *Strategy) Plan(p *Plan, e *Env) error {
 	p.reset(len(e.Msg.Bytes))
 	for _, st := range s.stream {
-		if err := st.Apply(p, e); err != nil {
+		err := st.Apply(p, e)
+		if err == nil && len(p.segs) > maxSegs {
+			err = errTooMany
+		}
+		if err != nil {
 			p.reset(0)
 			return err
 		}
@@ -145,7 +149,7 @@ func (p *Plan) Emit(out *engine.Batch, m engine.Meta, e *Env, from, to int) int 
 	before := out.Len()
 	for i := range p.pkts {
 		if k := p.pkts[i]; k.clip(p, from, to) {
-			k.emit(out, m, e)
+			p.emit(&k, out, m, e)
 		}
 	}
 	return out.Len() - before

@@ -1,0 +1,32 @@
+package desync
+
+import "strconv"
+
+// dup sends every packet n more times, right behind the first.
+type dup struct{ n int }
+
+// maxDup bounds the copies of a packet: five lost in a row are no accident.
+const maxDup = 5
+
+func parseDup(p *parser, args []arg) Step {
+	if len(args) != 1 || args[0].key != "" {
+		p.fail(p.pos, "dup wants how many copies, from 1 to %d", maxDup)
+		return nil
+	}
+	return dup{p.number(args[0], 1, maxDup)}
+}
+
+func (dup) Need() Need       { return Need{} }
+func (dup) Harm() Harm       { return Segments }
+func (d dup) String() string { return "dup(" + strconv.Itoa(d.n) + ")" }
+
+func (d dup) Rewrite(p *Plan, _ *Env) {
+	n := len(p.pkts)
+	for range n * d.n {
+		p.pkts = append(p.pkts, pkt{})
+	}
+	for i := len(p.pkts) - 1; i >= 0; i-- {
+		p.pkts[i] = p.pkts[i/(d.n+1)]
+	}
+	p.rewritten = true
+}

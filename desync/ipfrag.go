@@ -1,0 +1,108 @@
+package desync
+
+import (
+	"encoding/binary"
+	"strconv"
+
+	"b4/engine"
+	"b4/packet"
+)
+
+// ipfrag sends every packet as two IP fragments, for a censor that does not join
+// them. Some networks let none pass. A packet too short for two leaves whole.
+type ipfrag struct{ at int }
+
+// The first fragment has at least 24 bytes of TCP: a receiver refuses less than
+// a TCP header there (RFC 1858 section 3, RFC 8200 section 4.5).
+const (
+	minFrag = 24
+	maxFrag = 1480
+)
+
+func parseIPFrag(p *parser, args []arg) Step {
+	if len(args) != 1 || args[0].key != "" {
+		p.fail(p.pos, "ipfrag wants how many bytes of TCP the first fragment has, as in ipfrag(32)")
+		return nil
+	}
+	s := ipfrag{p.number(args[0], minFrag, maxFrag)}
+	if s.at%8 != 0 {
+		p.fail(args[0].pos, "%d is no multiple of 8, as the size of a fragment must be", s.at)
+	}
+	return s
+}
+
+func (ipfrag) Need() Need       { return Need{Frag: true} }
+func (ipfrag) Harm() Harm       { return Segments }
+func (s ipfrag) String() string { return "ipfrag(" + strconv.Itoa(s.at) + ")" }
+
+func (s ipfrag) Rewrite(p *Plan, _ *Env) {
+	for i := range p.pkts {
+		p.pkts[i].frag = s.at
+	}
+	p.rewritten = true
+}
+
+// fragHeader is the length of an IPv6 fragment header (RFC 8200 section 4.5).
+const fragHeader = 8
+
+// fragment adds packet b, of which ipLen bytes are IP, to out as two fragments,
+// the first with at bytes of TCP, and the whole TCP header.
+func fragment(out *engine.Batch, m engine.Meta, b []byte, ipLen, at int, rnd uint64) {
+	at = ipLen + max(at, (int(b[ipLen+12]>>4)*4+7)&^7)
+	head, next, ok := unfragmentable(b, ipLen)
+	if !ok || at+fragHeader > len(b) {
+		out.Add(b, m)
+		return
+	}
+	// The checksum takes part so that fragments of a later copy do not mix with
+	// those of an earlier one that differs.
+	sum := binary.BigEndian.Uint16(b[ipLen+16:])
+	id := uint32(lcg(rnd^uint64(out.Len())<<16^uint64(sum))>>32) | 1
+	for _, r := range [2][2]int{{head, at}, {at, len(b)}} {
+		more := uint16(0)
+		if r[1] < len(b) {
+			more = 1
+		}
+		if b[0]>>4 == 4 {
+			fragment4(out.Grow(head+r[1]-r[0], m), b, head, r, more, uint16(id))
+		} else {
+			fragment6(out.Grow(head+fragHeader+r[1]-r[0], m), b, head, next, r, more, id)
+		}
+	}
+}
+
+// unfragmentable is how many bytes of b every fragment repeats, and where in
+// them the number of the next header stands.
+func unfragmentable(b []byte, ipLen int) (n, next int, ok bool) {
+	if b[0]>>4 == 4 {
+		return ipLen, 0, ipLen == 20 // options are copied or not, each as it says
+	}
+	n, next = 40, 6
+	for b[next] == 0 || b[next] == 43 { // hop-by-hop, routing
+		n, next = n+8+int(b[n+1])*8, n
+	}
+	return n, next, true
+}
+
+// fragment4 makes bytes r of b, and its first head, a fragment in f. Its
+// identification is id where b has none: of zero the kernel would make another
+// for each fragment.
+func fragment4(f, b []byte, head int, r [2]int, more, id uint16) {
+	copy(f[copy(f, b[:head]):], b[r[0]:r[1]])
+	if binary.BigEndian.Uint16(f[4:]) == 0 {
+		binary.BigEndian.PutUint16(f[4:], id)
+	}
+	binary.BigEndian.PutUint16(f[6:], more<<13|uint16(r[0]-head)>>3)
+	packet.Finish(f, head, 0) // a fragment has no checksum but the header's
+}
+
+func fragment6(f, b []byte, head, next int, r [2]int, more uint16, id uint32) {
+	n := copy(f, b[:head])
+	h := f[n : n+fragHeader]
+	h[0], h[1] = f[next], 0
+	f[next] = 44
+	binary.BigEndian.PutUint16(h[2:], uint16(r[0]-head)|more)
+	binary.BigEndian.PutUint32(h[4:], id)
+	copy(f[n+fragHeader:], b[r[0]:r[1]])
+	packet.Finish(f, n, 0)
+}
