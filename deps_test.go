@@ -19,6 +19,7 @@ var allowed = map[string][]string{
 	"mark":          nil,
 	"packet":        nil,
 	"tlshello":      nil,
+	"quic":          {"tlshello"},
 	"match":         nil,
 	"engine":        nil,
 	"censor":        {"packet", "tlshello"},
