@@ -19,21 +19,24 @@ const (
 	ruleAll  = "all" // with the strategy that b4 ships as default
 )
 
-// config is the UCI file b4d runs with.
-func config(engine string, ttl int) string {
+// config is the UCI file b4d runs with: a given one between rules that come
+// first and options that win.
+func config(engine string, ttl int, given string) string {
 	return fmt.Sprintf(`
-config b4 'main'
-	option enabled '1'
-	option engine '%s'
-
 config rule '%s'
 	list domain '%s'
 	option strategy 'decoy'
+
+%s
 
 config rule '%s'
 	option strategy 'default'
 
 config strategy 'decoy'
 	option tls '%s'
-`, engine, ruleHard, lab.Hard, ruleAll, decoyStrategy(ttl))
+
+config b4 'main'
+	option enabled '1'
+	option engine '%s'
+`, ruleHard, lab.Hard, given, ruleAll, decoyStrategy(ttl), engine)
 }

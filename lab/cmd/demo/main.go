@@ -17,13 +17,14 @@ import (
 
 func main() {
 	path := flag.String("b4d", "b4d", "the b4d `program` to show")
+	file := flag.String("config", "", "UCI `file` that b4d's configuration is to go by")
 	engines := flag.String("engine", "nfqueue,tun", "the engines to show")
 	small := flag.Bool("small", false, "few rows and a small download, for a slow machine with little memory")
 	pcap := flag.String("pcap", "", "record both sides of the censor to files in this `directory`")
 	verbose := flag.Bool("v", false, "print what b4d logs")
 	flag.Parse()
 
-	d := demo{engines: strings.Split(*engines, ","), small: *small, verbose: *verbose, size: 32 << 20}
+	d := demo{engines: strings.Split(*engines, ","), small: *small, verbose: *verbose, size: 32 << 20, used: map[string]usage{}}
 	if *small {
 		d.size = 1 << 20
 	}
@@ -33,6 +34,11 @@ func main() {
 	}
 	if err == nil {
 		_, err = os.Stat(d.b4d)
+	}
+	if err == nil && *file != "" {
+		var text []byte
+		text, err = os.ReadFile(*file)
+		d.given = string(text)
 	}
 	if err == nil && *pcap != "" {
 		err = os.MkdirAll(*pcap, 0o755)
@@ -52,6 +58,7 @@ func main() {
 	if err := d.lab.Close(); err != nil {
 		d.check("take the lab apart", err)
 	}
+	d.tell()
 	fmt.Printf("demo: %d of %d passed\n", d.passed, d.checks)
 	if d.passed != d.checks {
 		os.Exit(1)
@@ -67,8 +74,10 @@ const delay = 5 * time.Millisecond
 type demo struct {
 	lab            *lab.Lab
 	b4d            string // path of the program
+	given          string // text of a configuration file to go by
 	engines        []string
-	size           int64 // bytes of each download
+	used           map[string]usage // by engine
+	size           int64            // bytes of each download
 	small, verbose bool
 	checks, passed int
 }
@@ -86,7 +95,7 @@ func (d *demo) check(what string, err error) {
 
 // start starts b4d in the router.
 func (d *demo) start(engine string) (*lab.B4D, error) {
-	return d.lab.StartB4D(d.b4d, config(engine, d.lab.DecoyTTL()))
+	return d.lab.StartB4D(d.b4d, config(engine, d.lab.DecoyTTL(), d.given))
 }
 
 // end tells how b4d ended, and what it said where that is of interest.

@@ -152,7 +152,8 @@ func (d *demo) run(rows []row) (strategy string) {
 		for i := range of {
 			d.with(b, &of[i])
 		}
-		if err := d.end(b, b.Stop()); err != nil {
+		took := d.account(engine, b)
+		if err := d.end(b, errors.Join(took, b.Stop())); err != nil {
 			d.check("stop b4d with engine "+engine, err)
 		}
 		all = append(all, of...)
