@@ -46,7 +46,7 @@ PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -
 # Those with tests of the kernel, which want a router's kernel too.
 KERNEL := fw inject netif nfq rtnl tun route
 
-.PHONY: help build demo test lint bench guest fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
+.PHONY: help build demo test lint bench guest guest-tests fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -77,13 +77,27 @@ bench: build ## b4d against plain forwarding, then the parts' own benchmarks
 	@pkgs=$$(grep -rl --include='*_test.go' --exclude-dir=lab --exclude-dir=build '^func Benchmark' . | xargs -n 1 dirname | sort -u); \
 	$(GO) test -run '^$$' -bench . -benchtime 200ms -benchmem $$pkgs
 
-guest: cross-mipsle ## a small demo and the kernel tests in an emulated MIPS router (QEMU)
-	$(env-mipsle) $(GO) -C lab build -trimpath -ldflags '-s -w' -o $(BUILD)/mipsle/demo ./cmd/demo
-	$(GO) -C lab run ./guest -dir $(BUILD)/guest \
-		-add $(BUILD)/mipsle/b4d:/b4d -add $(BUILD)/mipsle/demo:/demo -run '/demo -small -b4d /b4d'
+# What runs in the guests is what packages ship, with the configuration they ship.
+GUEST := $(GO) -C lab run ./guest -dir $(BUILD)/guest
+guest-mipsle := -arch mipsel -m 64
+guest-arm64  := -arch arm64 -m 128
+feed-mipsle  := mipsel_24kc
+feed-arm64   := aarch64_generic
+
+guest: go ## a small demo of the packages in emulated MIPS and ARM routers (QEMU), the kernel tests in a MIPS one
+	$(MAKE) -j 2 --output-sync=target guest-demo-mipsle guest-demo-arm64
+	$(MAKE) guest-tests
+
+guest-demo-%: packed-%
+	$(env-$*) $(GO) -C lab build -trimpath -ldflags '-s -w' -o $(BUILD)/$*/demo ./cmd/demo
+	$(BUILD)/mkpkg -only $* -bin $(BUILD)/packed -out $(BUILD)/$*/packages -version '$(VERSION)' -epoch '$(or $(SOURCE_DATE_EPOCH),0)'
+	$(GUEST) $(guest-$*) -ipk $(BUILD)/$*/packages/ipk/$(feed-$*)/b4_*.ipk -add $(BUILD)/$*/demo:/demo \
+		-run 'b4d check -offline && /demo -small -b4d /usr/sbin/b4d -config /etc/config/b4'
+
+guest-tests: go
 	rm -rf $(BUILD)/mipsle/tests
 	$(env-mipsle) $(GO) test -c -ldflags '-s -w' -o $(BUILD)/mipsle/tests/ $(KERNEL:%=./%)
-	$(GO) -C lab run ./guest -dir $(BUILD)/guest -m 256 -timeout 15m -add $(BUILD)/mipsle/tests:/tests \
+	$(GUEST) -m 256 -timeout 15m -add $(BUILD)/mipsle/tests:/tests \
 		$(foreach d,$(wildcard $(KERNEL:%=%/testdata)),-add $(CURDIR)/$(d):/src/$(d)) \
 		-run 'set -e; export B4_SLOW=1; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test; done'
 

@@ -73,6 +73,7 @@ func watch(console io.Reader, out io.Writer, end marker, leaving func()) (int, e
 		start = time.Now()
 		state = booting
 		code  int
+		boot  time.Duration
 		early bytes.Buffer
 		lines = bufio.NewReader(console)
 	)
@@ -84,9 +85,10 @@ func watch(console io.Reader, out io.Writer, end marker, leaving func()) (int, e
 				code, state = n, ended
 				leaving()
 			}
-		} else if line == end.up() {
+		} else if free, ok := strings.CutPrefix(line, end.up()+" "); ok {
 			state = running
-			fmt.Fprintf(out, "guest: up after %.1f s\n", time.Since(start).Seconds())
+			boot = time.Since(start)
+			fmt.Fprintf(out, "guest: up after %.1f s, %s KiB of memory are free\n", boot.Seconds(), free)
 		} else if line != "" || err == nil {
 			switch state {
 			case booting:
@@ -106,6 +108,6 @@ func watch(console io.Reader, out io.Writer, end marker, leaving func()) (int, e
 	case running:
 		return 0, errors.New("the guest ended before its command did: see its console above")
 	}
-	fmt.Fprintf(out, "guest: exit %d after %.1f s\n", code, time.Since(start).Seconds())
+	fmt.Fprintf(out, "guest: exit %d after %.1f s, %.1f s of them to boot\n", code, time.Since(start).Seconds(), boot.Seconds())
 	return code, nil
 }

@@ -12,9 +12,7 @@ import (
 
 const (
 	// release is the last one of Debian that has mipsel.
-	release = "bookworm"
-	// kernelMeta depends on the newest kernel for Malta boards.
-	kernelMeta = "linux-image-4kc-malta"
+	release    = "bookworm"
 	busyboxDeb = "busybox-static"
 	keyring    = "/usr/share/keyrings/debian-archive-keyring.gpg"
 )
@@ -27,31 +25,31 @@ type debian struct {
 }
 
 // findQEMU returns the path of the emulator and installs it where it may.
-func findQEMU(ctx context.Context) (string, error) {
-	const program, deb = "qemu-system-mipsel", "qemu-system-mips"
-	if path, err := exec.LookPath(program); err == nil {
+func (m *machine) findQEMU(ctx context.Context) (string, error) {
+	if path, err := exec.LookPath(m.qemu); err == nil {
 		return path, nil
 	}
 	if os.Geteuid() != 0 {
-		return "", fmt.Errorf("%s is missing: apt-get install %s", program, deb)
+		return "", fmt.Errorf("%s is missing: apt-get install %s", m.qemu, m.qemuDeb)
 	}
 	for _, args := range [][]string{
 		{"update"},
-		{"install", "--yes", "--no-install-recommends", deb},
+		{"install", "--yes", "--no-install-recommends", m.qemuDeb},
 	} {
 		if err := output(exec.CommandContext(ctx, "apt-get", args...)); err != nil {
-			return "", fmt.Errorf("install %s: %w", deb, err)
+			return "", fmt.Errorf("install %s: %w", m.qemuDeb, err)
 		}
 	}
-	return exec.LookPath(program)
+	return exec.LookPath(m.qemu)
 }
 
 // fetch downloads and unpacks the guest's packages below base, once: the
-// directory root there appears only when it is whole.
-func fetch(ctx context.Context, base, mirror string) (*debian, error) {
+// directory root there appears only when it is whole. What apt fetches it
+// checks: lists by the keys of the host's keyring, packages by the lists.
+func (m *machine) fetch(ctx context.Context, base, mirror string) (*debian, error) {
 	root := filepath.Join(base, "root")
 	if _, err := os.Stat(root); errors.Is(err, os.ErrNotExist) {
-		if err := download(ctx, base, root, mirror); err != nil {
+		if err := m.download(ctx, base, root, mirror); err != nil {
 			return nil, err
 		}
 	}
@@ -75,7 +73,7 @@ func only(pattern string) (string, error) {
 	return found[0], nil
 }
 
-func download(ctx context.Context, base, root, mirror string) error {
+func (m *machine) download(ctx context.Context, base, root, mirror string) error {
 	tmp, err := filepath.Abs(filepath.Join(base, "fetch"))
 	if err != nil {
 		return err
@@ -84,15 +82,15 @@ func download(ctx context.Context, base, root, mirror string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	a, err := newApt(tmp, mirror)
+	a, err := newApt(tmp, m.arch, mirror)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("guest: fetching Debian's mipsel kernel and busybox from %s\n", mirror)
+	fmt.Printf("guest: fetching Debian's %s kernel and busybox from %s\n", m.arch, mirror)
 	if err := output(a.command(ctx, "apt-get", "update")); err != nil {
 		return fmt.Errorf("fetch the package list: %w", err)
 	}
-	kernel, err := a.kernelPackage(ctx)
+	kernel, err := a.kernelPackage(ctx, m.kernel)
 	if err != nil {
 		return err
 	}
@@ -116,15 +114,15 @@ func download(ctx context.Context, base, root, mirror string) error {
 // It needs no root, and the host's package state is neither read nor changed.
 type apt struct{ dir string }
 
-func newApt(dir, mirror string) (*apt, error) {
+func newApt(dir, arch, mirror string) (*apt, error) {
 	for _, sub := range []string{"lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, err
 		}
 	}
-	source := fmt.Sprintf("deb [arch=mipsel signed-by=%s] %s %s main\n", keyring, mirror, release)
-	conf := fmt.Sprintf(`APT::Architecture "mipsel";
-APT::Architectures { "mipsel"; };
+	source := fmt.Sprintf("deb [arch=%s signed-by=%s] %s %s main\n", arch, keyring, mirror, release)
+	conf := fmt.Sprintf(`APT::Architecture "%[2]s";
+APT::Architectures { "%[2]s"; };
 APT::Sandbox::User "root"; // the directory may be closed to user _apt
 Acquire::Languages "none";
 Acquire::Retries "3";
@@ -133,7 +131,7 @@ Dir::Etc::SourceParts "-";
 Dir::State::Lists "%[1]s/lists";
 Dir::State::Status "/dev/null";
 Dir::Cache "%[1]s/cache";
-`, dir)
+`, dir, arch)
 	if err := os.WriteFile(filepath.Join(dir, "sources.list"), []byte(source), 0o644); err != nil {
 		return nil, err
 	}
@@ -147,11 +145,11 @@ func (a *apt) command(ctx context.Context, name string, args ...string) *exec.Cm
 	return cmd
 }
 
-// kernelPackage looks up which version kernelMeta stands for today.
-func (a *apt) kernelPackage(ctx context.Context) (string, error) {
-	out, err := a.command(ctx, "apt-cache", "depends", kernelMeta).Output()
+// kernelPackage looks up which version the package meta stands for today.
+func (a *apt) kernelPackage(ctx context.Context, meta string) (string, error) {
+	out, err := a.command(ctx, "apt-cache", "depends", meta).Output()
 	if err != nil {
-		return "", fmt.Errorf("look up %s: %w", kernelMeta, err)
+		return "", fmt.Errorf("look up %s: %w", meta, err)
 	}
 	return dependsOn(string(out), "linux-image-")
 }

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -16,9 +17,41 @@ import (
 // dirs are the directories of the guest, parents first.
 var dirs = []string{"bin", "dev", "proc", "sys", "run", "tmp", "etc", "lib", "lib/modules", "root", "var"}
 
+// A builder is an archive that knows which directories it has.
+type builder struct {
+	*cpioWriter
+	made map[string]bool
+}
+
+// newBuilder begins an archive with dirs.
+func newBuilder(w io.Writer) *builder {
+	b := &builder{newCPIO(w), map[string]bool{"": true}}
+	for _, dir := range dirs {
+		b.parents(dir + "/")
+	}
+	return b
+}
+
+// parents adds the directories that name lies in, where they are missing.
+func (b *builder) parents(name string) {
+	for i, char := range name {
+		if char == '/' && !b.made[name[:i]] {
+			b.made[name[:i]] = true
+			b.Dir(name[:i])
+		}
+	}
+}
+
+// A content is what a guest has beside its kernel, its modules and busybox.
+type content struct {
+	packages []string // .ipk files
+	files    []added
+	init     string
+}
+
 // writeImage writes a gzipped initramfs to the file name: busybox, the
-// kernel's modules in load order, the added files and init.
-func writeImage(name string, deb *debian, add []added, init string) (err error) {
+// kernel's modules in load order, and the content.
+func writeImage(name string, deb *debian, with content) (err error) {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
@@ -29,28 +62,32 @@ func writeImage(name string, deb *debian, add []added, init string) (err error) 
 	if err != nil {
 		return err
 	}
-	c := newCPIO(zip)
-	for _, dir := range dirs {
-		c.Dir(dir)
-	}
-	c.CharDevice("dev/console", 0o600, 5, 1) // the kernel opens it before init mounts /dev
-	c.File("init", 0o755, []byte(init))
-	c.Symlink("bin/sh", "busybox")
-	c.Symlink("var/run", "/run")
-	if err := copyFile(c, deb.busybox, "bin/busybox"); err != nil {
+	b := newBuilder(zip)
+	b.CharDevice("dev/console", 0o600, 5, 1) // the kernel opens it before init mounts /dev
+	b.File("init", 0o755, []byte(with.init))
+	b.Symlink("bin/sh", "busybox")
+	b.Symlink("var/run", "/run")
+	if err := b.copyFile(deb.busybox, "bin/busybox"); err != nil {
 		return err
 	}
-	if err := copyModules(c, deb.modules); err != nil {
+	if err := b.copyModules(deb.modules); err != nil {
 		return err
 	}
-	if err := copyAdded(c, add); err != nil {
-		return err
+	for _, ipk := range with.packages {
+		if err := b.unpack(ipk); err != nil {
+			return err
+		}
 	}
-	return errors.Join(c.Close(), zip.Close(), buf.Flush())
+	for _, a := range with.files {
+		if err := b.copyAdded(a); err != nil {
+			return err
+		}
+	}
+	return errors.Join(b.Close(), zip.Close(), buf.Flush())
 }
 
 // copyModules puts the modules where insmod's order is the order of names.
-func copyModules(c *cpioWriter, dir string) error {
+func (b *builder) copyModules(dir string) error {
 	tree, err := openModules(dir)
 	if err != nil {
 		return err
@@ -60,41 +97,26 @@ func copyModules(c *cpioWriter, dir string) error {
 		return err
 	}
 	for i, name := range order {
-		if err := copyFile(c, tree.files[name], fmt.Sprintf("lib/modules/%02d-%s.ko", i, name)); err != nil {
+		if err := b.copyFile(tree.files[name], fmt.Sprintf("lib/modules/%02d-%s.ko", i, name)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// copyAdded adds files, and directories with all that is below.
-func copyAdded(c *cpioWriter, add []added) error {
-	made := map[string]bool{}
-	for _, dir := range dirs {
-		made[dir] = true
-	}
-	for _, a := range add {
-		err := filepath.WalkDir(a.host, func(host string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			guest := strings.TrimPrefix(path.Join(a.guest, strings.TrimPrefix(host, a.host)), "/")
-			for i, char := range guest {
-				if char == '/' && !made[guest[:i]] {
-					made[guest[:i]] = true
-					c.Dir(guest[:i])
-				}
-			}
-			return copyFile(c, host, guest)
-		})
-		if err != nil {
+// copyAdded adds a file, or a directory with all that is below.
+func (b *builder) copyAdded(a added) error {
+	return filepath.WalkDir(a.host, func(host string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
 			return err
 		}
-	}
-	return nil
+		guest := strings.TrimPrefix(path.Join(a.guest, strings.TrimPrefix(host, a.host)), "/")
+		b.parents(guest)
+		return b.copyFile(host, guest)
+	})
 }
 
-func copyFile(c *cpioWriter, host, guest string) error {
+func (b *builder) copyFile(host, guest string) error {
 	data, err := os.ReadFile(host)
 	if err != nil {
 		return err
@@ -103,7 +125,7 @@ func copyFile(c *cpioWriter, host, guest string) error {
 	if err != nil {
 		return err
 	}
-	c.File(guest, uint32(info.Mode().Perm()), data)
+	b.File(guest, uint32(info.Mode().Perm()), data)
 	return nil
 }
 
@@ -116,7 +138,7 @@ func initScript(command string, end marker, now time.Time) string {
 		"@NOW@", fmt.Sprint(now.Unix()),
 		"@COMMAND@", quote(command),
 	).Replace(`#!/bin/sh
-export PATH=/bin HOME=/root TERM=dumb
+export PATH=/bin:/usr/sbin HOME=/root TERM=dumb
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -128,8 +150,9 @@ date -s @@NOW@ >/dev/null
 code=0
 for ko in /lib/modules/*.ko; do
 	insmod "$ko" || { echo "init: cannot load $ko"; code=125; }
+	rm "$ko"
 done
-echo "@UP@"
+echo "@UP@ $(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
 if [ "$code" = 0 ]; then
 	sh -c @COMMAND@ </dev/null
 	code=$?

@@ -45,12 +45,13 @@ func TestCopyAdded(t *testing.T) {
 		}
 	}
 	var buf bytes.Buffer
-	c := newCPIO(&buf)
-	add := []added{{filepath.Join(dir, "b4d"), "/b4d"}, {filepath.Join(dir, "in"), "/usr/share/in"}}
-	if err := copyAdded(c, add); err != nil {
-		t.Fatal(err)
+	b := newBuilder(&buf)
+	for _, a := range []added{{filepath.Join(dir, "b4d"), "/b4d"}, {filepath.Join(dir, "in"), "/usr/share/in"}} {
+		if err := b.copyAdded(a); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := c.Close(); err != nil {
+	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
 	want := []cpioEntry{
@@ -62,10 +63,10 @@ func TestCopyAdded(t *testing.T) {
 		{"usr/share/in/deep/two", typeRegular | 0o600, 0, 0, "in/deep/two"},
 		{"usr/share/in/one", typeRegular | 0o644, 0, 0, "in/one"},
 	}
-	if got := readCPIO(t, buf.Bytes()); !slices.Equal(got, want) {
+	if got := readCPIO(t, buf.Bytes())[len(dirs):]; !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if err := copyAdded(c, []added{{filepath.Join(dir, "gone"), "/gone"}}); err == nil {
+	if err := b.copyAdded(added{filepath.Join(dir, "gone"), "/gone"}); err == nil {
 		t.Error("a missing file is no error")
 	}
 }

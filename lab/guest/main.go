@@ -1,12 +1,13 @@
-// Command guest boots a MIPS router under QEMU and runs one command in it.
+// Command guest boots a router under QEMU and runs one command in it.
 //
-// The machine is the Malta board with a 24Kf core and 128 MiB, the class of
-// router b4 is made for; kernel and busybox are Debian's mipsel packages,
-// fetched with apt into a directory of their own, so that nothing of the host
-// changes. The kernel has what the developer's own often lacks: nftables'
-// native queue expression, flow tables, netem.
+// The machine is a MIPS board (Malta with a 24Kf core), the class of router b4
+// is made for, or an ARM one of 64 bits; kernel and busybox are Debian's
+// packages for it, fetched with apt into a directory of their own, so that
+// nothing of the host changes. The kernel has what the developer's own often
+// lacks: nftables' native queue expression, flow tables, netem. An OpenWrt
+// package is unpacked into the guest's root, so that what is shipped runs.
 //
-//	go run ./guest -add ../build/b4d-mipsle:/b4d -run '/b4d --version'
+//	go run ./guest -ipk ../build/packages/ipk/mipsel_24kc/b4_*.ipk -run 'b4d --version'
 //
 // The guest's console goes to standard output, and guest exits as the command
 // did.
@@ -51,11 +52,14 @@ func main() {
 }
 
 func run() (code int, err error) {
+	var packages stringList
+	flag.Var(&packages, "ipk", "`package` to unpack into the guest's root; repeatable")
 	var add fileList
 	flag.Var(&add, "add", "`host:guest` paths of a file, or a directory, to put into the guest; repeatable")
+	arch := flag.String("arch", "mipsel", "the guest's machine: mipsel or arm64")
 	command := flag.String("run", "", "shell command to run in the guest")
 	dir := flag.String("dir", "../build/guest", "directory that keeps the downloads")
-	mirror := flag.String("mirror", "http://deb.debian.org/debian", "Debian mirror that carries mipsel")
+	mirror := flag.String("mirror", "http://deb.debian.org/debian", "Debian mirror that carries the machine's packages")
 	memory := flag.Int("m", 128, "the guest's memory in MiB")
 	limit := flag.Duration("timeout", 10*time.Minute, "end the guest after this long")
 	verbose := flag.Bool("v", false, "make the kernel talk, and show it")
@@ -64,41 +68,45 @@ func run() (code int, err error) {
 		return 0, errors.New("usage: guest [-add host:guest] ... -run command")
 	}
 
+	m, err := findMachine(*arch)
+	if err != nil {
+		return 0, err
+	}
+
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	qemu, err := findQEMU(ctx)
+	qemu, err := m.findQEMU(ctx)
 	if err != nil {
 		return 0, err
 	}
-	base, err := filepath.Abs(*dir)
+	base, err := filepath.Abs(filepath.Join(*dir, m.arch))
 	if err != nil {
 		return 0, err
 	}
-	deb, err := fetch(ctx, base, *mirror)
+	deb, err := m.fetch(ctx, base, *mirror)
 	if err != nil {
 		return 0, err
 	}
 	end := newMarker()
 	image := filepath.Join(base, "initrd."+end.nonce)
 	defer os.Remove(image)
-	if err := writeImage(image, deb, add, initScript(*command, end, time.Now())); err != nil {
+	init := initScript(*command, end, time.Now())
+	if err := writeImage(image, deb, content{packages, add, init}); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	return boot(ctx, end, qemu,
-		"-M", "malta", "-cpu", "24Kf", "-m", fmt.Sprint(*memory),
-		"-vga", "none", "-nic", "none", "-nographic", "-no-reboot",
-		"-kernel", deb.kernel, "-initrd", image,
-		"-append", kernelLine(*verbose))
+	return boot(ctx, end, qemu, m.flags(*memory, deb.kernel, image, *verbose)...)
 }
 
-func kernelLine(verbose bool) string {
-	line := "console=ttyS0 panic=1" // with -no-reboot a panic ends QEMU at once
-	if !verbose {
-		line += " quiet"
-	}
-	return line
+// A stringList collects -ipk flags.
+type stringList []string
+
+func (l *stringList) String() string { return fmt.Sprint(*l) }
+
+func (l *stringList) Set(s string) error {
+	*l = append(*l, s)
+	return nil
 }
 
 // A fileList collects -add flags.
