@@ -28,14 +28,6 @@ func enterNetNS(t *testing.T) *Conn {
 
 const create = unix.NLM_F_CREATE | unix.NLM_F_EXCL
 
-func addAddr(t *testing.T, c *Conn, i byte) {
-	t.Helper()
-	b := append([]byte{unix.AF_INET, 24, 0, 0}, u32(1)...)
-	if err := c.Do(unix.RTM_NEWADDR, create, AppendAttr(b, unix.IFA_LOCAL, []byte{10, i, 0, 1})); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func addRoute(c *Conn, dst []byte, oif uint32) error {
 	r := Route{Family: unix.AF_INET, DstLen: uint8(8 * len(dst)), Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
 	b := r.Append(nil)
