@@ -13,14 +13,14 @@ func parseDup(p *parser, args []arg) Step {
 		p.fail(p.pos, "dup wants how many copies, from 1 to %d", maxDup)
 		return nil
 	}
-	return dup{p.number(args[0], 1, maxDup)}
+	return &dup{p.number(args[0], 1, maxDup)}
 }
 
-func (dup) Need() Need       { return Need{} }
-func (dup) Harm() Harm       { return Segments }
-func (d dup) String() string { return "dup(" + strconv.Itoa(d.n) + ")" }
+func (*dup) Need() Need       { return Need{} }
+func (*dup) Harm() Harm       { return Segments }
+func (d *dup) String() string { return "dup(" + strconv.Itoa(d.n) + ")" }
 
-func (d dup) Rewrite(p *Plan, _ *Env) {
+func (d *dup) Rewrite(p *Plan, _ *Env) {
 	n := len(p.pkts)
 	for range n * d.n {
 		p.pkts = append(p.pkts, pkt{})

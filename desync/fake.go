@@ -1,7 +1,7 @@
 package desync
 
 import (
-	"strconv"
+	"slices"
 	"strings"
 
 	"b4/tlshello"
@@ -12,43 +12,39 @@ import (
 type fake struct {
 	payload string // hello, clone, http, zero or random
 	sni     string // the decoy's name; empty for a clone is a name of the same length
-	fooling
-	place  place
-	repeat int
+	decoy
 }
 
 // defaultSNI is the name a made decoy says: a site that is large, harmless and
 // allowed nearly everywhere.
 const defaultSNI = "www.w3.org"
 
+// fakePayloads are the words for what a decoy is made of; without one it is a
+// ClientHello.
+var fakePayloads = []string{"clone", "http", "zero", "random"}
+
 func parseFake(p *parser, args []arg) Step {
-	f := &fake{payload: "hello", repeat: 1}
+	f := &fake{payload: "hello", decoy: decoy{repeat: 1}}
 	end, sniAt := p.pos, 0
 	for _, a := range args {
 		switch {
-		case f.take(p, a):
-		case a.key == "" && (a.val == "clone" || a.val == "http" || a.val == "zero" || a.val == "random"):
+		case a.key == "" && slices.Contains(fakePayloads, a.val):
 			if f.payload != "hello" && f.payload != a.val {
 				p.fail(a.pos, "fake has one payload, %s or %s", f.payload, a.val)
 			}
 			f.payload = a.val
 		case a.key == "sni":
 			f.sni, sniAt = p.hostName(a), a.pos
-		case a.key == "place":
-			f.place = p.placed(a, around+1)
-		case a.key == "repeat":
-			f.repeat = p.number(a, 1, 10)
 		default:
-			p.unknown("fake", a, "clone, http, zero, random, "+list(foolNames[:])+", sni=, ttl=, place=, repeat=")
+			f.take(p, a, "fake", "clone, http, zero, random, sni=, ", anyFool, placeNames[:])
 		}
 	}
-	switch {
-	case f.ttl == 0 && f.fool == 0:
-		p.fail(end, "fake needs ttl= or one of %s: without one the server reads the decoy", list(foolNames[:]))
-	case f.sni != "" && (f.payload == "zero" || f.payload == "random"):
-		p.fail(sniAt, "%s says no name", f.payload)
-	case f.sni == "" && (f.payload == "hello" || f.payload == "http"):
+	f.fooled(p, end, "fake", anyFool)
+	switch named := f.payload == "hello" || f.payload == "http"; {
+	case f.sni == "" && named:
 		f.sni = defaultSNI
+	case f.sni != "" && !named && f.payload != "clone":
+		p.fail(sniAt, "%s says no name", f.payload)
 	}
 	return f
 }
@@ -76,23 +72,14 @@ func (f *fake) String() string {
 	if f.sni != "" {
 		w = append(w, "sni="+f.sni)
 	}
-	w = f.place.words(f.words(w))
-	if f.repeat != 1 {
-		w = append(w, "repeat="+strconv.Itoa(f.repeat))
-	}
-	return "fake(" + strings.Join(w, ", ") + ")"
+	return f.text("fake", w)
 }
 
 func (f *fake) Apply(p *Plan, e *Env) error {
-	fool, err := f.on(e)
-	if err != nil {
-		return err
-	}
 	start := len(p.arena)
 	p.arena = f.data(p.arena, e)
 	data := p.made(start)
-	p.add(Seg{Decoy: true, Len: len(data), Data: data, TTL: fool.ttl, Fool: fool.fool}, f.place, f.repeat)
-	return nil
+	return f.send(p, e, Seg{Len: len(data), Data: data})
 }
 
 // data appends the decoy's bytes. Those without meaning are as many as the

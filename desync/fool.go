@@ -2,9 +2,6 @@ package desync
 
 import (
 	"encoding/binary"
-	"errors"
-	"strconv"
-	"strings"
 
 	"b4/packet"
 )
@@ -21,6 +18,8 @@ const (
 	NoAck                     // without ACK (RFC 9293 section 3.10.7.4)
 	HopByHop                  // IPv6 hop-by-hop option to be discarded for (RFC 8200 section 4.2)
 	DestOpt                   // the same among the destination options
+
+	anyFool Fool = 1<<8 - 1
 )
 
 // foolNames are the words for the bits of a Fool, lowest first.
@@ -37,74 +36,6 @@ const (
 	// tsBack is ten minutes of a clock of one millisecond.
 	tsBack = 600_000
 )
-
-// errUnfooled is why a decoy cannot be sent: the server would read it.
-var errUnfooled = errors.New("no place in this connection's headers for what keeps the server from the decoy")
-
-// A fooling is all that keeps the server from reading a decoy.
-type fooling struct {
-	ttl  uint8 // 0 is the client's
-	fool Fool
-}
-
-// take takes argument a if it is a fooling.
-func (f *fooling) take(p *parser, a arg) bool {
-	switch {
-	case a.key == "ttl" && a.val == "auto":
-		p.fail(a.pos, "ttl=auto needs the distance to the server, which this version does not measure; give a number")
-		return true
-	case a.key == "ttl":
-		f.ttl = uint8(p.number(a, 1, 255))
-		return true
-	case a.key != "":
-		return false
-	}
-	for i, name := range foolNames {
-		if a.val == name {
-			f.fool |= 1 << i
-			return true
-		}
-	}
-	return false
-}
-
-// foolWords lists the foolings in allowed for messages.
-func foolWords(allowed Fool) string {
-	var w []string
-	for i, name := range foolNames {
-		if allowed>>i&1 == 1 {
-			w = append(w, name)
-		}
-	}
-	return strings.Join(w, ", ")
-}
-
-// words appends the canonical text.
-func (f fooling) words(w []string) []string {
-	if f.ttl != 0 {
-		w = append(w, "ttl="+strconv.Itoa(int(f.ttl)))
-	}
-	if f.fool != 0 {
-		w = append(w, foolWords(f.fool))
-	}
-	return w
-}
-
-// on is f as far as the connection has a place for it: a timestamp, IPv6, room
-// in the header. What has none is left out where something else remains; a ttl
-// does not count, as only the user knows where it ends.
-func (f fooling) on(e *Env) (fooling, error) {
-	asked := f.fool
-	for bit := BadSum; bit != 0; bit <<= 1 {
-		if f.fool&bit != 0 && !e.can(bit) {
-			f.fool &^= bit
-		}
-	}
-	if asked != 0 && f.fool == 0 {
-		return f, errUnfooled
-	}
-	return f, nil
-}
 
 // can reports whether packets of the connection can fool by the one in bit.
 func (e *Env) can(bit Fool) bool {

@@ -24,18 +24,18 @@ func parseIPFrag(p *parser, args []arg) Step {
 		p.fail(p.pos, "ipfrag wants how many bytes of TCP the first fragment has, as in ipfrag(32)")
 		return nil
 	}
-	s := ipfrag{p.number(args[0], minFrag, maxFrag)}
+	s := &ipfrag{p.number(args[0], minFrag, maxFrag)}
 	if s.at%8 != 0 {
 		p.fail(args[0].pos, "%d is no multiple of 8, as the size of a fragment must be", s.at)
 	}
 	return s
 }
 
-func (ipfrag) Need() Need       { return Need{Frag: true} }
-func (ipfrag) Harm() Harm       { return Segments }
-func (s ipfrag) String() string { return "ipfrag(" + strconv.Itoa(s.at) + ")" }
+func (*ipfrag) Need() Need       { return Need{Frag: true} }
+func (*ipfrag) Harm() Harm       { return Segments }
+func (s *ipfrag) String() string { return "ipfrag(" + strconv.Itoa(s.at) + ")" }
 
-func (s ipfrag) Rewrite(p *Plan, _ *Env) {
+func (s *ipfrag) Rewrite(p *Plan, _ *Env) {
 	for i := range p.pkts {
 		p.pkts[i].frag = s.at
 	}
@@ -58,16 +58,29 @@ func fragment(out *engine.Batch, m engine.Meta, b []byte, ipLen, at int, rnd uin
 	// those of an earlier one that differs.
 	sum := binary.BigEndian.Uint16(b[ipLen+16:])
 	id := uint32(lcg(rnd^uint64(out.Len())<<16^uint64(sum))>>32) | 1
-	for _, r := range [2][2]int{{head, at}, {at, len(b)}} {
-		more := uint16(0)
-		if r[1] < len(b) {
+	v4, ext := b[0]>>4 == 4, fragHeader
+	if v4 {
+		ext = 0
+	}
+	for from := head; from < len(b); from, at = at, len(b) {
+		f := out.Grow(head+ext+at-from, m)
+		copy(f, b[:head])
+		copy(f[head+ext:], b[from:at])
+		place, more := uint16(from-head), uint16(0)
+		if at < len(b) {
 			more = 1
 		}
-		if b[0]>>4 == 4 {
-			fragment4(out.Grow(head+r[1]-r[0], m), b, head, r, more, uint16(id))
+		if v4 {
+			binary.BigEndian.PutUint16(f[6:], more<<13|place>>3)
+			if f[4] == 0 && f[5] == 0 { // of zero the kernel would make another for each fragment
+				binary.BigEndian.PutUint16(f[4:], uint16(id))
+			}
 		} else {
-			fragment6(out.Grow(head+fragHeader+r[1]-r[0], m), b, head, next, r, more, id)
+			f[head], f[head+1], f[next] = f[next], 0, 44
+			binary.BigEndian.PutUint16(f[head+2:], place|more)
+			binary.BigEndian.PutUint32(f[head+4:], id)
 		}
+		packet.Finish(f, head, 0) // a fragment has no checksum but the header's
 	}
 }
 
@@ -82,27 +95,4 @@ func unfragmentable(b []byte, ipLen int) (n, next int, ok bool) {
 		n, next = n+8+int(b[n+1])*8, n
 	}
 	return n, next, true
-}
-
-// fragment4 makes bytes r of b, and its first head, a fragment in f. Its
-// identification is id where b has none: of zero the kernel would make another
-// for each fragment.
-func fragment4(f, b []byte, head int, r [2]int, more, id uint16) {
-	copy(f[copy(f, b[:head]):], b[r[0]:r[1]])
-	if binary.BigEndian.Uint16(f[4:]) == 0 {
-		binary.BigEndian.PutUint16(f[4:], id)
-	}
-	binary.BigEndian.PutUint16(f[6:], more<<13|uint16(r[0]-head)>>3)
-	packet.Finish(f, head, 0) // a fragment has no checksum but the header's
-}
-
-func fragment6(f, b []byte, head, next int, r [2]int, more uint16, id uint32) {
-	n := copy(f, b[:head])
-	h := f[n : n+fragHeader]
-	h[0], h[1] = f[next], 0
-	f[next] = 44
-	binary.BigEndian.PutUint16(h[2:], uint16(r[0]-head)|more)
-	binary.BigEndian.PutUint32(h[4:], id)
-	copy(f[n+fragHeader:], b[r[0]:r[1]])
-	packet.Finish(f, n, 0)
 }
