@@ -52,16 +52,15 @@ func sumBlock(h *[8]uint32, p []byte) {
 		s1 := bits.RotateLeft32(y, -17) ^ bits.RotateLeft32(y, -19) ^ y>>10
 		w[i] = w[i-16] + s0 + w[i-7] + s1
 	}
-	v := *h
+	a, b, c, d, e, f, g, z := h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]
 	for i := range 64 {
-		a, e := v[0], v[4]
 		s1 := bits.RotateLeft32(e, -6) ^ bits.RotateLeft32(e, -11) ^ bits.RotateLeft32(e, -25)
-		t1 := v[7] + s1 + (e&v[5] ^ ^e&v[6]) + roundWords[i] + w[i]
+		t := z + s1 + (g ^ e&(f^g)) + roundWords[i] + w[i]
 		s0 := bits.RotateLeft32(a, -2) ^ bits.RotateLeft32(a, -13) ^ bits.RotateLeft32(a, -22)
-		t2 := s0 + (a&v[1] ^ a&v[2] ^ v[1]&v[2])
-		v = [8]uint32{t1 + t2, a, v[1], v[2], v[3] + t1, e, v[5], v[6]}
+		z, g, f, e = g, f, e, d+t
+		d, c, b, a = c, b, a, t+s0+(a&b|c&(a|b))
 	}
-	for i := range h {
-		h[i] += v[i]
+	for i, v := range [8]uint32{a, b, c, d, e, f, g, z} {
+		h[i] += v
 	}
 }
