@@ -2,7 +2,6 @@ package desync
 
 import (
 	"errors"
-	"slices"
 	"strconv"
 )
 
@@ -40,10 +39,12 @@ func (d *decoy) take(p *parser, a arg, step, words string, can Fool, places []st
 		d.ttl = uint8(p.number(a, 1, 255))
 	case a.key == "repeat":
 		d.repeat = p.number(a, 1, 10)
-	case a.key == "place" && slices.Contains(places, a.val):
-		d.place = place(slices.Index(places, a.val))
 	case a.key == "place":
-		p.fail(a.pos, "%q is no place, want %s", a.val, list(places))
+		i := index(places, a.val)
+		if i < 0 {
+			p.fail(a.pos, "%q is no place, want %s", a.val, list(places))
+		}
+		d.place = place(i)
 	case a.key != "" || bit == 0:
 		p.unknown(step, a, words+foolWords(can)+", ttl=, place=, repeat=")
 	case bit&can == 0:
@@ -62,7 +63,7 @@ func (d *decoy) fooled(p *parser, at int, step string, can Fool) {
 
 // foolNamed is the bit of a word, 0 if there is none.
 func foolNamed(word string) Fool {
-	if i := slices.Index(foolNames[:], word); i >= 0 {
+	if i := index(foolNames[:], word); i >= 0 {
 		return 1 << i
 	}
 	return 0

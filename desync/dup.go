@@ -9,11 +9,7 @@ type dup struct{ n int }
 const maxDup = 5
 
 func parseDup(p *parser, args []arg) Step {
-	if len(args) != 1 || args[0].key != "" {
-		p.fail(p.pos, "dup wants how many copies, from 1 to %d", maxDup)
-		return nil
-	}
-	return &dup{p.number(args[0], 1, maxDup)}
+	return &dup{p.only("dup", args, "copies", 1, maxDup)}
 }
 
 func (*dup) Need() Need       { return Need{} }

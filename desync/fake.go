@@ -1,7 +1,6 @@
 package desync
 
 import (
-	"slices"
 	"strings"
 
 	"b4/tlshello"
@@ -28,7 +27,7 @@ func parseFake(p *parser, args []arg) Step {
 	end, sniAt := p.pos, 0
 	for _, a := range args {
 		switch {
-		case a.key == "" && slices.Contains(fakePayloads, a.val):
+		case a.key == "" && index(fakePayloads, a.val) >= 0:
 			if f.payload != "hello" && f.payload != a.val {
 				p.fail(a.pos, "fake has one payload, %s or %s", f.payload, a.val)
 			}

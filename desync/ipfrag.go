@@ -20,11 +20,7 @@ const (
 )
 
 func parseIPFrag(p *parser, args []arg) Step {
-	if len(args) != 1 || args[0].key != "" {
-		p.fail(p.pos, "ipfrag wants how many bytes of TCP the first fragment has, as in ipfrag(32)")
-		return nil
-	}
-	s := &ipfrag{p.number(args[0], minFrag, maxFrag)}
+	s := &ipfrag{p.only("ipfrag", args, "bytes", minFrag, maxFrag)}
 	if s.at%8 != 0 {
 		p.fail(args[0].pos, "%d is no multiple of 8, as the size of a fragment must be", s.at)
 	}

@@ -2,7 +2,6 @@ package desync
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -58,7 +57,7 @@ func Parse(text string) (*Strategy, error) {
 		if inPackets && !sp.packet {
 			p.fail(at, "%s makes segments and must stand before the steps that act on packets", sp.name)
 		}
-		if sp.once && slices.Contains(words, sp.name) {
+		if sp.once && index(words, sp.name) >= 0 {
 			p.fail(at, "%s stands twice", sp.name)
 		}
 		inPackets = sp.packet
@@ -177,6 +176,15 @@ func (p *parser) number(a arg, lo, hi int) int {
 	return n
 }
 
+// only reads the one argument of a step, a number in [lo, hi] of what.
+func (p *parser) only(step string, args []arg, what string, lo, hi int) int {
+	if len(args) != 1 || args[0].key != "" {
+		p.fail(p.pos, "%s wants a number of %s, from %d to %d", step, what, lo, hi)
+		return lo
+	}
+	return p.number(args[0], lo, hi)
+}
+
 // unknown refuses an argument of a step that takes those in want.
 func (p *parser) unknown(step string, a arg, want string) {
 	if a.key == "" {
@@ -203,4 +211,14 @@ func stepNames() string {
 	return list(names)
 }
 
-func list(names []string) string { return strings.Join(names, ", ") }
+func list(words []string) string { return strings.Join(words, ", ") }
+
+// index is where word stands in words, -1 if it does not.
+func index(words []string, word string) int {
+	for i, w := range words {
+		if w == word {
+			return i
+		}
+	}
+	return -1
+}

@@ -89,11 +89,11 @@ func TestParseErrors(t *testing.T) {
 		{"seqovl(5, ones)", 10, `unknown word "ones" in seqovl`},
 		{"seqovl(5, sni=_)", 14, "is not a host name"},
 		{"seqovl(1) split(2) seqovl(1)", 19, "seqovl stands twice"},
-		{"dup", 3, "dup wants how many copies"},
+		{"dup", 3, "dup wants a number of copies, from 1 to 5"},
 		{"dup(6)", 4, "from 1 to 5"},
 		{"dup(1) ipid(rnd) dup(1)", 17, "dup stands twice"},
 		{"dup(1) split(1)", 7, "must stand before"},
-		{"ipfrag", 6, "ipfrag wants how many bytes"},
+		{"ipfrag", 6, "ipfrag wants a number of bytes, from 24 to 1480"},
 		{"ipfrag(16)", 7, "from 24 to 1480"},
 		{"ipfrag(30)", 7, "no multiple of 8"},
 		{"ipfrag(32) ipfrag(64)", 11, "ipfrag stands twice"},
@@ -140,6 +140,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range strategies {
 		f.Add(s)
 	}
+	f.Add("seqovl(9, sni=a.b) fake(http, sni=a.b, badack, noack, place=each, repeat=3) rst(badseq, place=after) ipfrag(32) dup(5)")
 	f.Add("fake(clone, sni=a.b, ttl=9, badsum, md5, repeat=3) split(-1, midsld+2) ipid(seq)")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := Parse(text)

@@ -40,19 +40,10 @@ func (p *parser) position(a arg) (at pos) {
 	switch {
 	case name == "" && at.off == 0:
 		p.fail(a.pos, "position 0 cuts nothing off")
-	case name != "" && !known(name):
+	case name != "" && index(markers, name) < 0:
 		p.fail(a.pos, "%q is no position, want a number or one of %s, with +n or -n behind", name, strings.Join(markers, ", "))
 	}
 	return at
-}
-
-func known(marker string) bool {
-	for _, m := range markers {
-		if m == marker {
-			return true
-		}
-	}
-	return false
 }
 
 func (at pos) String() string {
