@@ -33,7 +33,7 @@ func makeAESTable() (t [256]uint32) {
 	return t
 }
 
-// sub puts each byte of w through the S-box.
+// sub is one column of the last round: SubBytes and ShiftRows.
 func sub(w0, w1, w2, w3 uint32) uint32 {
 	return aesTable[w0>>24]<<8&0xff000000 | aesTable[w1>>16&255]&0xff0000 |
 		aesTable[w2>>8&255]&0xff00 | aesTable[w3&255]>>8&0xff

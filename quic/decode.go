@@ -106,30 +106,28 @@ func (d *Decoder) open(c *Conn, h *Header, pkt []byte) (payload []byte, ok bool)
 			k = &d.keys
 			k.derive(first)
 		}
-		if payload, ok = d.try(c, k, h, pkt, c.largest); ok {
-			c.keys = *k
-			return payload, true
-		}
-		if first == own {
-			return nil, false
+		payload, ok = d.try(c, k, h, pkt, c.largest)
+		if ok || first == own {
+			return payload, ok
 		}
 	}
 	d.keys.derive(own)
-	if payload, ok = d.try(c, &d.keys, h, pkt, -1); ok {
-		return payload, true
-	}
-	return nil, false
+	return d.try(c, &d.keys, h, pkt, -1)
 }
 
-// try opens pkt with k; where c had no keys or others, c begins anew.
+// try opens pkt with k, which become c's keys. Where c had none, or they follow
+// from another id, it begins anew.
 func (d *Decoder) try(c *Conn, k *keys, h *Header, pkt []byte, largest int64) ([]byte, bool) {
 	d.packet = append(d.packet[:0], pkt...)
 	payload, n, ok := k.open(d.packet, h.number, largest)
 	if !ok {
 		return nil, false
 	}
-	if c.keys.of.version == 0 || c.keys.of.cid != k.of.cid {
+	switch had := c.keys.of; {
+	case had.version == 0 || had.cid != k.of.cid:
 		c.begin(k)
+	case had.version != k.of.version:
+		c.keys = *k
 	}
 	c.largest = max(c.largest, n)
 	if d.packet[0]&0x0c != 0 {

@@ -215,7 +215,22 @@ func TestDatagramKeys(t *testing.T) {
 			if kind != Initial || err != nil || name(&c) != tt.want || st != tlshello.Complete {
 				t.Errorf("%v, %v, %q, status %d", kind, err, name(&c), st)
 			}
+			if want := max(tt.next.version, V1); c.keys.of.version != want {
+				t.Errorf("keeps keys of version %x, want %x", c.keys.of.version, want)
+			}
 		})
+	}
+}
+
+// Of a packet number one byte is sent, which is read against the largest so far.
+func TestDatagramNumbers(t *testing.T) {
+	var d Decoder
+	var c Conn
+	for _, n := range []uint32{100, 220, 340, 250, 460} {
+		w := wire{dcid: "client's", number: n, frames: []byte{framePing}}
+		if kind, err := d.Datagram(&c, w.seal()); kind != Initial || err != nil {
+			t.Errorf("number %d: %v, %v", n, kind, err)
+		}
 	}
 }
 
@@ -236,7 +251,8 @@ func TestDatagramRefuses(t *testing.T) {
 		{"crypto too far", far, 0, ErrFull},
 		{"close", []byte{frameClose, 0, 0, 0}, 0, ErrClosed},
 		{"application's close", []byte{0x1d, 0, 0, 0}, 0, ErrFrame},
-		{"reserved bits", make([]byte, 20), 4, ErrClosed},
+		{"reserved bit", make([]byte, 20), 4, ErrClosed},
+		{"the other reserved bit", make([]byte, 20), 8, ErrClosed},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
