@@ -354,7 +354,7 @@ func TestAllocs(t *testing.T) {
 	}
 	want := 0.0
 	if _, soft := any(&c.keys.suite).(*softSuite); !soft {
-		want = 4 // two ciphers, GCM, and its nonce's source
+		want = 3 // two ciphers and GCM
 	}
 	if n := testing.AllocsPerRun(200, func() {
 		c.Reset()
