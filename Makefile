@@ -107,7 +107,7 @@ fuzz: go ## each fuzz target for FUZZTIME (10s)
 	@set -e; mkdir -p $(BUILD); found=$$(grep -rEo --include='*_test.go' '^func Fuzz\w+' .); \
 	for f in $$(echo "$$found" | sort | tr ' ' :); do \
 		dir=$$(dirname $${f%%:*}); name=$${f##*:}; echo "fuzz $$dir $$name"; \
-		(cd $$dir && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .) >$(BUILD)/fuzz.log 2>&1 || \
+		(cd $$dir && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .) >$(BUILD)/fuzz.log 2>&1 || \
 			{ grep -q '^    context deadline exceeded' $(BUILD)/fuzz.log && ! grep -q 'Failing input\|_test.go:' $(BUILD)/fuzz.log; } || \
 			{ cat $(BUILD)/fuzz.log; exit 1; }; \
 		tail -n 1 $(BUILD)/fuzz.log; \
