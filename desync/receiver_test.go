@@ -215,3 +215,26 @@ func TestEachFooling(t *testing.T) {
 		}
 	}
 }
+
+// A first fragment has the whole TCP header, and a packet with IPv4 options or
+// too little in it leaves whole.
+func TestFragment(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		e := env(t, v6, 517)
+		_, out := wire(t, mustParse(t, "fake(md5, zero) ipfrag(24)"), e, 0, len(e.Msg.Bytes))
+		_, f, ok := fragmentOf(out.At(0).Bytes)
+		if !ok || len(f.data) != 56 || out.Len() != 4 {
+			t.Errorf("v6 %v: %d packets, the first with %d bytes of a header of 52", v6, out.Len(), len(f.data))
+		}
+		if _, out = wire(t, mustParse(t, "split(3) ipfrag(32)"), e, 0, 3); out.Len() != 1 {
+			t.Errorf("v6 %v: %d packets of 35 bytes of TCP", v6, out.Len())
+		}
+	}
+	e := env(t, false, 517)
+	h := e.Conn.Header
+	e.Conn.Header = append(append(h[:20:20], 0x94, 4, 0, 0), h[20:]...) // router alert (RFC 2113)
+	e.Conn.Header[0], e.Conn.IPLen = 0x46, 24
+	if _, out := wire(t, mustParse(t, "ipfrag(32)"), e, 0, len(e.Msg.Bytes)); out.Len() != 1 {
+		t.Errorf("%d packets with IPv4 options", out.Len())
+	}
+}
