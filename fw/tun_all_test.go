@@ -53,7 +53,7 @@ func TestTunAll(t *testing.T) {
 						t.Errorf("v6 %v, forwarded %v: counted %+v", v6, forwarded, n)
 					}
 					up, down := h.judge.bytes()
-					if up < bulk || forwarded && down < bulk || !forwarded && down > 200 { // the last of the one before
+					if up < bulk || forwarded && down < bulk || !forwarded && down > bulk/10 { // some of the one before may be late
 						t.Errorf("v6 %v, forwarded %v: %d bytes up and %d down visited", v6, forwarded, up, down)
 					}
 					natted := tt.masq6
