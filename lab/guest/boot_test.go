@@ -18,7 +18,7 @@ func TestWatch(t *testing.T) {
 		{name: "ends well", console: "kernel\r\nguest-00ff up 4000\r\nhello\r\n\r\nguest-00ff exit 0\r\n", out: "hello"},
 		{name: "exit code", console: "guest-00ff up 4000\nguest-00ff exit 7\nreboot: power down\n", code: 7},
 		{name: "a command's imitation is output", console: "guest-00ff up 4000\nguest-beef exit 0\nguest-00ff exit 1\n", out: "guest-beef exit 0", code: 1},
-		{name: "a module did not load", console: "init: cannot load x\nguest-00ff up 4000\nguest-00ff exit 125\n", code: 125},
+		{name: "a module did not load", console: "insmod: x\nguest-00ff up 4000\ninit: cannot load x\nguest-00ff exit 125\n", out: "init: cannot load x", code: 125},
 		{name: "panic at boot", console: "kernel panic\n", out: "kernel panic", err: "before its command ran"},
 		{name: "panic later", console: "kernel\nguest-00ff up 4000\nhalf a l", out: "half a l", err: "before its command did"},
 		{name: "exit code cut short", console: "guest-00ff up 4000\nguest-00ff exit \n", err: "before its command did"},

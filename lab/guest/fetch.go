@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -22,6 +23,28 @@ type debian struct {
 	kernel  string // path of vmlinuz
 	modules string // path of lib/modules/VERSION
 	busybox string // path of the static busybox
+}
+
+// prepare brings what a guest is made of: the emulator's path, and packages in
+// the directory base. Guests that begin at the same time take turns, as
+// installing and fetching are for one at a time.
+func (m *machine) prepare(ctx context.Context, base, mirror string) (qemu string, _ *debian, err error) {
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return "", nil, err
+	}
+	all, err := os.Open(filepath.Dir(base))
+	if err != nil {
+		return "", nil, err
+	}
+	defer all.Close() // and with it the lock
+	if err := syscall.Flock(int(all.Fd()), syscall.LOCK_EX); err != nil {
+		return "", nil, fmt.Errorf("lock %s: %w", all.Name(), err)
+	}
+	if qemu, err = m.findQEMU(ctx); err != nil {
+		return "", nil, err
+	}
+	deb, err := m.fetch(ctx, base, mirror)
+	return qemu, deb, err
 }
 
 // findQEMU returns the path of the emulator and installs it where it may.

@@ -17,6 +17,10 @@ import (
 // dirs are the directories of the guest, parents first.
 var dirs = []string{"bin", "dev", "proc", "sys", "run", "tmp", "etc", "lib", "lib/modules", "root", "var"}
 
+// lastFile ends the archive. The kernel goes on without what does not fit into
+// half of its memory, which is what it has for the initramfs; init does not.
+const lastFile = "etc/complete"
+
 // A builder is an archive that knows which directories it has.
 type builder struct {
 	*cpioWriter
@@ -83,6 +87,7 @@ func writeImage(name string, deb *debian, with content) (err error) {
 			return err
 		}
 	}
+	b.File(lastFile, 0o644, nil)
 	return errors.Join(b.Close(), zip.Close(), buf.Flush())
 }
 
@@ -135,6 +140,7 @@ func initScript(command string, end marker, now time.Time) string {
 	return strings.NewReplacer(
 		"@UP@", end.up(),
 		"@EXIT@", end.exit(),
+		"@LAST@", lastFile,
 		"@NOW@", fmt.Sprint(now.Unix()),
 		"@COMMAND@", quote(command),
 	).Replace(`#!/bin/sh
@@ -147,15 +153,19 @@ mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns /dev/pts
 date -s @@NOW@ >/dev/null
-code=0
+wrong=
+[ -e /@LAST@ ] || wrong="the guest's files do not fit into half of its memory"
 for ko in /lib/modules/*.ko; do
-	insmod "$ko" || { echo "init: cannot load $ko"; code=125; }
+	insmod "$ko" || wrong="cannot load $ko"
 	rm "$ko"
 done
 echo "@UP@ $(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
-if [ "$code" = 0 ]; then
+if [ -z "$wrong" ]; then
 	sh -c @COMMAND@ </dev/null
 	code=$?
+else
+	echo "init: $wrong"
+	code=125
 fi
 echo
 echo "@EXIT@ $code"

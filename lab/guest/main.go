@@ -75,15 +75,11 @@ func run() (code int, err error) {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	qemu, err := m.findQEMU(ctx)
-	if err != nil {
-		return 0, err
-	}
 	base, err := filepath.Abs(filepath.Join(*dir, m.arch))
 	if err != nil {
 		return 0, err
 	}
-	deb, err := m.fetch(ctx, base, *mirror)
+	qemu, deb, err := m.prepare(ctx, base, *mirror)
 	if err != nil {
 		return 0, err
 	}
