@@ -141,6 +141,7 @@ type Status struct {
 	Engine struct {
 		Name     string `json:"name"`
 		Why      string `json:"why"`
+		Uplink   string `json:"uplink"` // of engine tun
 		Counters struct {
 			Read uint64 `json:"read"`
 			Sent uint64 `json:"sent"`

@@ -48,6 +48,14 @@ func TestUplinkChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		opensAgain(t, l, "other addresses")
+		if engine == "tun" { // until then connections get the old address, and are ended when it has
+			eventually(t, "b4d has the new addresses", func() error {
+				if s := mustStatus(t, d); !strings.Contains(s.Engine.Uplink, "as 198.51.100.9; IPv6 masqueraded as 2001:db8:f::9") {
+					return errors.New(s.Engine.Uplink)
+				}
+				return nil
+			})
+		}
 
 		if err := l.SetMTU(1400); err != nil {
 			t.Fatal(err)
