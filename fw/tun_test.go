@@ -138,7 +138,7 @@ func TestTunAddressChange(t *testing.T) {
 	}
 	t.Run("decisive", func(t *testing.T) { changeAddress(t, connections, (*house).steer, func(*Config) {}) })
 	t.Run("all", func(t *testing.T) {
-		changeAddress(t, connections/5, (*house).steerAll, func(c *Config) { c.All = true })
+		changeAddress(t, max(connections/5, 500), (*house).steerAll, func(c *Config) { c.All = true })
 	})
 }
 
@@ -201,7 +201,8 @@ func changeAddress(t *testing.T, connections int64, steer func(*house, func(*Con
 	if n := h.leaked(); n != 0 || changes < 5 {
 		t.Errorf("%d address changes, %d packets with a LAN source left", changes, n)
 	}
-	if n := failed.Load(); n > int64(changes*workers) { // only those under way at a change
+	// Only those under way at a change, and those that are opened before its end.
+	if n := failed.Load(); n > int64(2*changes*workers) {
 		t.Errorf("%d connections of %d failed", n, connections)
 	}
 }
