@@ -7,7 +7,7 @@ BUILD   := $(CURDIR)/build
 VERSION := $(shell cat VERSION 2>/dev/null || git describe --tags --dirty 2>/dev/null)
 LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION))
 # How long each fuzz target runs.
-FUZZTIME ?= 10s
+FUZZTIME ?= 6s
 # What a router with 8 MiB of flash can spare for b4d, in bytes.
 MAXSIZE  := 4900000
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -103,7 +103,7 @@ guest-tests: go
 
 # Now and then go test calls the end of the time itself a failure, "context
 # deadline exceeded"; a finding names its input or says what else went wrong.
-fuzz: go ## each fuzz target for FUZZTIME (10s)
+fuzz: go ## each fuzz target for FUZZTIME (6s)
 	@set -e; mkdir -p $(BUILD); found=$$(grep -rEo --include='*_test.go' '^func Fuzz\w+' .); \
 	for f in $$(echo "$$found" | sort | tr ' ' :); do \
 		dir=$$(dirname $${f%%:*}); name=$${f##*:}; echo "fuzz $$dir $$name"; \
