@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -153,74 +152,55 @@ func (t *faultyTun) SetMTU(n int) error { return errors.Join(t.k.ask("mtu"), t.e
 func uplinks(t *testing.T, names ...string) netif.WAN {
 	t.Helper()
 	nstest.Enter(t)
-	for path, value := range map[string]string{
-		"ipv6/conf/default/addr_gen_mode": "1", // without link-local addresses nothing moves but by the test
-		"ipv4/ip_forward":                 "1",
-		"ipv6/conf/all/forwarding":        "1",
+	nstest.Sysctl(t,
+		"net.ipv6.conf.default.addr_gen_mode=1", // without link-local addresses nothing moves but by the test
+		"net.ipv4.ip_forward=1",
+		"net.ipv6.conf.all.forwarding=1",
 		// What the TUN needs of its own it is given, whatever the others have.
-		"ipv4/conf/all/rp_filter":        "1",
-		"ipv6/conf/default/disable_ipv6": "1",
-	} {
-		if err := os.WriteFile("/proc/sys/net/"+path, []byte(value), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	nstest.Up(t, "lo")
-	c, err := rtnl.Dial()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+		"net.ipv4.conf.all.rp_filter=1",
+		"net.ipv6.conf.default.disable_ipv6=1",
+	)
 	var wan netif.WAN
 	for i, name := range names {
-		uplinkDevice(t, c, i, name)
+		uplinkDevice(t, i, name)
 		wan.V4, wan.V6 = append(wan.V4, name), append(wan.V6, name)
 	}
 	return wan
 }
 
 // uplinkDevice makes WAN device number i.
-func uplinkDevice(t *testing.T, c *rtnl.Conn, i int, name string) {
+func uplinkDevice(t *testing.T, i int, name string) {
 	t.Helper()
 	nstest.TUN(t, name)
 	nstest.Up(t, name)
 	nstest.Addr(t, name, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(5 + i)}), 24))
-	uplinkRoute(t, c, i, name, unix.AF_INET)
-	uplink6(t, c, i, name)
+	nstest.Route(t, name, netip.MustParsePrefix("0.0.0.0/0"), unix.RT_TABLE_MAIN, uint32(10+i))
+	uplink6(t, i, name)
 }
 
 // uplink6 gives IPv6 to a WAN device.
-func uplink6(t *testing.T, c *rtnl.Conn, i int, name string) {
+func uplink6(t *testing.T, i int, name string) {
 	t.Helper()
-	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("0"), 0); err != nil {
-		t.Fatal(err)
-	}
+	nstest.Sysctl(t, "net.ipv6.conf."+name+".disable_ipv6=0")
 	nstest.Addr(t, name, netip.MustParsePrefix(fmt.Sprintf("2001:db8:%d::5/64", i)))
-	uplinkRoute(t, c, i, name, unix.AF_INET6)
-	settle6(t, c)
+	nstest.Route(t, name, netip.MustParsePrefix("::/0"), unix.RT_TABLE_MAIN, uint32(10+i))
+	settle6(t)
 }
 
 // settle6 waits until the kernel is done with IPv6 addresses.
-func settle6(t *testing.T, c *rtnl.Conn) {
+func settle6(t *testing.T) {
 	t.Helper()
+	c, err := rtnl.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
 	for settled := false; !settled; time.Sleep(time.Millisecond) {
 		addrs, err := rtnl.Dump(c, unix.RTM_GETADDR, unix.AF_INET6, func(all []byte, m rtnl.Message) []byte { return append(all, m.Body[2]) })
 		if err != nil {
 			t.Fatal(err)
 		}
 		settled = !slices.ContainsFunc(addrs, func(flags byte) bool { return flags&unix.IFA_F_TENTATIVE != 0 })
-	}
-}
-
-func uplinkRoute(t *testing.T, c *rtnl.Conn, i int, name string, family byte) {
-	t.Helper()
-	body := []byte{family, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_LINK, unix.RTN_UNICAST, 0, 0, 0, 0}
-	for typ, v := range map[uint16]uint32{unix.RTA_OIF: uint32(nstest.Index(t, name)), unix.RTA_PRIORITY: uint32(10 + i)} {
-		body = binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(body, 8), typ)
-		body = binary.NativeEndian.AppendUint32(body, v)
-	}
-	if err := c.Do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body); err != nil {
-		t.Fatal(err)
 	}
 }
 

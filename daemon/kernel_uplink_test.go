@@ -85,7 +85,7 @@ func TestKernelMTU(t *testing.T) {
 	st.setMTU("wan0", 1000)
 	st.wants("MTU 1000", "MTU 1000; IPv4 routed as it is; IPv6 left alone")
 	st.setMTU("wan0", 65535)
-	uplink6(t, st.nl, 0, "wan0")
+	uplink6(t, 0, "wan0")
 	st.wants("MTU 65535", "MTU 65535; IPv4 routed as it is; IPv6 routed as it is")
 	st.setMTU("b4tun0", 576)
 	st.wants("somebody sets the TUN's", "MTU 65535; IPv4 routed as it is; IPv6 routed as it is")
@@ -135,7 +135,7 @@ func TestKernelUplinkMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	st.rests("gone", errNoUplink)
-	uplinkDevice(t, st.nl, 0, "wan0")
+	uplinkDevice(t, 0, "wan0")
 	st.wants("there again", "wan0, MTU 1500; IPv4 routed as it is; IPv6 routed as it is")
 	if st.tunnel.uplink.index == first {
 		t.Errorf("index %d twice", first)
