@@ -134,7 +134,7 @@ func planned(t *testing.T, w *wire, strategy string, msg []byte) [][]byte {
 	if st != tlshello.Complete {
 		t.Fatalf("hello is %v", st)
 	}
-	s, err := desync.Parse(strategy)
+	s, err := desync.TLS.Parse(strategy)
 	if err != nil {
 		t.Fatal(err)
 	}

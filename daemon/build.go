@@ -58,8 +58,10 @@ func build(path string, conf uci.Config) (s *settings, err error) {
 		rule, err := s.buildRule(r, strategies)
 		errs = append(errs, err)
 		s.pipe.Rules = append(s.pipe.Rules, rule)
-		if rule.Action == pipeline.Desync && rule.TLS != nil {
-			s.need = s.need.Union(rule.TLS.Need())
+		for _, t := range rule.For {
+			if t.Action == pipeline.Desync && t.Steps != nil {
+				s.need = s.need.Union(t.Steps.Need())
+			}
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -88,7 +90,7 @@ func (s *settings) parseStrategies() (map[string]*desync.Strategy, error) {
 		if st.TLS == "" {
 			continue
 		}
-		parsed, err := desync.Parse(st.TLS)
+		parsed, err := desync.TLS.Parse(st.TLS)
 		if err != nil {
 			errs = append(errs, s.wrong("strategy."+st.Name+".tls", err))
 			continue
@@ -98,14 +100,12 @@ func (s *settings) parseStrategies() (map[string]*desync.Strategy, error) {
 	return m, errors.Join(errs...)
 }
 
+// actions are the words of rule.action.
+var actions = map[string]pipeline.Action{"desync": pipeline.Desync, "pass": pipeline.Pass, "drop": pipeline.Drop}
+
 func (s *settings) buildRule(r uci.Rule, strategies map[string]*desync.Strategy) (pipeline.Rule, error) {
-	rule := pipeline.Rule{Name: r.Name, Strategy: r.Strategy, TLS: strategies[r.Strategy]}
-	switch r.Action {
-	case "pass":
-		rule.Action = pipeline.Pass
-	case "drop":
-		rule.Action = pipeline.Drop
-	}
+	rule := pipeline.Rule{Name: r.Name, Strategy: r.Strategy}
+	rule.For[desync.TLS] = pipeline.Treatment{Action: actions[r.Action], Steps: strategies[r.Strategy]}
 	var errs []error
 	if len(r.Domain)+len(r.DomainFile) > 0 {
 		var b match.Builder

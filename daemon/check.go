@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"b4/control"
+	"b4/desync"
 	"b4/fw"
 	"b4/route"
 
@@ -59,7 +60,7 @@ func writeRules(w io.Writer, s *settings) {
 			names += fmt.Sprintf(" but %d", r.Not)
 		}
 		fmt.Fprintf(w, "rule %s: %s: %s", r.Name, names, r.Action)
-		if t := s.pipe.Rules[i].TLS; r.Action == "desync" && t != nil {
+		if t := s.pipe.Rules[i].For[desync.TLS].Steps; r.Action == "desync" && t != nil {
 			fmt.Fprintf(w, " by strategy %s: tls %s (puts %s on the wire)", r.Strategy, t, t.Harm())
 		}
 		fmt.Fprintln(w)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"b4/desync"
 	"b4/engine"
 	"b4/fw"
 	"b4/match"
@@ -83,8 +84,8 @@ func ruleStatus(s *settings) []RuleStatus {
 		if r.Domains != nil {
 			st.Names = r.Domains.Len()
 		}
-		if r.TLS != nil {
-			st.TLS = r.TLS.String()
+		if steps := r.For[desync.TLS].Steps; steps != nil {
+			st.TLS = steps.String()
 		}
 		list = append(list, st)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"b4/desync"
 	"b4/match"
 	"b4/pipeline"
 )
@@ -57,10 +58,10 @@ func (s *settings) testHost(host string) (*HostTest, error) {
 			continue
 		}
 		t.Rule, t.Action = r.Name, s.conf.Rules[i].Action
-		if r.Action == pipeline.Desync {
+		if tls := r.For[desync.TLS]; tls.Action == pipeline.Desync {
 			t.Strategy = r.Strategy
-			if r.TLS != nil {
-				t.TLS = r.TLS.String()
+			if tls.Steps != nil {
+				t.TLS = tls.Steps.String()
 			}
 		}
 		break

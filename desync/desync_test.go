@@ -52,7 +52,7 @@ func env(t testing.TB, v6 bool, size int) *Env {
 
 func mustParse(t testing.TB, text string) *Strategy {
 	t.Helper()
-	s, err := Parse(text)
+	s, err := TLS.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,10 +38,14 @@ const (
 	maxSteps = 16
 )
 
-// Parse reads a strategy. The empty text is the strategy that does nothing. An
-// error is an *Error.
-func Parse(text string) (*Strategy, error) {
-	p := &parser{text: text}
+// Parse reads a strategy for messages of kind pr. The empty text is the strategy
+// that does nothing. An error is an *Error.
+func (pr Proto) Parse(text string) (*Strategy, error) { return pr.ParseWith(text, nil) }
+
+// ParseWith is Parse for texts that may name files, of which read returns the
+// contents; the strategy keeps them.
+func (pr Proto) ParseWith(text string, read func(path string) ([]byte, error)) (*Strategy, error) {
+	p := &parser{proto: pr, read: read, text: text}
 	if len(text) > maxText {
 		p.fail(maxText, "longer than %d bytes", maxText)
 	}
@@ -67,13 +71,15 @@ func Parse(text string) (*Strategy, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	return newStrategy(steps), nil
+	return newStrategy(pr, steps), nil
 }
 
 type parser struct {
-	text string
-	pos  int
-	err  error
+	proto Proto
+	read  func(path string) ([]byte, error) // nil where no file may be named
+	text  string
+	pos   int
+	err   error
 }
 
 // fail keeps the first error.

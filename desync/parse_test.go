@@ -29,7 +29,7 @@ func TestParse(t *testing.T) {
 		{"dup(2)ipfrag( 32 )", "dup(2) ipfrag(32)"},
 	}
 	for _, tt := range tests {
-		s, err := Parse(tt.in)
+		s, err := TLS.Parse(tt.in)
 		if tt.in == "disorder()" { // an empty list is a missing value
 			if err == nil {
 				t.Errorf("%q: no error", tt.in)
@@ -102,7 +102,7 @@ func TestParseErrors(t *testing.T) {
 		{strings.Repeat("x", 2000), 1024, "longer than 1024 bytes"},
 	}
 	for _, tt := range tests {
-		s, err := Parse(tt.in)
+		s, err := TLS.Parse(tt.in)
 		var e *Error
 		if !errors.As(err, &e) || s != nil {
 			t.Errorf("%q: %v, %v", tt.in, s, err)
@@ -143,7 +143,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("seqovl(9, sni=a.b) fake(http, sni=a.b, badack, noack, place=each, repeat=3) rst(badseq, place=after) ipfrag(32) dup(5)")
 	f.Add("fake(clone, sni=a.b, ttl=9, badsum, md5, repeat=3) split(-1, midsld+2) ipid(seq)")
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := Parse(text)
+		s, err := TLS.Parse(text)
 		if err != nil {
 			var e *Error
 			if !errors.As(err, &e) || e.Pos < 0 || e.Pos > len(text) {
@@ -151,7 +151,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		again, err := Parse(s.String())
+		again, err := TLS.Parse(s.String())
 		if err != nil || again.String() != s.String() {
 			t.Fatalf("%q: canonical %q gives %v, %v", text, s, again, err)
 		}
@@ -166,7 +166,7 @@ func FuzzPlan(f *testing.F) {
 		f.Add(s, uint16(517+100*i), uint16(1500), i%2 == 0)
 	}
 	f.Fuzz(func(t *testing.T, text string, size, mtu uint16, v6 bool) {
-		s, err := Parse(text)
+		s, err := TLS.Parse(text)
 		if err != nil {
 			return
 		}

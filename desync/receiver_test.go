@@ -195,7 +195,7 @@ func TestReceiverIsFooledByNothing(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		e := env(t, v6, 517)
 		for _, st := range []Step{&fake{payload: "zero", decoy: decoy{repeat: 1}}, &rst{decoy{repeat: 1}}, &fake{payload: "zero", decoy: decoy{ttl: 64, repeat: 1}}} {
-			_, out := wire(t, newStrategy([]Step{st}), e, 0, len(e.Msg.Bytes))
+			_, out := wire(t, newStrategy(TLS, []Step{st}), e, 0, len(e.Msg.Bytes))
 			if r := read(e, out, orders(out.Len(), 0)[0], false); !r.wasReset && bytes.Equal(r.stream, e.Msg.Bytes) {
 				t.Errorf("%s: not read", st)
 			}

@@ -62,14 +62,30 @@ type packetStep interface {
 	Rewrite(p *Plan, e *Env)
 }
 
+// A Proto is what kind of message a strategy is for. Its zero value is TLS.
+type Proto uint8
+
+const (
+	TLS  Proto = iota // the ClientHello, over TCP
+	HTTP              // the head of a plain HTTP/1 request, over TCP
+	QUIC              // the client's Initial packets, over UDP
+	Protos
+)
+
+func (pr Proto) String() string { return [...]string{"tls", "http", "quic"}[pr] }
+
 // A Strategy is a checked list of steps. It is immutable.
 type Strategy struct {
+	proto  Proto
 	stream []streamStep
 	packet []packetStep
 	text   string
 	need   Need
 	harm   Harm
 }
+
+// Proto is what kind of message s is for.
+func (s *Strategy) Proto() Proto { return s.proto }
 
 // String is the canonical text, which parses to the same strategy.
 func (s *Strategy) String() string { return s.text }
@@ -81,8 +97,8 @@ func (s *Strategy) Need() Need { return s.need }
 func (s *Strategy) Harm() Harm { return s.harm }
 
 // newStrategy joins steps, packet steps last, that the parser has checked.
-func newStrategy(steps []Step) *Strategy {
-	s := &Strategy{}
+func newStrategy(proto Proto, steps []Step) *Strategy {
+	s := &Strategy{proto: proto}
 	texts := make([]string, len(steps))
 	for i, st := range steps {
 		texts[i] = st.String()
@@ -102,7 +118,7 @@ func newStrategy(steps []Step) *Strategy {
 // A Message is what the client said, from its first byte.
 type Message struct {
 	Bytes []byte         // borrowed for the call
-	Hello tlshello.Hello // positions in Bytes
+	Hello tlshello.Hello // of TLS: positions in Bytes
 }
 
 // A Conn is what is known of the connection. Header is the client's latest IP
@@ -112,6 +128,7 @@ type Conn struct {
 	IPLen  int    // bytes of Header that are IP
 	Base   uint32 // sequence number of the message's first byte
 	MTU    int    // bytes an IP packet may have on the way out
+	Hops   uint8  // routers between here and the server; 0 is unknown
 }
 
 // An Env is everything steps may depend on.

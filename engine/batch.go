@@ -1,9 +1,12 @@
 package engine
 
+import "time"
+
 // An Out is one whole IP packet to send.
 type Out struct {
 	Bytes []byte
 	Meta
+	After time.Duration // it is to leave so much later; who sends does not wait
 }
 
 // A Batch collects packets to send in place of, or ahead of, the one read.
@@ -15,8 +18,9 @@ type Batch struct {
 }
 
 type out struct {
-	end  int
-	meta Meta
+	end   int
+	meta  Meta
+	after time.Duration
 }
 
 // Reset empties the batch.
@@ -43,12 +47,15 @@ func (b *Batch) Grow(n int, m Meta) []byte {
 		b.arena = grown
 	}
 	b.arena = b.arena[:start+n]
-	b.outs = append(b.outs, out{start + n, m})
+	b.outs = append(b.outs, out{end: start + n, meta: m})
 	return b.arena[start : start+n : start+n]
 }
 
 // Add copies p into the batch.
 func (b *Batch) Add(p []byte, m Meta) { copy(b.Grow(len(p), m), p) }
+
+// Delay says that the packet added last is to leave so much later.
+func (b *Batch) Delay(d time.Duration) { b.outs[len(b.outs)-1].after = d }
 
 // At returns packet i. Its bytes are valid until the next Grow or Reset.
 func (b *Batch) At(i int) Out {
@@ -57,5 +64,5 @@ func (b *Batch) At(i int) Out {
 		start = b.outs[i-1].end
 	}
 	o := b.outs[i]
-	return Out{b.arena[start:o.end], o.meta}
+	return Out{b.arena[start:o.end], o.meta, o.after}
 }

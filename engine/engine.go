@@ -34,6 +34,7 @@ const (
 type Meta struct {
 	Mark uint32 // fwmark
 	Out  int32  // index of the device it leaves by; 0 is unknown
+	Back bool   // an answer to the packet's sender, which conntrack knows the way to: not a packet of the connection
 }
 
 // A Packet is one IP packet on loan from a Source.

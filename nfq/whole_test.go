@@ -91,7 +91,7 @@ func deliver(t *testing.T, from, to net.Conn, msg string, sent int) string {
 // hello, one superpacket, is cut by the kernel and treated, and the server reads
 // the very bytes.
 func TestKernelWholeHello(t *testing.T) {
-	strategy, err := desync.Parse("split(midsld) disorder")
+	strategy, err := desync.TLS.Parse("split(midsld) disorder")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestKernelWholeHello(t *testing.T) {
 				t.Fatal(err)
 			}
 			rules(t)
-			p := pipeline.New(64, &pipeline.Config{All: true, Rules: []pipeline.Rule{{Name: "all", TLS: strategy}}})
+			p := pipeline.New(64, &pipeline.Config{All: true, Rules: []pipeline.Rule{{Name: "all", For: [desync.Protos]pipeline.Treatment{{Steps: strategy}}}}})
 			w, end := &watched{Pipeline: p}, make(chan error, 1)
 			go func() { end <- e.Run(w) }()
 			for _, host := range hosts {

@@ -37,7 +37,7 @@ func TestRestDoesNotCome(t *testing.T) {
 
 // A rule that drops does so also where the rest of the hello is missing.
 func TestRestDoesNotComeDrop(t *testing.T) {
-	r := newRig(t, Rule{Name: "d", Action: Drop})
+	r := newRig(t, Rule{Name: "d", For: treat(Drop, nil)})
 	msg := hello(host, 1760, false)
 	r.send(0, msg[:1400], 100)
 	r.wait(flow.Hold)
@@ -130,7 +130,7 @@ func TestEndBeforeBeginning(t *testing.T) {
 // A packet that goes on untouched goes on once.
 func TestEndBeforeBeginningPassed(t *testing.T) {
 	msg := hello("x.example", 1760, false)
-	r := newRig(t, Rule{Name: "p", Action: Pass})
+	r := newRig(t, Rule{Name: "p", For: treat(Pass, nil)})
 	r.send(1400, msg[1400:], 1)
 	r.wire = nil
 	r.expect(engine.Accept|engine.Done, "passed")(r.send(0, msg[:1400], 1))
@@ -199,7 +199,7 @@ func TestDrain(t *testing.T) {
 func TestEvictedStandsApart(t *testing.T) {
 	r := newRig(t)
 	msg := hello(host, 1760, true)
-	r.p = New(1, &Config{Rules: []Rule{{Name: "all", TLS: strategy(t, "split(midsld) disorder")}}})
+	r.p = New(1, &Config{Rules: []Rule{{Name: "all", For: treat(Desync, strategy(t, "split(midsld) disorder"))}}})
 	r.send(0, msg[:1000], 1)
 	r.port++
 	r.expect(engine.Replace, "evicted+treated")(r.send(0, hello(host, 0, false), 1))

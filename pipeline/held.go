@@ -3,6 +3,7 @@ package pipeline
 import (
 	"time"
 
+	"b4/desync"
 	"b4/engine"
 	"b4/flow"
 	"b4/packet"
@@ -65,13 +66,13 @@ func (p *Pipeline) late(f *flow.Flow[state]) {
 	if s.hello.Named() {
 		p.name = s.hello.AppendName(p.name[:0], f.Stream().Bytes())
 		s.rule = p.config.Load().Choose(p.name)
-		if s.rule != nil && s.rule.Action == Drop {
+		if s.rule != nil && s.rule.For[desync.TLS].Action >= Drop {
 			s.phase = judged
 			p.counts[Dropped].Add(uint64(f.Held()))
 			f.Release()
 			return
 		}
-		if s.rule != nil && s.rule.Action == Desync && s.rule.TLS != nil {
+		if s.rule != nil && s.rule.For[desync.TLS].Action == Desync && s.rule.For[desync.TLS].Steps != nil {
 			p.treatLate(f, len(f.Stream().Bytes()))
 			return
 		}
@@ -84,7 +85,7 @@ func (p *Pipeline) treatLate(f *flow.Flow[state], n int) {
 	var v packet.View
 	v.Decode(last.Bytes)
 	p.setEnv(f, last.Bytes, &v)
-	if f.State.rule.TLS.Plan(&p.plan, &p.env) != nil || p.plan.Whole() {
+	if f.State.rule.For[desync.TLS].Steps.Plan(&p.plan, &p.env) != nil || p.plan.Whole() {
 		p.release(f, Late)
 		return
 	}

@@ -262,7 +262,7 @@ func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state], h tlshello.He
 	if len(p.name) > 0 {
 		why = NoRule
 		if s.rule = p.config.Load().Choose(p.name); s.rule != nil {
-			why = [...]Reason{Desync: Treated, Pass: Passed, Drop: Dropped}[s.rule.Action]
+			why = [...]Reason{Desync: Treated, Pass: Passed, Drop: Dropped, Reject: Dropped}[s.rule.For[desync.TLS].Action]
 		}
 	}
 	switch why {
@@ -293,7 +293,7 @@ func (p *Pipeline) more(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 		return p.later(pkt, f)
 	case off < 0 || end > have && (!p.flows.Insert(f, v.Seq, v.Payload) || end > len(f.Stream().Bytes())):
 		return engine.Accept, Early
-	case s.rule.Action == Drop:
+	case s.rule.For[desync.TLS].Action >= Drop:
 		return engine.Drop, Dropped
 	}
 	s.ack = v.Ack
@@ -345,9 +345,10 @@ func (p *Pipeline) treat(pkt *engine.Packet, f *flow.Flow[state], from, to int, 
 	before := p.out.Len()
 	p.setEnv(f, pkt.Bytes, &p.view)
 	var err error
-	whole := f.State.rule.TLS == nil
+	steps := f.State.rule.For[desync.TLS].Steps
+	whole := steps == nil
 	if !whole {
-		err = f.State.rule.TLS.Plan(&p.plan, &p.env)
+		err = steps.Plan(&p.plan, &p.env)
 		whole = p.plan.Whole()
 	}
 	switch {

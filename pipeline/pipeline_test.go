@@ -34,14 +34,19 @@ type rig struct {
 func newRig(t testing.TB, rules ...Rule) *rig {
 	t.Helper()
 	if rules == nil {
-		rules = []Rule{{Name: "all", TLS: strategy(t, "split(midsld) disorder")}}
+		rules = []Rule{{Name: "all", For: treat(Desync, strategy(t, "split(midsld) disorder"))}}
 	}
 	return &rig{t: t, p: New(64, &Config{Rules: rules}), now: time.Unix(1000, 0), base: 0xfffffd00, port: 40000}
 }
 
+// treat is a treatment of TLS.
+func treat(a Action, steps *desync.Strategy) [desync.Protos]Treatment {
+	return [desync.Protos]Treatment{desync.TLS: {Action: a, Steps: steps}}
+}
+
 func strategy(t testing.TB, text string) *desync.Strategy {
 	t.Helper()
-	s, err := desync.Parse(text)
+	s, err := desync.TLS.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,9 +305,9 @@ func TestEarlyData(t *testing.T) {
 func TestRules(t *testing.T) {
 	split := strategy(t, "split(midsld)")
 	rules := []Rule{
-		{Name: "bank", Domains: set(t, "bank.example"), Action: Pass},
-		{Name: "ads", Domains: set(t, "ads.example"), Not: set(t, "good.ads.example"), Action: Drop},
-		{Name: "video", Domains: set(t, "video.example", "ads.example"), TLS: split},
+		{Name: "bank", Domains: set(t, "bank.example"), For: treat(Pass, nil)},
+		{Name: "ads", Domains: set(t, "ads.example"), Not: set(t, "good.ads.example"), For: treat(Drop, nil)},
+		{Name: "video", Domains: set(t, "video.example", "ads.example"), For: treat(Desync, split)},
 		{Name: "asis", Domains: set(t, "asis.example")},
 	}
 	tests := []struct {

@@ -23,8 +23,8 @@ func hostNames(list []Host) (all []string) {
 
 func TestRecent(t *testing.T) {
 	r := newRig(t,
-		Rule{Name: "bank", Domains: set(t, "bank.example"), Action: Pass, Strategy: "default", TLS: strategy(t, "split(1)")},
-		Rule{Name: "video", Domains: set(t, "blocked.example"), TLS: strategy(t, "split(midsld) disorder")})
+		Rule{Name: "bank", Domains: set(t, "bank.example"), Strategy: "default", For: treat(Pass, strategy(t, "split(1)"))},
+		Rule{Name: "video", Domains: set(t, "blocked.example"), For: treat(Desync, strategy(t, "split(midsld) disorder"))})
 	if got := r.p.Recent(); len(got) != 0 {
 		t.Errorf("before anything came: %+v", got)
 	}
@@ -39,7 +39,7 @@ func TestRecent(t *testing.T) {
 	r.send(len(hello(host, 0, false)), []byte{23}, 2) // and answered
 	connect("other.example", true)                    // which no rule matches
 	connect("", false)                                // no name, nothing to show
-	r.p.Use(&Config{Rules: []Rule{{Name: "all", TLS: strategy(t, "split(1)")}}})
+	r.p.Use(&Config{Rules: []Rule{{Name: "all", For: treat(Desync, strategy(t, "split(1)"))}}})
 	connect("my.bank.example", true) // known, and treated now
 
 	want := []Host{
@@ -54,7 +54,7 @@ func TestRecent(t *testing.T) {
 
 // A rule that lets pass has a strategy it does not use.
 func TestRecentPassed(t *testing.T) {
-	r := newRig(t, Rule{Name: "bank", Action: Pass, TLS: strategy(t, "split(1)")})
+	r := newRig(t, Rule{Name: "bank", For: treat(Pass, strategy(t, "split(1)"))})
 	r.send(0, hello(host, 0, false), 1)
 	if got := r.p.Recent(); len(got) != 1 || got[0].Why != "passed" || got[0].Rule != "bank" || got[0].Strategy != "" {
 		t.Errorf("%+v", got)

@@ -14,17 +14,23 @@ type Action uint8
 const (
 	Desync Action = iota // its strategy is applied
 	Pass                 // it goes on as it is
-	Drop                 // its hello is discarded
+	Drop                 // its message is discarded
+	Reject               // the same, and the client is told, so that it need not wait
 )
+
+// A Treatment is what a rule does with messages of one kind.
+type Treatment struct {
+	Action Action
+	Steps  *desync.Strategy // of Desync; nil leaves the message as it is
+}
 
 // A Rule joins names with what is done for them.
 type Rule struct {
 	Name     string
 	Domains  *match.Set // nil stands for all names
 	Not      *match.Set // names the rule leaves to the rules behind it
-	Action   Action
-	Strategy string           // its name
-	TLS      *desync.Strategy // nil leaves TLS as it is
+	Strategy string     // its name
+	For      [desync.Protos]Treatment
 }
 
 // A Config is what the pipeline decides by. It is immutable once in use.

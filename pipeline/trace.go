@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"b4/desync"
 	"b4/engine"
 	"b4/flow"
 	"b4/match"
@@ -47,8 +48,8 @@ func (p *Pipeline) trace(f *flow.Flow[state], why Reason, since int) {
 	e.Flow = f.Key().Src().String() + " -> " + f.Key().Dst().String()
 	if s.rule != nil {
 		e.Rule = s.rule.Name
-		if s.rule.TLS != nil {
-			e.Strategy = s.rule.TLS.String()
+		if steps := s.rule.For[desync.TLS].Steps; steps != nil {
+			e.Strategy = steps.String()
 		}
 	}
 	for i := since; i < p.out.Len(); i++ {

@@ -236,7 +236,7 @@ func TestSuperAgain(t *testing.T) {
 // A rule that drops a hello also stops what waits of one when a superpacket ends
 // the waiting.
 func TestSuperDropped(t *testing.T) {
-	r := all(t, Rule{Name: "d", Action: Drop})
+	r := all(t, Rule{Name: "d", For: treat(Drop, nil)})
 	msg := hello(host, 5000, false)
 	r.expect(engine.Drop, "held")(r.send(0, msg[:700], 1))
 	r.super(1400, msg[1400:], 1)

@@ -20,11 +20,11 @@ const host = "www.blocked.example"
 // allTraffic runs the pipeline on a fake device as a mode does that takes all.
 func allTraffic(t *testing.T) *tuntest.Engine {
 	t.Helper()
-	strategy, err := desync.Parse("split(midsld) disorder")
+	strategy, err := desync.TLS.Parse("split(midsld) disorder")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := pipeline.New(64, &pipeline.Config{All: true, Ports: []uint16{443}, Rules: []pipeline.Rule{{Name: "all", TLS: strategy}}})
+	p := pipeline.New(64, &pipeline.Config{All: true, Ports: []uint16{443}, Rules: []pipeline.Rule{{Name: "all", For: [desync.Protos]pipeline.Treatment{{Steps: strategy}}}}})
 	e := tuntest.New(tun.Config{Back: true, Whole: pipeline.Whole, Report: func(err error) { t.Error(err) }})
 	if err := e.Start(); err != nil {
 		t.Fatal(err)

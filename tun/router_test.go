@@ -192,11 +192,11 @@ func TestKernelBack(t *testing.T) {
 // A hello that comes as one superpacket is cut and treated, with all else
 // whole, and the server reads the very bytes.
 func TestKernelBackHello(t *testing.T) {
-	strategy, err := desync.Parse("split(midsld) disorder")
+	strategy, err := desync.TLS.Parse("split(midsld) disorder")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := pipeline.New(64, &pipeline.Config{All: true, Ports: []uint16{4430}, Rules: []pipeline.Rule{{Name: "all", TLS: strategy}}})
+	p := pipeline.New(64, &pipeline.Config{All: true, Ports: []uint16{4430}, Rules: []pipeline.Rule{{Name: "all", For: [desync.Protos]pipeline.Treatment{{Steps: strategy}}}}})
 	const host = "www.blocked.example"
 	var pieces, longest, shown atomic.Int64
 	r, stop := newAllRouter(t, p, Config{Whole: pipeline.Whole}, func(far *Device, b []byte) error {
