@@ -98,7 +98,11 @@ func (p *Pipeline) judge(pkt *engine.Packet) (engine.Verdict, Reason) {
 	switch {
 	case pkt.Full > len(pkt.Bytes):
 		return engine.Accept, Cut
-	case !v.Decode(pkt.Bytes) || v.Proto != packet.TCP || v.Flags&packet.SYN != 0:
+	case !v.Decode(pkt.Bytes):
+		return engine.Accept, Other
+	case v.Proto == packet.UDP:
+		return p.datagram(pkt)
+	case v.Proto != packet.TCP || v.Flags&packet.SYN != 0:
 		return engine.Accept, Other
 	case pkt.Dir == engine.Reply || c.reply(v):
 		return engine.Accept, Reply
