@@ -11,6 +11,12 @@ import (
 // emit writes k as a whole packet, or as two fragments of one, into out.
 func (p *Plan) emit(k *pkt, out *engine.Batch, m engine.Meta, e *Env) {
 	n, order := e.headerLen(k.Fool)+len(k.Head)+k.Len, uint16(out.Len())
+	if text := e.Msg.Bytes; k.real() {
+		if p.text != nil {
+			text = p.text
+		}
+		k.Data = text[k.Off : k.Off+k.Len]
+	}
 	if k.frag == 0 {
 		k.write(out.Grow(n, m), order, e)
 		return
@@ -23,10 +29,6 @@ func (p *Plan) emit(k *pkt, out *engine.Batch, m engine.Meta, e *Env) {
 // write makes k a packet in b, the order-th of the plan, and returns how many
 // bytes of it are IP.
 func (k *pkt) write(b []byte, order uint16, e *Env) (ipLen int) {
-	data := k.Data
-	if k.real() {
-		data = e.Msg.Bytes[k.Off : k.Off+k.Len]
-	}
 	c, hdr := &e.Conn, e.headerLen(k.Fool)
 	ipLen = c.IPLen + extLen(k.Fool)
 	copy(b, c.Header[:c.IPLen])
@@ -37,7 +39,7 @@ func (k *pkt) write(b []byte, order uint16, e *Env) (ipLen int) {
 		opts += copy(t[opts:], md5Option[:])
 	}
 	copy(t[opts:], c.Header[c.IPLen+20:])
-	copy(b[hdr+copy(b[hdr:], k.Head):], data)
+	copy(b[hdr+copy(b[hdr:], k.Head):], k.Data)
 	if k.TTL != 0 {
 		setTTL(b, k.TTL)
 	}

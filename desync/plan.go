@@ -31,6 +31,8 @@ type Plan struct {
 	pkts      []pkt
 	rewritten bool   // packet steps have been at work
 	arena     []byte // bytes that are not the client's
+	text      []byte // the message with its bytes changed, in the arena; nil: as it came
+	env       Env    // what steps work on where the message's bytes change
 	whole     []byte // the packet that fragments are made of
 	size      int    // bytes of the message
 }
@@ -41,7 +43,7 @@ const maxSegs = 512
 var errTooMany = errors.New("the steps make more than 512 segments of this message")
 
 func (p *Plan) reset(size int) {
-	p.segs, p.pkts, p.arena, p.size, p.rewritten = p.segs[:0], p.pkts[:0], p.arena[:0], size, false
+	p.segs, p.pkts, p.arena, p.text, p.size, p.rewritten = p.segs[:0], p.pkts[:0], p.arena[:0], nil, size, false
 	if size > 0 {
 		p.segs = append(p.segs, Seg{Len: size})
 	}
@@ -50,7 +52,7 @@ func (p *Plan) reset(size int) {
 // Whole reports whether the message would leave as one piece and alone, that
 // is, unchanged.
 func (p *Plan) Whole() bool {
-	return len(p.segs) == 0 || len(p.segs) == 1 && p.segs[0].Head == nil && !p.rewritten
+	return len(p.segs) == 0 || len(p.segs) == 1 && p.segs[0].Head == nil && !p.rewritten && p.text == nil
 }
 
 // made is what the arena holds from start on.

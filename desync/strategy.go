@@ -142,6 +142,10 @@ type Env struct {
 // error p is empty, and the message must go as it came.
 func (s *Strategy) Plan(p *Plan, e *Env) error {
 	p.reset(len(e.Msg.Bytes))
+	if s.proto == HTTP { // its steps change the message, for those behind them too
+		p.env = *e
+		e = &p.env
+	}
 	for _, st := range s.stream {
 		err := st.Apply(p, e)
 		if err == nil && len(p.segs) > maxSegs {
