@@ -2,9 +2,13 @@ package daemon
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"b4/desync"
@@ -29,6 +33,8 @@ type settings struct {
 	marks mark.Set
 	pipe  *pipeline.Config
 	need  desync.Need // of all strategies that rules use
+
+	tcp, udp []uint16 // ports to watch
 }
 
 // load reads and checks everything there is to check without the kernel. The
@@ -39,7 +45,7 @@ func load(path string, overrides []string) (*settings, []uci.Warning, error) {
 		return nil, warnings, err
 	}
 	s, err := build(path, conf)
-	return s, append(warnings, unused(&conf)...), err
+	return s, warnings, err
 }
 
 // build checks what package uci cannot know about.
@@ -47,7 +53,7 @@ func build(path string, conf uci.Config) (s *settings, err error) {
 	if path == "" {
 		path = uci.DefaultPath
 	}
-	s = &settings{file: path, conf: conf, pipe: &pipeline.Config{All: conf.Main.Steer == steerAll, Ports: conf.Main.Ports}}
+	s = &settings{file: path, conf: conf, pipe: &pipeline.Config{All: conf.Main.Steer == steerAll}}
 	if s.marks, err = mark.New(conf.Main.Mark); err != nil {
 		return nil, s.wrong("main.mark", err)
 	}
@@ -58,54 +64,87 @@ func build(path string, conf uci.Config) (s *settings, err error) {
 		rule, err := s.buildRule(r, strategies)
 		errs = append(errs, err)
 		s.pipe.Rules = append(s.pipe.Rules, rule)
-		for _, t := range rule.For {
-			if t.Action == pipeline.Desync && t.Steps != nil {
-				s.need = s.need.Union(t.Steps.Need())
-			}
-		}
 	}
+	s.wants()
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// unused warns of texts that this version does nothing with.
-func unused(conf *uci.Config) (list []uci.Warning) {
-	for _, st := range conf.Strategies {
-		for _, o := range []struct{ name, text string }{{"quic", st.QUIC}, {"http", st.HTTP}} {
-			if option := "strategy." + st.Name + "." + o.name; o.text != "" {
-				list = append(list, uci.Warning{At: conf.Place(option), Text: option + ": this version treats TLS only and leaves this alone"})
+// wants works out what the rules together want to be shown.
+func (s *settings) wants() {
+	m := &s.conf.Main
+	var used [desync.Protos]bool
+	for i := range s.pipe.Rules {
+		for proto, t := range s.pipe.Rules[i].For {
+			if t.Action == pipeline.Desync && t.Steps != nil {
+				s.need = s.need.Union(t.Steps.Need())
+				used[proto] = true
 			}
+			used[proto] = used[proto] || t.Action >= pipeline.Drop
 		}
 	}
-	return list
+	s.tcp = m.TCPPorts
+	if used[desync.HTTP] {
+		s.tcp = append(slices.Clip(s.tcp), m.HTTPPorts...)
+	}
+	if used[desync.QUIC] {
+		s.udp = m.QUICPorts
+	}
+	s.pipe.Ports = slices.Concat(s.tcp, s.udp)
 }
 
-// parseStrategies reads the TLS text of every strategy; an empty one is nil.
-func (s *settings) parseStrategies() (map[string]*desync.Strategy, error) {
-	m := make(map[string]*desync.Strategy, len(s.conf.Strategies))
+// texts are what a strategy does to each kind of message: nil is nothing.
+type texts [desync.Protos]*desync.Strategy
+
+// parseStrategies reads the texts of every strategy.
+func (s *settings) parseStrategies() (map[string]texts, error) {
+	m := make(map[string]texts, len(s.conf.Strategies))
 	var errs []error
 	for _, st := range s.conf.Strategies {
-		if st.TLS == "" {
-			continue
-		}
-		parsed, err := desync.TLS.Parse(st.TLS)
-		if err != nil {
-			errs = append(errs, s.wrong("strategy."+st.Name+".tls", err))
-			continue
+		var parsed texts
+		for proto, text := range [desync.Protos]string{st.TLS, st.HTTP, st.QUIC} {
+			if text == "" {
+				continue
+			}
+			proto, err := desync.Proto(proto), error(nil)
+			if parsed[proto], err = proto.ParseWith(text, readPayload); err != nil {
+				errs = append(errs, s.wrong("strategy."+st.Name+"."+proto.String(), err))
+			}
 		}
 		m[st.Name] = parsed
 	}
 	return m, errors.Join(errs...)
 }
 
-// actions are the words of rule.action.
-var actions = map[string]pipeline.Action{"desync": pipeline.Desync, "pass": pipeline.Pass, "drop": pipeline.Drop}
+// maxPayload bounds a file that a strategy names, in bytes.
+const maxPayload = 64 << 10
 
-func (s *settings) buildRule(r uci.Rule, strategies map[string]*desync.Strategy) (pipeline.Rule, error) {
+// readPayload reads a file that a strategy names.
+func readPayload(path string) ([]byte, error) {
+	if !filepath.IsAbs(path) {
+		return nil, errors.New("want an absolute path")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxPayload))
+}
+
+// actions are the words of rule.action and rule.quic.
+var actions = map[string]pipeline.Action{
+	"desync": pipeline.Desync, "pass": pipeline.Pass, "drop": pipeline.Drop, "reject": pipeline.Reject,
+}
+
+func (s *settings) buildRule(r uci.Rule, strategies map[string]texts) (pipeline.Rule, error) {
 	rule := pipeline.Rule{Name: r.Name, Strategy: r.Strategy}
-	rule.For[desync.TLS] = pipeline.Treatment{Action: actions[r.Action], Steps: strategies[r.Strategy]}
+	for proto, steps := range strategies[r.Strategy] {
+		rule.For[proto] = pipeline.Treatment{Action: actions[r.Action], Steps: steps}
+	}
+	rule.For[desync.QUIC].Action = actions[cmp.Or(r.QUIC, r.Action)]
 	var errs []error
 	if len(r.Domain)+len(r.DomainFile) > 0 {
 		var b match.Builder
@@ -169,7 +208,7 @@ const steerAll = "all"
 func (s *settings) rules(f fw.Features, u *uplink) fw.Config {
 	m := &s.conf.Main
 	c := fw.Config{
-		Marks: s.marks, TCP: m.Ports, IPv4: true, IPv6: m.IPv6, Router: m.Router,
+		Marks: s.marks, TCP: s.tcp, IPv4: true, IPv6: m.IPv6, Router: m.Router,
 		Bound: fw.DefaultBound, All: m.Steer == steerAll, SkipIPsec: f.IPsec,
 	}
 	if u != nil {

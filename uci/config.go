@@ -31,7 +31,10 @@ type Main struct {
 	WAN         []string // netifd interfaces or devices; none are the holders of a default route
 	IPv6        bool     // treat IPv6 too
 	Router      bool     // treat connections that the router itself opens too
-	Ports       []uint16 // TCP destination ports, none twice
+	TCPPorts    []uint16 // TCP destination ports, none twice
+	HTTPPorts   []uint16 // further ones, which matter only to rules for plain HTTP
+	QUICPorts   []uint16 // UDP destination ports, which matter only to rules for QUIC
+	Observe     bool     // look at the servers' answers too
 	QueueNum    uint16   // number of the NFQUEUE
 	QueueLen    int      // packets that the kernel holds for us at most
 	MaxFlows    int      // connections remembered at most
@@ -62,7 +65,8 @@ type Rule struct {
 	Not        []string // names excluded
 	DomainFile []string // absolute paths of files with names
 	Strategy   string   // the name of one of Config.Strategies
-	Action     string   // desync, pass or drop
+	Action     string   // desync, pass, drop or reject
+	QUIC       string   // the same for QUIC alone; "" is as Action
 	At         Place
 }
 

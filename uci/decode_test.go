@@ -51,7 +51,7 @@ func TestDecode(t *testing.T) {
 	}
 	at := func(line int) Place { return Place{"b4", line} }
 	wantMain := Main{Enabled: true, Engine: "nfqueue", Steer: "decisive", WAN: []string{"wan", "wan6"}, IPv6: true, Router: true,
-		Ports: []uint16{443, 8443}, QueueNum: 537, QueueLen: 1024, MaxFlows: 4096, Mark: 1 << 20,
+		TCPPorts: []uint16{443, 8443}, HTTPPorts: []uint16{80}, QUICPorts: []uint16{443}, QueueNum: 537, QueueLen: 1024, MaxFlows: 4096, Mark: 1 << 20,
 		LogLevel: "info", Socket: "/var/run/b4/b4d.sock"}
 	if !reflect.DeepEqual(c.Main, wantMain) {
 		t.Errorf("main:\n got %+v\nwant %+v", c.Main, wantMain)
@@ -95,7 +95,7 @@ func TestDecodeEmpty(t *testing.T) {
 		t.Fatal(warnings, err)
 	}
 	want := Config{Version: 1,
-		Main: Main{Engine: "auto", Steer: "decisive", IPv6: true, Router: true, Ports: []uint16{443}, QueueNum: 537,
+		Main: Main{Engine: "auto", Steer: "decisive", IPv6: true, Router: true, TCPPorts: []uint16{443}, HTTPPorts: []uint16{80}, QUICPorts: []uint16{443}, QueueNum: 537,
 			QueueLen: 1024, MaxFlows: 4096, Mark: 0x01000000, LogLevel: "info", Socket: "/var/run/b4/b4d.sock"},
 		Tun: Tun{Device: "b4tun0", V4: netip.MustParsePrefix("10.255.0.1/32"), V6: netip.MustParsePrefix("fd62:3400::1/128"),
 			Table: 25140, NAT: "auto"},
@@ -206,7 +206,7 @@ func TestOverride(t *testing.T) {
 	if dump(tree) != before {
 		t.Errorf("the tree has changed: %s", dump(tree))
 	}
-	got := fmt.Sprint(c.Main.WAN, c.Main.Engine, c.Main.Ports, c.Rules[0].Domain, c.Rules[0].Not, c.Strategies)
+	got := fmt.Sprint(c.Main.WAN, c.Main.Engine, c.Main.TCPPorts, c.Rules[0].Domain, c.Rules[0].Not, c.Strategies)
 	const want = "[]auto[80 81] [b.test] [www.example.org] [" +
 		"{hard fake(ttl=auto) split(1) fake(repeat=6)  b4:28} {default split(2)   default}" +
 		" {cfg0492bd.strategy split(1, midsld) disorder   b4:25} {rest.strategy fake(sni=a)   -set rest.strategy}]"
@@ -275,7 +275,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		if len(c.Rules) == 0 || c.Main.Mark == 0 || c.Main.Mark&(c.Main.Mark-1) != 0 || c.Main.QueueLen < 16 || len(c.Main.Ports) == 0 {
+		if len(c.Rules) == 0 || c.Main.Mark == 0 || c.Main.Mark&(c.Main.Mark-1) != 0 || c.Main.QueueLen < 16 || len(c.Main.TCPPorts) == 0 {
 			t.Errorf("%q: %+v", in, c)
 		}
 		if u := c.Tun; !isDevice(u.Device) || len(u.Device) > maxDevice || !u.V4.Addr().Is4() || !u.V6.Addr().Is6() || u.V6.Addr().Is4In6() ||

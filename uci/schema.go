@@ -73,6 +73,9 @@ const (
 	allNames        = "*"
 )
 
+// actions are what a rule may do.
+var actions = []string{"desync", "pass", "drop", "reject"}
+
 // schema is every option of every section type, in the order of the manual.
 var schema = []Field{
 	{Section: "b4", Option: "version", Kind: Uint, Default: "1", Min: 1, Max: Version,
@@ -98,7 +101,16 @@ var schema = []Field{
 		into: func(t *target) any { return &t.main.Router }},
 	{Section: "b4", Option: "tcp_port", Kind: Uint, List: true, Default: "443", Min: 1, Max: maxUint16,
 		Help: "TCP destination ports to watch.",
-		into: func(t *target) any { return &t.main.Ports }},
+		into: func(t *target) any { return &t.main.TCPPorts }},
+	{Section: "b4", Option: "http_port", Kind: Uint, List: true, Default: "80", Min: 1, Max: maxUint16,
+		Help: "TCP destination ports to watch too where a rule treats or blocks plain HTTP.",
+		into: func(t *target) any { return &t.main.HTTPPorts }},
+	{Section: "b4", Option: "quic_port", Kind: Uint, List: true, Default: "443", Min: 1, Max: maxUint16,
+		Help: "UDP destination ports to watch where a rule treats or blocks QUIC.",
+		into: func(t *target) any { return &t.main.QUICPorts }},
+	{Section: "b4", Option: "observe", Kind: Bool, Default: "0",
+		Help: "Look at the first answers of servers too, to tell in status how connections end; needs engine nfqueue.",
+		into: func(t *target) any { return &t.main.Observe }},
 	{Section: "b4", Option: "queue_num", Kind: Uint, Default: "537", Max: maxUint16,
 		Help: "Number of the netfilter queue, with steer all its neighbour's too (536 with 537); change it where another program has it.",
 		into: func(t *target) any { return &t.main.QueueNum }},
@@ -161,9 +173,12 @@ var schema = []Field{
 	{Section: "rule", Option: "strategy", Kind: Text, Default: defaultStrategy, Max: maxStrategy,
 		Help: "What is done to the hello: a strategy's name, auto, or a text as for its option tls.",
 		into: func(t *target) any { return &t.rule.Strategy }},
-	{Section: "rule", Option: "action", Kind: Enum, Default: "desync", Values: []string{"desync", "pass", "drop"},
-		Help: "Apply the strategy, leave the connection alone, or block it.",
+	{Section: "rule", Option: "action", Kind: Enum, Default: "desync", Values: actions,
+		Help: "Apply the strategy, leave the connection alone, block it, or block it and tell the client.",
 		into: func(t *target) any { return &t.rule.Action }},
+	{Section: "rule", Option: "quic", Kind: Enum, Values: actions,
+		Help: "The same for QUIC alone; none: as action. With reject, browsers go on by TCP at once.",
+		into: func(t *target) any { return &t.rule.QUIC }},
 
 	{Section: "strategy", Option: "tls", Kind: Text, Max: maxStrategy,
 		Help: "Steps for the TLS ClientHello over TCP; none: untouched.",
