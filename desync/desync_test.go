@@ -44,7 +44,7 @@ func env(t testing.TB, v6 bool, size int) *Env {
 		Window: 500, TTL: 63, ID: 1000, Options: []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}}
 	header := s.Append(nil)
 	return &Env{
-		Msg:  Message{hello, h},
+		Msg:  Message{Bytes: hello, Hello: h},
 		Conn: Conn{Header: header, IPLen: len(header) - 32, Base: s.Seq, MTU: 1500},
 		Rand: 42,
 	}

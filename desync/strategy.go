@@ -117,8 +117,10 @@ func newStrategy(proto Proto, steps []Step) *Strategy {
 
 // A Message is what the client said, from its first byte.
 type Message struct {
-	Bytes []byte         // borrowed for the call
-	Hello tlshello.Hello // of TLS: positions in Bytes
+	Proto  Proto
+	Bytes  []byte         // borrowed for the call; of QUIC the payload of one datagram
+	Hello  tlshello.Hello // of TLS: positions in Bytes; of QUIC: in Crypto
+	Crypto []byte         // of QUIC: the client's handshake bytes as far as they are known; borrowed
 }
 
 // A Conn is what is known of the connection. Header is the client's latest IP
@@ -160,6 +162,21 @@ func (s *Strategy) Plan(p *Plan, e *Env) error {
 	for _, st := range s.packet {
 		st.Rewrite(p, e)
 	}
+	return nil
+}
+
+// PlanSYN works out into p what leaves in place of the client's SYN, whose IP and
+// TCP header e.Conn.Header is. A SYN that brings data, e.Msg.Bytes, is left as
+// it is: p.Whole tells.
+func (s *Strategy) PlanSYN(p *Plan, e *Env) error {
+	p.reset(0)
+	return nil
+}
+
+// PlanReply works out into p what reaches the client in place of the server's
+// SYN,ACK, whose IP and TCP header e.Conn.Header is.
+func (s *Strategy) PlanReply(p *Plan, e *Env) error {
+	p.reset(0)
 	return nil
 }
 
