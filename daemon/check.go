@@ -10,6 +10,7 @@ import (
 	"b4/control"
 	"b4/desync"
 	"b4/fw"
+	"b4/pipeline"
 	"b4/route"
 
 	"golang.org/x/sys/unix"
@@ -60,11 +61,34 @@ func writeRules(w io.Writer, s *settings) {
 			names += fmt.Sprintf(" but %d", r.Not)
 		}
 		fmt.Fprintf(w, "rule %s: %s: %s", r.Name, names, r.Action)
-		if t := s.pipe.Rules[i].For[desync.TLS].Steps; r.Action == "desync" && t != nil {
-			fmt.Fprintf(w, " by strategy %s: tls %s (puts %s on the wire)", r.Strategy, t, t.Harm())
+		if r.QUICAction != r.Action {
+			fmt.Fprintf(w, ", quic: %s", r.QUICAction)
 		}
 		fmt.Fprintln(w)
+		for proto, t := range s.pipe.Rules[i].For {
+			if t.Action == pipeline.Desync && t.Steps != nil {
+				fmt.Fprintf(w, "\t%v by strategy %s: %v (puts %v on the wire%s)\n", desync.Proto(proto), r.Strategy, t.Steps, t.Steps.Harm(), shows(t.Steps.Need()))
+			}
+		}
 	}
+}
+
+// shows says what has to come to b4 besides the message.
+func shows(n desync.Need) string {
+	var what []string
+	if n.Phases&desync.SYN != 0 {
+		what = append(what, "SYNs")
+	}
+	if n.Phases&desync.SYNACK != 0 || n.Hops {
+		what = append(what, "servers' SYN,ACKs")
+	}
+	if n.Phases&desync.Replies != 0 {
+		what = append(what, "servers' first packets")
+	}
+	if what == nil {
+		return ""
+	}
+	return "; has b4 shown " + strings.Join(what, " and ")
 }
 
 // checkNames writes which devices the names of an option stand for.

@@ -110,19 +110,19 @@ config rule 'ads'
 	option action 'drop'
 `
 	none, all := conf, conf+"config rule 'rest'\n\tlist not 'example.net'\n"
-	const rest = `"action":"desync","strategy":"default","tls":"split(midsld) disorder"`
+	const rest = `"action":"desync","strategy":"default","tls":"split(midsld) disorder","http":"","quic":"","quic_action":"desync"`
 	tests := []struct{ conf, host, want string }{
-		{all, "My.Bank.Example.", `{"host":"my.bank.example","steps":[{"rule":"bank","why":"matches","by":"bank.example"}],"rule":"bank","action":"pass","strategy":"","tls":""}`},
+		{all, "My.Bank.Example.", `{"host":"my.bank.example","steps":[{"rule":"bank","why":"matches","by":"bank.example"}],"rule":"bank","action":"pass","strategy":"","tls":"","http":"","quic":"","quic_action":"pass"}`},
 		{all, "x.ads.bank.example", `{"host":"x.ads.bank.example","steps":[{"rule":"bank","why":"excluded","by":"ads.bank.example"},{"rule":"video","why":"no_name","by":""},` +
-			`{"rule":"ads","why":"matches","by":"ads.bank.example"}],"rule":"ads","action":"drop","strategy":"","tls":""}`},
+			`{"rule":"ads","why":"matches","by":"ads.bank.example"}],"rule":"ads","action":"drop","strategy":"","tls":"","http":"","quic":"","quic_action":"drop"}`},
 		{all, "a.cdn.video.example", `{"host":"a.cdn.video.example","steps":[{"rule":"bank","why":"no_name","by":""},{"rule":"video","why":"matches","by":"video.example"}],` +
-			`"rule":"video","action":"desync","strategy":"video.strategy","tls":"split(1)"}`},
+			`"rule":"video","action":"desync","strategy":"video.strategy","tls":"split(1)","http":"","quic":"","quic_action":"desync"}`},
 		{all, "xvideo.example", `{"host":"xvideo.example","steps":[{"rule":"bank","why":"no_name","by":""},{"rule":"video","why":"no_name","by":""},{"rule":"ads","why":"no_name","by":""},` +
 			`{"rule":"rest","why":"matches","by":"*"}],"rule":"rest",` + rest + `}`},
 		{all, "example.net", `{"host":"example.net","steps":[{"rule":"bank","why":"no_name","by":""},{"rule":"video","why":"no_name","by":""},{"rule":"ads","why":"no_name","by":""},` +
-			`{"rule":"rest","why":"excluded","by":"example.net"}],"rule":"","action":"","strategy":"","tls":""}`},
+			`{"rule":"rest","why":"excluded","by":"example.net"}],"rule":"","action":"","strategy":"","tls":"","http":"","quic":"","quic_action":""}`},
 		{none, "example.net", `{"host":"example.net","steps":[{"rule":"bank","why":"no_name","by":""},{"rule":"video","why":"no_name","by":""},{"rule":"ads","why":"no_name","by":""}],` +
-			`"rule":"","action":"","strategy":"","tls":""}`},
+			`"rule":"","action":"","strategy":"","tls":"","http":"","quic":"","quic_action":""}`},
 		{"", "example.net", `{"host":"example.net","steps":[{"rule":"all","why":"matches","by":"*"}],"rule":"all",` + rest + `}`},
 	}
 	for _, tt := range tests {

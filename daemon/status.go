@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,28 @@ type RuleStatus struct {
 	Not      int    `json:"not"`
 	Action   string `json:"action"`
 	Strategy string `json:"strategy"` // its name
-	TLS      string `json:"tls"`      // its canonical text
+	Treatments
+}
+
+// Treatments are what a rule does with each kind of message: canonical texts of
+// strategies, "" where the message is left as it is, or is not desynced at all.
+type Treatments struct {
+	TLS        string `json:"tls"`
+	HTTP       string `json:"http"`
+	QUIC       string `json:"quic"`
+	QUICAction string `json:"quic_action"`
+}
+
+// treatments tells what rule i does.
+func (s *settings) treatments(i int) Treatments {
+	var texts [desync.Protos]string
+	for proto, t := range s.pipe.Rules[i].For {
+		if t.Action == pipeline.Desync && t.Steps != nil {
+			texts[proto] = t.Steps.String()
+		}
+	}
+	r := &s.conf.Rules[i]
+	return Treatments{texts[desync.TLS], texts[desync.HTTP], texts[desync.QUIC], cmp.Or(r.QUIC, r.Action)}
 }
 
 // Status tells how b4d is.
@@ -80,12 +102,9 @@ func (d *Daemon) Status() Status {
 func ruleStatus(s *settings) []RuleStatus {
 	list := make([]RuleStatus, 0, len(s.pipe.Rules))
 	for i, r := range s.pipe.Rules {
-		st := RuleStatus{Name: r.Name, Names: -1, Not: r.Not.Len(), Action: s.conf.Rules[i].Action, Strategy: r.Strategy}
+		st := RuleStatus{Name: r.Name, Names: -1, Not: r.Not.Len(), Action: s.conf.Rules[i].Action, Strategy: r.Strategy, Treatments: s.treatments(i)}
 		if r.Domains != nil {
 			st.Names = r.Domains.Len()
-		}
-		if steps := r.For[desync.TLS].Steps; steps != nil {
-			st.TLS = steps.String()
 		}
 		list = append(list, st)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 
-	"b4/desync"
 	"b4/match"
 	"b4/pipeline"
 )
@@ -23,7 +22,7 @@ type HostTest struct {
 	Rule     string     `json:"rule"`     // the one that matches; "" where none does
 	Action   string     `json:"action"`   // its action
 	Strategy string     `json:"strategy"` // its strategy's name
-	TLS      string     `json:"tls"`      // and canonical text; "" leaves TLS as it is
+	Treatments
 }
 
 // A HostStep is how a rule was passed by, or not.
@@ -58,11 +57,9 @@ func (s *settings) testHost(host string) (*HostTest, error) {
 			continue
 		}
 		t.Rule, t.Action = r.Name, s.conf.Rules[i].Action
-		if tls := r.For[desync.TLS]; tls.Action == pipeline.Desync {
+		t.Treatments = s.treatments(i)
+		if t.Action == "desync" || t.QUICAction == "desync" {
 			t.Strategy = r.Strategy
-			if tls.Steps != nil {
-				t.TLS = tls.Steps.String()
-			}
 		}
 		break
 	}

@@ -56,8 +56,13 @@ func writeStatus(w io.Writer, s *daemon.Status) {
 	fmt.Fprintf(w, "hellos:  %d\n", s.Hellos)
 	for _, r := range s.Rules {
 		fmt.Fprintf(w, "rule %s: %s", r.Name, r.Action)
-		if r.TLS != "" {
-			fmt.Fprintf(w, " by %s: %s", r.Strategy, r.TLS)
+		if r.QUICAction != r.Action {
+			fmt.Fprintf(w, ", quic: %s", r.QUICAction)
+		}
+		for _, t := range [...]struct{ proto, text string }{{"tls", r.TLS}, {"http", r.HTTP}, {"quic", r.QUIC}} {
+			if t.text != "" {
+				fmt.Fprintf(w, "\n\t%s by %s: %s", t.proto, r.Strategy, t.text)
+			}
 		}
 		fmt.Fprintln(w)
 	}
