@@ -60,7 +60,7 @@ func serve(t *testing.T, set func(*control.Server)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range []string{"status", "counters", "recent", "check", "reload", "test_host", "pause", "collect"} {
+	for _, m := range []string{"status", "counters", "recent", "strategies", "check", "reload", "test_host", "pause", "collect"} {
 		s.Handle(m, func(_ context.Context, p json.RawMessage, _ func(any) error) (any, error) {
 			return map[string]any{"method": m, "params": p}, nil
 		})
@@ -90,6 +90,7 @@ func TestMethods(t *testing.T) {
 		{"status", `{"ubus_rpc_session":"00"}`, answer("status", "null")},
 		{"counters", `{}`, answer("counters", "null")},
 		{"recent", `{}`, answer("recent", "null")},
+		{"strategies", `{}`, answer("strategies", "null")},
 		{"check", `{}`, answer("check", "null")},
 		{"reload", `{}`, answer("reload", "null")},
 		{"test_host", `{"host":"a.example","ubus_rpc_session":"00"}`, answer("test_host", `{"host":"a.example"}`)},

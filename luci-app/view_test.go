@@ -65,7 +65,7 @@ func TestAccess(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\t\t(\w+): \{$`).FindAllStringSubmatch(read(t, plugin), -1) {
 		methods = append(methods, m[1])
 	}
-	if slices.Sort(methods); !slices.Equal(methods, all) || len(methods) != 8 {
+	if slices.Sort(methods); !slices.Equal(methods, all) || len(methods) != 9 {
 		t.Errorf("the plugin has %v, access is given to %v", methods, all)
 	}
 	for _, m := range regexp.MustCompile(`method: '(\w+)'`).FindAllStringSubmatch(read(t, viewPath), -1) {

@@ -108,6 +108,10 @@ return {
 			call: () => ask('recent')
 		},
 
+		strategies: {
+			call: () => ask('strategies')
+		},
+
 		check: {
 			call: () => ask('check', null, LONG_PATIENCE)
 		},
