@@ -42,9 +42,10 @@ func (c *Conn) begin(k *keys) {
 // c is given to a Decoder again or reset.
 func (c *Conn) Message() []byte { return c.stream.message() }
 
-// Hello finds the positions in the ClientHello that Message begins with. They are
-// offsets into Message, for reading only: on the wire these bytes are encrypted,
-// and in any order.
+// Hello finds the positions in the ClientHello that Message begins with, or in the
+// one behind it, which a server has asked for with HelloRetryRequest, as soon as
+// that names its host or is complete. They are offsets into Message, for reading
+// only: on the wire these bytes are encrypted, and in any order.
 func (c *Conn) Hello() (tlshello.Hello, tlshello.Status) { return c.stream.hello() }
 
 // AppendName appends the host name of h, from Hello, to dst.
@@ -153,34 +154,46 @@ func (c *Conn) frames(b []byte) error {
 		if c.closed {
 			return ErrClosed
 		}
-		switch r.varint() {
-		case framePadding:
-			r.padding()
-		case framePing:
-		case frameAck:
-			r.ack(0)
-		case frameAckECN:
-			r.ack(3)
-		case frameCrypto:
-			off := r.varint()
-			data := r.bytes(r.varint())
-			if r.bad {
-				return ErrFrame
-			}
-			if !c.stream.insert(off, data) {
-				return ErrFull
-			}
-		case frameClose:
+		f := r.frame()
+		switch {
+		case r.bad:
+			return ErrFrame
+		case f.typ == frameClose:
 			c.closed = true
 			return ErrClosed
-		default:
-			return ErrFrame
-		}
-		if r.bad {
-			return ErrFrame
+		case f.typ == frameCrypto && !c.stream.insert(f.off, f.data):
+			return ErrFull
 		}
 	}
 	return nil
+}
+
+// A frame is one frame of an Initial packet.
+type frame struct {
+	typ  uint64
+	off  uint64 // of a CRYPTO frame
+	data []byte // the same; borrowed
+}
+
+// frame reads a frame, as far as its type if that is frameClose, and a row of
+// PADDING frames as one. It is bad where an Initial packet may not have it.
+func (r *reader) frame() (f frame) {
+	f.typ = r.varint()
+	switch f.typ {
+	case framePadding:
+		r.padding()
+	case framePing, frameClose:
+	case frameAck:
+		r.ack(0)
+	case frameAckECN:
+		r.ack(3)
+	case frameCrypto:
+		f.off = r.varint()
+		f.data = r.bytes(r.varint())
+	default:
+		r.bad = true
+	}
+	return f
 }
 
 // padding skips zeros, most of a small hello's packet.

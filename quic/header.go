@@ -1,6 +1,9 @@
 package quic
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // A Kind says what a packet is, as far as its clear part tells.
 type Kind uint8
@@ -37,6 +40,7 @@ type Header struct {
 	DCID, SCID []byte  // nil for Short, whose id has no length of its own
 	Token      []byte  // of an Initial
 	Len        int     // bytes of the whole packet: others may follow in the datagram
+	length     int     // where the length of the rest begins
 	number     int     // where the protected packet number begins
 }
 
@@ -79,6 +83,7 @@ func Parse(b []byte) Header {
 	if h.Kind == Initial {
 		h.Token = r.bytes(r.varint())
 	}
+	h.length = r.pos
 	n := r.varint()
 	h.number = r.pos
 	if r.bytes(n); r.bad || n < maxNumber+sampleLen {
@@ -135,10 +140,21 @@ func (r *reader) varint() uint64 {
 	return v
 }
 
-// appendVarint appends v, below 1<<14, in the fewest bytes.
-func appendVarint(dst []byte, v int) []byte {
+// varintLen is in how many bytes appendVarint writes v.
+func varintLen(v int) int {
 	if v < 1<<6 {
-		return append(dst, byte(v))
+		return 1
 	}
-	return append(dst, 0x40|byte(v>>8), byte(v))
+	return 2
+}
+
+// appendVarint appends v, below 1<<14, in the fewest bytes.
+func appendVarint(dst []byte, v int) []byte { return appendVarintOf(dst, v, varintLen(v)) }
+
+// appendVarintOf appends v in size bytes, one of 1, 2, 4 and 8, that hold it.
+func appendVarintOf(dst []byte, v, size int) []byte {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(v))
+	b[8-size] |= byte(bits.TrailingZeros(uint(size))) << 6
+	return append(dst, b[8-size:]...)
 }

@@ -84,11 +84,11 @@ func (k *keys) open(pkt []byte, number int, largest int64) (payload []byte, n in
 	return pkt[head : len(pkt)-tagLen], n, true
 }
 
-// seal protects pkt, in place: its packet number n stands in maxNumber bytes at
+// seal protects pkt, in place: its packet number n stands in size bytes at
 // number, and room for the tag at its end.
-func (k *keys) seal(pkt []byte, number int, n uint32) {
-	head := number + maxNumber
-	k.setNonce(uint64(n))
+func (k *keys) seal(pkt []byte, number, size int, n uint64) {
+	head := number + size
+	k.setNonce(n)
 	k.suite.seal(pkt[head:], k.nonce[:], pkt[:head])
 	k.protect(pkt, number, false)
 }

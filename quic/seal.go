@@ -30,8 +30,11 @@ type Packet struct {
 // A Sealer makes Initial packets. The zero value is ready, for one user at a
 // time. Only new keys and a short dst make it allocate.
 type Sealer struct {
-	keys  keys
-	hello []byte
+	keys   keys
+	hello  []byte
+	packet []byte  // one that is opened to be written anew
+	frames []frame // its CRYPTO frames
+	others []byte  // its other frames but PADDING
 }
 
 // Append appends p as one packet of size bytes to dst, filled up with PADDING.
@@ -65,15 +68,17 @@ func (s *Sealer) Append(dst []byte, p *Packet, size int) ([]byte, error) {
 	if of := (origin{p.Version, newCID(p.DCID)}); s.keys.of != of {
 		s.keys.derive(of)
 	}
-	s.keys.seal(out[start:], number, p.Number)
+	s.keys.seal(out[start:], number, maxNumber, uint64(p.Number))
 	return out, nil
 }
 
 // AppendDecoy appends a datagram of MinDatagram bytes with a ClientHello for
 // name, which belongs to no connection, to dst. Equal seeds give equal bytes.
+// A server that reads it answers its source connection id, which is not the
+// client's, and closes.
 func (s *Sealer) AppendDecoy(dst []byte, v Version, name string, seed uint64) ([]byte, error) {
-	s.hello = tlshello.AppendDecoy(s.hello[:0], name, seed)
+	s.hello = tlshello.AppendQUICDecoy(s.hello[:0], name, seed)
 	h := s.hello[len(recordHeader):]
 	const random = 4 + 2 // where a ClientHello's random stands
-	return s.Append(dst, &Packet{Version: v, DCID: h[random:][:8], Crypto: h}, MinDatagram)
+	return s.Append(dst, &Packet{Version: v, DCID: h[random:][:8], SCID: h[random+8:][:8], Crypto: h}, MinDatagram)
 }

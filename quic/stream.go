@@ -20,7 +20,7 @@ const (
 const recordHeader = "\x16\x03\x01" + string(rune(MaxMessage>>8)) + "\x00"
 
 // A span is the bytes of a message from one offset up to another.
-type span struct{ from, to int }
+type span struct{ from, to uint16 }
 
 // A stream puts the bytes of CRYPTO frames together.
 type stream struct {
@@ -36,7 +36,7 @@ func (s *stream) contiguous() int {
 	if s.n == 0 || s.spans[0].from > 0 {
 		return 0
 	}
-	return s.spans[0].to
+	return int(s.spans[0].to)
 }
 
 // insert adds p at off. What is there already stays: a sender may not change
@@ -50,23 +50,23 @@ func (s *stream) insert(off uint64, p []byte) bool {
 	}
 	at, end := int(off), int(off)+len(p)
 	i := 0
-	for i < s.n && s.spans[i].to < at {
+	for i < s.n && int(s.spans[i].to) < at {
 		i++
 	}
 	j := i
-	for j < s.n && s.spans[j].from <= end {
+	for j < s.n && int(s.spans[j].from) <= end {
 		j++
 	}
 	if i == j && s.n == maxSpans {
 		return false
 	}
 	s.grow(end)
-	union := span{at, end}
+	union := span{uint16(at), uint16(end)}
 	for _, have := range s.spans[i:j] {
-		if at < have.from {
-			copy(s.buf[len(recordHeader)+at:], p[at-int(off):have.from-int(off)])
+		if from := int(have.from); at < from {
+			copy(s.buf[len(recordHeader)+at:], p[at-int(off):from-int(off)])
 		}
-		at = max(at, have.to)
+		at = max(at, int(have.to))
 		union.from, union.to = min(union.from, have.from), max(union.to, have.to)
 	}
 	if at < end {
@@ -96,13 +96,31 @@ func (s *stream) message() []byte {
 	return s.buf[len(recordHeader):][:n:n]
 }
 
-// hello reads the message as a ClientHello.
+// hello reads the message as a ClientHello, or as two: the second, once it tells
+// its name or is complete, is the one that counts.
 func (s *stream) hello() (tlshello.Hello, tlshello.Status) {
 	n := s.contiguous()
 	if n == 0 {
 		return tlshello.Hello{}, tlshello.Partial
 	}
-	h, st := tlshello.Parse(s.buf[:len(recordHeader)+n])
-	h.Shift(-len(recordHeader))
+	h, st := s.helloAt(0, n)
+	if st == tlshello.Complete && h.Len < n {
+		if second, st := s.helloAt(h.Len, n); st == tlshello.Complete || second.Named() {
+			return second, st
+		}
+	}
+	return h, st
+}
+
+// helloAt reads message bytes [from, to) as a ClientHello. What stands ahead of
+// them makes room for a record header meanwhile.
+func (s *stream) helloAt(from, to int) (tlshello.Hello, tlshello.Status) {
+	var saved [len(recordHeader)]byte
+	head := s.buf[from:][:len(recordHeader)]
+	copy(saved[:], head)
+	copy(head, recordHeader)
+	h, st := tlshello.Parse(s.buf[from : len(recordHeader)+to])
+	copy(head, saved[:])
+	h.Shift(from - len(recordHeader))
 	return h, st
 }

@@ -18,27 +18,74 @@ func AppendDecoy(dst []byte, name string, seed uint64) []byte {
 	dst = append(dst, 1, 0) // null compression
 	exts := len(dst)
 	dst = append(dst, 0, 0)
-
-	dst = appendUint16s(dst, extSNI, uint16(len(name)+5), uint16(len(name)+3))
-	dst = append(dst, 0, byte(len(name)>>8), byte(len(name)))
-	dst = append(dst, name...)
+	dst = appendName(dst, name)
 	dst = appendUint16s(dst, 23, 0)                    // extended_master_secret
 	dst = appendUint16s(dst, 10, 6, 4, 0x001d, 0x0017) // supported_groups
 	dst = append(dst, 0, 11, 0, 2, 1, 0)               // ec_point_formats
 	dst = append(dst, 0, extALPN, 0, 14, 0, 12, 2, 'h', '2', 8, 'h', 't', 't', 'p', '/', '1', '.', '1')
-	dst = appendUint16s(dst, 13, 10, 8, 0x0403, 0x0804, 0x0401, 0x0503) // signature_algorithms
-	dst = appendUint16s(dst, 51, 38, 36, 0x001d, 32)                    // key_share, x25519
-	dst = appendRandom(dst, 32, &seed)
-	dst = append(dst, 0, 45, 0, 2, 1, 1)          // psk_key_exchange_modes
+	dst = appendKeyShare(dst, &seed)
 	dst = append(dst, 0, 43, 0, 5, 4, 3, 4, 3, 3) // supported_versions
 	if pad := decoySize - (len(dst) - start) - 4; pad >= 0 {
 		dst = appendUint16s(dst, 21, uint16(pad))
 		dst = append(dst, make([]byte, pad)...)
 	}
-	h := dst[start:]
-	binary.BigEndian.PutUint16(h[exts-start:], uint16(len(dst)-exts-2))
-	setLengths(h)
+	finish(dst[start:], exts-start)
 	return dst
+}
+
+// AppendQUICDecoy appends to dst a ClientHello for name as clients of HTTP/3 send
+// it (RFC 9001 section 8), in one TLS record, which QUIC does without. Equal seeds
+// give equal bytes.
+//
+// Its transport parameters name a source connection id of no length. A server that
+// gets it in a packet with another closes the connection at once and forgets it
+// (RFC 9000 section 7.3), and answers with a datagram or two that concern nobody.
+func AppendQUICDecoy(dst []byte, name string, seed uint64) []byte {
+	start := len(dst)
+	dst = append(dst, recordHandshake, 3, 1, 0, 0, helloType, 0, 0, 0, 3, 3)
+	dst = appendRandom(dst, 32, &seed)
+	dst = appendUint16s(append(dst, 0, 0, 6), 0x1301, 0x1302, 0x1303) // no session id, cipher suites
+	dst = append(dst, 1, 0)
+	exts := len(dst)
+	dst = append(dst, 0, 0)
+	dst = appendName(dst, name)
+	dst = appendUint16s(dst, 10, 6, 4, 0x001d, 0x0017) // supported_groups
+	dst = append(dst, 0, extALPN, 0, 5, 0, 3, 2, 'h', '3')
+	dst = appendKeyShare(dst, &seed)
+	dst = append(dst, 0, 43, 0, 3, 2, 3, 4) // supported_versions
+	dst = appendUint16s(dst, 57, uint16(len(transportParams)))
+	dst = append(dst, transportParams...)
+	finish(dst[start:], exts-start)
+	return dst
+}
+
+// transportParams are those of a browser, roughly (RFC 9000 section 18.2).
+const transportParams = "\x01\x04\x80\x00\x75\x30" + // max_idle_timeout, 30 s
+	"\x03\x02\x45\xc0" + // max_udp_payload_size, 1472
+	"\x04\x04\x80\xf0\x00\x00" + // initial_max_data
+	"\x05\x04\x80\x60\x00\x00" + "\x06\x04\x80\x60\x00\x00" + "\x07\x04\x80\x60\x00\x00" + // and per stream
+	"\x08\x02\x40\x64" + "\x09\x02\x40\x67" + // initial_max_streams
+	"\x0f\x00" // initial_source_connection_id
+
+func appendName(dst []byte, name string) []byte {
+	dst = appendUint16s(dst, extSNI, uint16(len(name)+5), uint16(len(name)+3))
+	dst = append(dst, 0, byte(len(name)>>8), byte(len(name)))
+	return append(dst, name...)
+}
+
+// appendKeyShare appends the extensions signature_algorithms, key_share and
+// psk_key_exchange_modes.
+func appendKeyShare(dst []byte, seed *uint64) []byte {
+	dst = appendUint16s(dst, 13, 10, 8, 0x0403, 0x0804, 0x0401, 0x0503)
+	dst = appendUint16s(dst, 51, 38, 36, 0x001d, 32) // x25519
+	dst = appendRandom(dst, 32, seed)
+	return append(dst, 0, 45, 0, 2, 1, 1)
+}
+
+// finish writes the lengths of hello h, whose extensions' length stands at exts.
+func finish(h []byte, exts int) {
+	binary.BigEndian.PutUint16(h[exts:], uint16(len(h)-exts-2))
+	setLengths(h)
 }
 
 // setLengths writes the record's and the handshake's length of a hello that
