@@ -137,11 +137,14 @@ func (c *Conn) change(watched []string, add func(*batch), done func()) error {
 // packet that waits in a queue, of whatever program.
 func (b *batch) replaceRules(old, r *Ruleset) {
 	b.delRules()
-	if r.ports != nil {
-		b.addSet(portsSet, 2, inetService, 2, 0)
-		b.fill(portsSet, portKeys(r.ports))
-	} else if old.ports != nil {
-		b.delSet(portsSet)
+	for i, s := range r.ports {
+		b.addSet(s.name, uint32(2+i), inetService, 2, 0)
+		b.fill(s.name, portKeys(s.ports))
+	}
+	for _, s := range old.ports {
+		if !r.looksUp(s.name) {
+			b.delSet(s.name)
+		}
 	}
 	for _, ch := range r.chains {
 		b.addChain(ch)
@@ -156,6 +159,15 @@ func (b *batch) replaceRules(old, r *Ruleset) {
 			b.delChain(ch.name)
 		}
 	}
+}
+
+func (r *Ruleset) looksUp(set string) bool {
+	for _, s := range r.ports {
+		if s.name == set {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Ruleset) has(chain string) bool {

@@ -10,6 +10,7 @@
 //	prerouting   -150  observe  replies, where a strategy wants to see them
 //	postrouting   101  steer    a watched connection leaves by a watched device
 //	                   decisive ... and this packet matters: to the queue
+//	                   initial  ... or begins like QUIC's handshake: to the queue
 //	postrouting   102  confirm  what the verdict's mark asked for is done
 //
 // A wedged daemon must not hold traffic up either. Each rule that queues or

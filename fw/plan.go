@@ -49,7 +49,8 @@ type Config struct {
 	Queue      uint16    // number of the NFQUEUE
 	Form       QueueForm // Native or Xt, see Probe; or Tun
 	Tun        TunConfig // where Form is Tun
-	TCP        []uint16  // watched destination ports, at least one
+	TCP        []uint16  // watched destination ports of TCP
+	UDP        []uint16  // watched destination ports of UDP; of both together at least one
 	IPv4, IPv6 bool      // watched families, at least one
 	Router     bool      // also the connections that the router itself opens
 	Bound      int       // packets 1..Bound of a connection, both directions summed
@@ -57,8 +58,8 @@ type Config struct {
 	SkipIPsec  bool      // leave alone what an IPsec policy will wrap; needs Features.IPsec
 	Replies    Replies   // for a queue only, but for what All brings anyway
 
-	// All shows b4d the watched ports wholly, both directions, whatever Bound
-	// and the mark Done say: for kernels that count no packets, and for
+	// All shows b4d the watched TCP ports wholly, both directions, whatever Bound
+	// and the mark Done say, and of UDP all that UDP shows of what clients send: for kernels that count no packets, and for
 	// measuring. SYNs are left out all the same unless SYN. A TUN is only
 	// shown connections that have opened since, and b4d must write what it
 	// lets go back into it (tun.Config.Back); the firewall must accept that,
@@ -82,9 +83,7 @@ func Plan(c Config) (*Ruleset, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("plan rules: %w", err)
 	}
-	c.TCP = slices.Clone(c.TCP)
-	slices.Sort(c.TCP)
-	c.TCP = slices.Compact(c.TCP)
+	c.TCP, c.UDP = sorted(c.TCP), sorted(c.UDP)
 
 	r := &Ruleset{}
 	if c.Form == Tun {
@@ -92,15 +91,31 @@ func Plan(c Config) (*Ruleset, error) {
 	} else {
 		r.chains = c.queueChains()
 	}
-	if len(c.TCP) > 1 {
-		r.ports = c.TCP
+	for _, s := range []portSet{{portsSet, c.TCP}, {udpPortsSet, c.UDP}} {
+		if len(s.ports) > 1 {
+			r.ports = append(r.ports, s)
+		}
 	}
 	return r, nil
 }
 
+// sorted returns ports in order, each once, and leaves its argument alone.
+func sorted(ports []uint16) []uint16 {
+	ports = slices.Clone(ports)
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
+
 func (c *Config) queueChains() []chain {
-	chains := []chain{c.rawOut(), c.decisive(), c.steer(), c.confirm()}
-	if c.Replies.any() || c.All {
+	chains := []chain{c.rawOut()}
+	if len(c.TCP) > 0 {
+		chains = append(chains, c.decisive())
+	}
+	if len(c.UDP) > 0 {
+		chains = append(chains, c.initial())
+	}
+	chains = append(chains, c.steer(), c.confirm())
+	if len(c.TCP) > 0 && (c.Replies.any() || c.All) {
 		chains = append(chains, c.replies(), c.observe())
 	}
 	return chains
@@ -113,8 +128,8 @@ func (c *Config) check() error {
 		return errors.New("no mark bits")
 	case c.Form != Native && c.Form != Xt && c.Form != Tun:
 		return fmt.Errorf("queue form %v: want native, xt or tun", c.Form)
-	case len(c.TCP) == 0 || slices.Contains(c.TCP, 0):
-		return fmt.Errorf("ports %v: want at least one, from 1 to 65535", c.TCP)
+	case len(c.TCP)+len(c.UDP) == 0 || slices.Contains(c.TCP, 0) || slices.Contains(c.UDP, 0):
+		return fmt.Errorf("ports %v of TCP and %v of UDP: want at least one, from 1 to 65535", c.TCP, c.UDP)
 	case !c.IPv4 && !c.IPv6:
 		return errors.New("neither IPv4 nor IPv6 is wanted")
 	case c.Bound < 1 && !c.All:
@@ -141,12 +156,25 @@ func (c *Config) rawOut() chain {
 // steer finds the first packets of watched connections. It stands after source
 // NAT (100), so that a packet looks as it will on the wire. Every packet that
 // leaves the router meets its first terms, few the last ones: the cheap and
-// telling ones come first, and the set lookup (60 ns) last.
+// telling ones come first, and the set lookup (60 ns) last. Of UDP, all but a
+// handshake ends at its first bit, ahead of conntrack's count.
 //
 // The packet count begins at 1, never at 0: a connection that is older than
 // the kernel's packet accounting counts 0 for ever.
 func (c *Config) steer() chain {
-	r := rule{port{dport, c.TCP}, bits{metaMark, c.Marks.Injected, false}, direction{reply: false}}
+	var rules []rule
+	if len(c.TCP) > 0 {
+		rules = append(rules, c.leaving("decisive", port{dport, c.TCP}))
+	}
+	if len(c.UDP) > 0 {
+		rules = append(rules, c.leaving("initial", udpPort(c.UDP), longHeader{}))
+	}
+	return chain{"steer", &hook{filter, postrouting, 101}, rules}
+}
+
+// leaving leads to a chain the first packets of watched connections that match.
+func (c *Config) leaving(chain string, match ...term) rule {
+	r := append(rule(match), bits{metaMark, c.Marks.Injected, false}, direction{reply: false})
 	if !c.All {
 		r = append(r, packets{upto: c.Bound}, bits{ctMark, c.Marks.Done, false})
 	}
@@ -154,9 +182,7 @@ func (c *Config) steer() chain {
 	if !c.Router {
 		r = append(r, forwarded{})
 	}
-	return chain{"steer", &hook{filter, postrouting, 101}, []rule{
-		append(r, device{oifname}, gotoChain("decisive")),
-	}}
+	return append(r, device{oifname}, gotoChain(chain))
 }
 
 // opening matches SYNs that are no answers.
@@ -181,12 +207,23 @@ func (c *Config) decisive() chain {
 	return chain{"decisive", nil, append(rules, c.queue("queued"))}
 }
 
+// initial queues what steer found of UDP.
+func (c *Config) initial() chain {
+	var rules []rule
+	if c.SkipIPsec {
+		rules = append(rules, rule{ipsec{}, accept})
+	}
+	return chain{"initial", nil, append(rules, c.queue("quic"))}
+}
+
 // confirm does what the mark of a verdict asks for, and takes that mark off the
-// packet again. It stands right behind steer: a queued packet goes on there.
+// packet again. It stands right behind steer: a queued packet goes on there. The
+// packet may have become a fragment by then, which has no ports; replies, whose
+// mark asks for nothing, are told by their direction.
 func (c *Config) confirm() chain {
 	m := c.Marks
 	return chain{"confirm", &hook{filter, postrouting, 102}, []rule{
-		{bits{metaMark, m.Done, true}, port{dport, c.TCP}, setBits{ctMark, m.Done}, clearBits{metaMark, m.Done}},
+		{bits{metaMark, m.Done, true}, direction{reply: false}, setBits{ctMark, m.Done}, clearBits{metaMark, m.Done}},
 	}}
 }
 

@@ -36,6 +36,11 @@ func TestPlanGolden(t *testing.T) {
 	}{
 		{"default", func(c *Config) {}},
 		{"xt", func(c *Config) { c.Form = Xt }},
+		{"quic", func(c *Config) { c.UDP = []uint16{443} }},
+		{"quic-alone", func(c *Config) {
+			c.TCP, c.UDP, c.Router, c.SkipIPsec, c.Replies = nil, []uint16{443, 8443, 443}, true, true, Replies{SYNACK: true}
+		}},
+		{"quic-all", func(c *Config) { c.TCP, c.UDP, c.All, c.IPv6 = []uint16{80, 443}, []uint16{443, 784}, true, false }},
 		{"v4", func(c *Config) { c.IPv6 = false }},
 		{"v6", func(c *Config) { c.IPv4 = false }},
 		{"router", func(c *Config) { c.Router = true }},
@@ -101,6 +106,7 @@ func TestPlanRefuses(t *testing.T) {
 		{"no marks", "mark", func(c *Config) { c.Marks = mark.Set{} }},
 		{"no queue", "queue form none", func(c *Config) { c.Form = None }},
 		{"no ports", "ports []", func(c *Config) { c.TCP = nil }},
+		{"UDP port 0", "[0] of UDP", func(c *Config) { c.UDP = []uint16{0} }},
 		{"port 0", "ports [443 0]", func(c *Config) { c.TCP = []uint16{443, 0} }},
 		{"no family", "neither", func(c *Config) { c.IPv4, c.IPv6 = false, false }},
 		{"no bound", "bound 0", func(c *Config) { c.Bound = 0 }},

@@ -35,7 +35,8 @@ func (s *socket) probe() (Features, error) {
 		return Features{}, err
 	}
 	decisive := chain{name: "decisive", rules: []rule{{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept}}}
-	core := []chain{c.rawOut(), decisive, c.steer(), c.confirm()}
+	initial := chain{name: "initial", rules: []rule{{counter{"quic"}, accept}}}
+	core := []chain{c.rawOut(), decisive, initial, c.steer(), c.confirm()}
 	if err := s.accepts(0, core...); err != nil {
 		return Features{Missing: "kmod-nft-core"}, fmt.Errorf("probe nf_tables: %w", err)
 	}
@@ -63,7 +64,7 @@ func (s *socket) probe() (Features, error) {
 func probeConfig() (Config, error) {
 	marks, err := mark.New(mark.Base)
 	return Config{
-		Marks: marks, TCP: []uint16{80, 443}, IPv4: true, Bound: DefaultBound,
+		Marks: marks, TCP: []uint16{80, 443}, UDP: []uint16{443}, IPv4: true, Bound: DefaultBound,
 		Tun: TunConfig{Device: "tun", WAN: "wan", SNAT4: netip.AddrFrom4([4]byte{192, 0, 2, 1})},
 	}, err
 }
@@ -76,7 +77,7 @@ func (s *socket) accepts(flags uint32, chains ...chain) error {
 	for i := range chains {
 		chains[i].hook = nil
 	}
-	b.replaceRules(&Ruleset{}, &Ruleset{ports: []uint16{80, 443}, chains: chains})
+	b.replaceRules(&Ruleset{}, &Ruleset{ports: []portSet{{portsSet, []uint16{80, 443}}}, chains: chains})
 	buf, err := b.trial()
 	if err != nil {
 		return err

@@ -19,17 +19,25 @@ const (
 
 const (
 	tableName = "b4"
-	wanSet    = "wan"   // names of the watched devices, which time out
-	portsSet  = "ports" // watched ports, if there are several
+	wanSet    = "wan" // names of the watched devices, which time out
+
+	// Watched ports, if there are several.
+	portsSet    = "ports" // of TCP
+	udpPortsSet = "udp_ports"
 )
 
 // counterNames are the named counters of the table. They outlive a reload.
-var counterNames = []string{"opened", "bare", "queued", "replies"}
+var counterNames = []string{"opened", "bare", "queued", "replies", "quic"}
 
 // A Ruleset is the wanted contents of table inet b4. It is immutable.
 type Ruleset struct {
-	ports  []uint16 // of the set ports; nil if the rules need none
-	chains []chain  // each after those it jumps to
+	ports  []portSet // those that the rules look up
+	chains []chain   // each after those it jumps to
+}
+
+type portSet struct {
+	name  string
+	ports []uint16
 }
 
 type chain struct {
@@ -89,8 +97,8 @@ func (r *Ruleset) String() string {
 		fmt.Fprintf(&b, "\n\tcounter %s {\n\t}\n", name)
 	}
 	fmt.Fprintf(&b, "\n\tset %s {\n\t\ttype ifname\n\t\ttimeout %v\n\t}\n", wanSet, Timeout)
-	if r.ports != nil {
-		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttype inet_service\n\t\telements = { %s }\n\t}\n", portsSet, list(r.ports))
+	for _, s := range r.ports {
+		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttype inet_service\n\t\telements = { %s }\n\t}\n", s.name, list(s.ports))
 	}
 	for _, c := range r.chains {
 		fmt.Fprintf(&b, "\n\tchain %s {\n", c.name)

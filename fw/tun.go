@@ -33,7 +33,9 @@ func (c *Config) checkTun() error {
 	case t.SNAT6.IsValid() && (!t.SNAT6.Is6() || t.SNAT6.Is4In6()):
 		return fmt.Errorf("source NAT to %v: want an IPv6 address", t.SNAT6)
 	case c.SYN || c.Replies.End || c.Replies.any() && !c.All:
-		return errors.New("a TUN is shown no SYNs and no replies, a queue is")
+		return errors.New("a TUN is shown no SYNs and no replies: choose engine nfqueue")
+	case len(c.UDP) > 0:
+		return errors.New("a TUN is shown no UDP: choose engine nfqueue")
 	}
 	return nil
 }

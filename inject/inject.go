@@ -127,21 +127,31 @@ func message(b []byte, level, typ, n int) []byte {
 
 // Send puts o.Bytes on the wire. The packet carries the Injected mark and
 // o.Mark's bits that are not b4's, and leaves by o.Out where that is known, else
-// as its mark, source and destination are routed. Send allocates nothing.
-// Packets longer than the device's MTU are refused (EMSGSIZE), never cut.
+// as its mark, source and destination are routed. o.After is for who has waited.
+// Send allocates nothing. Packets longer than the device's MTU are refused
+// (EMSGSIZE), never cut; fragments leave as the fragments they are.
+//
+// What is Back goes to conntrack instead, without the Injected mark: there it
+// belongs to the connection, which NAT leads to the client, be that behind
+// a masquerade. The connection must be one already: its first packet has left
+// the router, whatever by then was in it. Back takes no device, as only
+// NAT knows the packet's destination.
 //
 // The kernel fills in an IPv4 header's total length and checksum whatever they
-// were, and its identification where that is zero (raw_send_hdrinc in
-// net/ipv4/raw.c). An IPv6 packet leaves as it is.
+// were, and its identification where that is zero and the packet may be
+// fragmented (raw_send_hdrinc in net/ipv4/raw.c). An IPv6 packet leaves as it is.
 func (s *Sender) Send(o engine.Out) error {
-	b := o.Bytes
+	b, m := o.Bytes, s.stamp(o.Mark)
+	if o.Back {
+		m, o.Out = m&^s.marks.Injected, 0
+	}
 	switch {
 	case len(b) >= 20 && b[0]>>4 == 4:
 		// struct in_pktinfo: device, source, and a field for receivers.
 		binary.NativeEndian.PutUint32(s.v4.pktinfo, uint32(o.Out))
 		copy(s.v4.pktinfo[4:8], b[12:16])
 		s.to4.Addr = [4]byte(b[16:20])
-		return s.v4.send(b, s.stamp(o.Mark), &s.to4)
+		return s.v4.send(b, m, &s.to4)
 	case len(b) >= 40 && b[0]>>4 == 6:
 		if s.v6.fd < 0 {
 			return errNoIPv6
@@ -153,7 +163,7 @@ func (s *Sender) Send(o engine.Out) error {
 		copy(s.v6.pktinfo[:16], b[8:24])
 		binary.NativeEndian.PutUint32(s.v6.pktinfo[16:], uint32(o.Out))
 		s.to6.Addr = [16]byte(b[24:40])
-		return s.v6.send(b, s.stamp(o.Mark), &s.to6)
+		return s.v6.send(b, m, &s.to6)
 	}
 	return errHeader
 }
