@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"b4/engine"
+	"b4/http1"
 	"b4/tlshello"
 )
 
@@ -121,6 +122,8 @@ type Message struct {
 	Bytes  []byte         // borrowed for the call; of QUIC the payload of one datagram
 	Hello  tlshello.Hello // of TLS: positions in Bytes; of QUIC: in Crypto
 	Crypto []byte         // of QUIC: the client's handshake bytes as far as they are known; borrowed
+
+	Request http1.Request // of HTTP: positions in Bytes
 }
 
 // A Conn is what is known of the connection. Header is the client's latest IP
