@@ -3,7 +3,6 @@ package pipeline
 import (
 	"time"
 
-	"b4/desync"
 	"b4/engine"
 	"b4/flow"
 	"b4/packet"
@@ -57,37 +56,38 @@ func (p *Pipeline) Drain(out *engine.Batch) {
 // endOfTime is when every packet has waited long enough.
 var endOfTime = time.Unix(1<<40, 0)
 
-// late lets go of a hello whose rest did not come. If the name is there already
+// late lets go of a message whose rest did not come. If the name is there already
 // its rule is followed for what is there: untouched, it would show the name.
 // What comes later goes on at once, and is treated if it brings the name.
 func (p *Pipeline) late(f *flow.Flow[state]) {
 	s := &f.State
 	s.loose = true
-	if s.hello.Named() {
-		p.name = s.hello.AppendName(p.name[:0], f.Stream().Bytes())
+	if s.named = s.msg.named(); s.named {
+		p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
 		s.rule = p.config.Load().Choose(p.name)
-		if s.rule != nil && s.rule.For[desync.TLS].Action >= Drop {
+		switch why := s.ruling(); why {
+		case Dropped, Rejected:
 			s.phase = judged
-			p.counts[Dropped].Add(uint64(f.Held()))
+			p.counts[why].Add(uint64(f.Held()))
 			f.Release()
 			return
-		}
-		if s.rule != nil && s.rule.For[desync.TLS].Action == Desync && s.rule.For[desync.TLS].Steps != nil {
-			p.treatLate(f, len(f.Stream().Bytes()))
-			return
+		case Treated:
+			if p.treatLate(f) {
+				return
+			}
 		}
 	}
 	p.release(f, Late)
 }
 
-func (p *Pipeline) treatLate(f *flow.Flow[state], n int) {
-	last := f.At(f.Held() - 1)
+// treatLate treats what is there of f's message. It reports false, and does
+// nothing, where that stays as it is.
+func (p *Pipeline) treatLate(f *flow.Flow[state]) bool {
+	n, last := len(f.Stream().Bytes()), f.At(f.Held()-1)
 	var v packet.View
 	v.Decode(last.Bytes)
-	p.setEnv(f, last.Bytes, &v)
-	if f.State.rule.For[desync.TLS].Steps.Plan(&p.plan, &p.env) != nil || p.plan.Whole() {
-		p.release(f, Late)
-		return
+	if err, whole := p.work(f, last.Bytes, &v); err != nil || whole {
+		return false
 	}
 	f.State.phase = judged
 	before := p.out.Len()
@@ -96,4 +96,5 @@ func (p *Pipeline) treatLate(f *flow.Flow[state], n int) {
 	p.counts[Late].Add(uint64(f.Held()))
 	f.Release()
 	p.trace(f, Late, before)
+	return true
 }

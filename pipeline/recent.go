@@ -84,7 +84,7 @@ func (h *hosts) note(now time.Time, f *flow.Flow[state], name []byte, why Reason
 	e.time, e.why, e.client, e.rule, e.strategy = now, why, f.Key().Src().Addr(), "", nil
 	if r := f.State.rule; r != nil {
 		e.rule = r.Name
-		if t := r.For[desync.TLS]; t.Action == Desync {
+		if t := f.State.treatment(); t.Action == Desync {
 			e.strategy = t.Steps
 		}
 	}

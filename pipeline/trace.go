@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"b4/desync"
 	"b4/engine"
 	"b4/flow"
 	"b4/match"
@@ -38,7 +37,7 @@ func (p *Pipeline) Trace(t *Tracer) (stop func(), ok bool) {
 // for it, also of the packets the batch has had since.
 func (p *Pipeline) trace(f *flow.Flow[state], why Reason, since int) {
 	s := &f.State
-	p.name = s.hello.AppendName(p.name[:0], f.Stream().Bytes())
+	p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
 	p.hosts.note(p.now, f, p.name, why)
 	t := p.tracer.Load()
 	if t == nil || !t.Hosts.Contains(p.name) {
@@ -48,7 +47,7 @@ func (p *Pipeline) trace(f *flow.Flow[state], why Reason, since int) {
 	e.Flow = f.Key().Src().String() + " -> " + f.Key().Dst().String()
 	if s.rule != nil {
 		e.Rule = s.rule.Name
-		if steps := s.rule.For[desync.TLS].Steps; steps != nil {
+		if steps := s.treatment().Steps; steps != nil {
 			e.Strategy = steps.String()
 		}
 	}

@@ -1,0 +1,208 @@
+package pipeline
+
+import (
+	"b4/engine"
+	"b4/flow"
+	"b4/packet"
+	"b4/tlshello"
+)
+
+// first takes the first data seen of a connection, or of one message of several.
+// alone says that the server has all that comes below it.
+func (p *Pipeline) first(pkt *engine.Packet, f *flow.Flow[state], alone bool) (engine.Verdict, Reason) {
+	v := &p.view
+	begun := p.flows.Begin(f, v.Seq, v.Payload)
+	f.State.first, f.State.ack = alone, v.Ack
+	switch {
+	case !begins(v.Payload) && p.recent[f.Key().Hash()%uint64(len(p.recent))] == f.Key().Hash():
+		p.flows.Remove(f) // was under way when the kernel was told
+		return engine.Accept | engine.Done, Finished
+	case !begins(v.Payload):
+		p.midStream.Add(1)
+		return engine.Accept, NotTLS
+	case !begun:
+		f.State.phase = givenUp
+		return engine.Accept, TooLong
+	}
+	f.State.phase = gathering
+	return p.look(pkt, f)
+}
+
+// behind takes the beginning of a message behind a segment that came before it
+// and has gone on. The two together may be whole.
+func (p *Pipeline) behind(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
+	seq := f.Stream().Base()
+	alone := f.Stream().Offset(p.view.Seq) < 0 || p.answered(f)
+	p.scratch = append(p.scratch[:0], f.Stream().Bytes()...)
+	verdict, why := p.first(pkt, f, alone)
+	if why == Held && p.flows.Insert(f, seq, p.scratch) {
+		if p.parse(f) == msgWhole {
+			f.Release() // the copy of this very packet
+			return p.decide(pkt, f)
+		}
+	}
+	return verdict, why
+}
+
+// answered reports whether the packet at hand acknowledges more than the last of
+// its flow did: the server has spoken since.
+func (p *Pipeline) answered(f *flow.Flow[state]) bool { return int32(p.view.Ack-f.State.ack) > 0 }
+
+// gather adds a segment to a message.
+func (p *Pipeline) gather(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
+	st, v := f.Stream(), &p.view
+	if !f.State.loose && st.Has(st.Offset(v.Seq), len(v.Payload)) {
+		return engine.Drop, Held // sent again while its first copy waits
+	}
+	if !p.flows.Insert(f, v.Seq, v.Payload) {
+		return p.giveUp(f)
+	}
+	return p.look(pkt, f)
+}
+
+// parse looks for a message at the beginning of f's stream.
+func (p *Pipeline) parse(f *flow.Flow[state]) status { return f.State.msg.parse(f.Stream().Bytes()) }
+
+// look decides on a message that is whole, and holds a copy of the packet if not.
+// A superpacket is not held, as it could not be sent: with it all goes that
+// waits, as if the time for the rest were over.
+func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
+	s, v := &f.State, &p.view
+	s.flags |= v.Flags & (packet.PSH | packet.FIN)
+	if !pkt.Super {
+		s.mtu = max(s.mtu, v.Hdr+len(v.Payload))
+	}
+	s.ack = v.Ack
+	if f.Stream().Offset(v.Seq)+len(v.Payload) > len(f.Stream().Bytes()) { // behind a gap
+		if pkt.Super && !s.loose {
+			p.late(f)
+		}
+		if s.loose {
+			return engine.Accept, Early
+		}
+	}
+	switch p.parse(f) {
+	case msgWhole:
+		return p.decide(pkt, f)
+	case msgNone:
+		why := NotTLS
+		if s.loose {
+			why = Finished // behind a CCS
+		}
+		p.release(f, why)
+		return p.done(f, why)
+	}
+	switch {
+	case (s.loose || pkt.Super) && s.msg.named():
+		return p.decide(pkt, f)
+	case s.loose || pkt.Super:
+		p.release(f, Late)
+		s.loose = true
+		return engine.Accept, Early
+	case !p.hold(pkt, f):
+		return p.giveUp(f)
+	}
+	return engine.Drop, Held
+}
+
+// giveUp lets a message that is beyond the bounds go as it came.
+func (p *Pipeline) giveUp(f *flow.Flow[state]) (engine.Verdict, Reason) {
+	p.release(f, TooLong)
+	f.State.phase = givenUp
+	return engine.Accept, TooLong
+}
+
+// decide finds the rule for a whole message and follows it.
+func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
+	s, v := &f.State, &p.view
+	s.phase = judged
+	p.messages[s.msg.proto].Add(1)
+	p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
+	s.named = len(p.name) > 0
+	if s.named {
+		s.rule = p.config.Load().Choose(p.name)
+	}
+	switch why := s.ruling(); why {
+	case Treated:
+		from, to := 0, len(f.Stream().Bytes())
+		if s.loose {
+			from = f.Stream().Offset(v.Seq)
+			to = from + len(v.Payload)
+		}
+		return p.treat(pkt, f, from, to, Treated)
+	case Dropped, Rejected:
+		f.Release()
+		p.trace(f, why, p.out.Len())
+		return p.forbid(pkt, why)
+	default:
+		p.trace(f, why, p.out.Len())
+		p.release(f, why)
+		if s.msg.more() {
+			return engine.Accept, why // the next may follow another rule
+		}
+		return p.done(f, why)
+	}
+}
+
+// more takes data of a connection whose message was judged.
+func (p *Pipeline) more(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
+	s, v := &f.State, &p.view
+	off, have := f.Stream().Offset(v.Seq), len(f.Stream().Bytes())
+	end := off + len(v.Payload)
+	switch {
+	case off >= have:
+		return p.later(pkt, f)
+	case off < 0 && s.msg.more() && continues(v.Payload): // the request before this one, again
+		f.State = state{}
+		return p.first(pkt, f, false)
+	case off < 0 || end > have && (!p.flows.Insert(f, v.Seq, v.Payload) || end > len(f.Stream().Bytes())):
+		return engine.Accept, Early
+	}
+	switch why := s.ruling(); why {
+	case Treated:
+		s.ack = v.Ack
+		return p.treat(pkt, f, off, end, Again)
+	case Dropped, Rejected:
+		return p.forbid(pkt, why)
+	default:
+		return engine.Accept, why
+	}
+}
+
+// ccsLen is the length of a change_cipher_spec record, which is too short to be
+// shown to us unless it has PSH.
+const ccsLen = 6
+
+// later takes data behind the message: another message, a second hello after
+// HelloRetryRequest or the next request, or data with which our part is over.
+// Data that acknowledges nothing new comes ahead of the answer, and then the
+// message may be sent again; data behind a gap may be the end of another.
+func (p *Pipeline) later(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
+	v, s, answered := &p.view, &f.State, p.answered(f)
+	gap := f.Stream().Offset(v.Seq) - len(f.Stream().Bytes())
+	switch {
+	case (answered || s.msg.bodyless(f.Stream().Bytes()) && gap == 0) && continues(v.Payload):
+		f.State = state{}
+		return p.first(pkt, f, answered && gap == 0)
+	case answered && tlshello.SkipCCS(v.Payload) == len(v.Payload):
+		// What follows may be sent again together with this.
+		f.State = state{phase: gathering, loose: true, first: gap == 0}
+		p.flows.Begin(f, v.Seq, v.Payload)
+		return engine.Accept, Early
+	case !answered || gap != 0 && gap != ccsLen:
+		if gap == 0 {
+			p.flows.Insert(f, v.Seq, v.Payload) // so that what comes behind it is known to
+		}
+		return engine.Accept, Early
+	}
+	p.trace(f, Finished, p.out.Len())
+	return p.done(f, Finished)
+}
+
+// done forgets a flow of which the kernel need show us no more.
+func (p *Pipeline) done(f *flow.Flow[state], why Reason) (engine.Verdict, Reason) {
+	h := f.Key().Hash()
+	p.recent[h%uint64(len(p.recent))] = h
+	p.flows.Remove(f)
+	return engine.Accept | engine.Done, why
+}
