@@ -7,7 +7,7 @@ BUILD   := $(CURDIR)/build
 VERSION := $(shell cat VERSION 2>/dev/null || git describe --tags --dirty 2>/dev/null)
 LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION))
 # How long each fuzz target runs.
-FUZZTIME ?= 6s
+FUZZTIME ?= 20s
 # What a router with 8 MiB of flash can spare for b4d, in bytes.
 MAXSIZE  := 4900000
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -101,17 +101,27 @@ guest-tests: go
 		$(foreach d,$(wildcard $(KERNEL:%=%/testdata)),-add $(CURDIR)/$(d):/src/$(d)) \
 		-run 'set -e; export B4_SLOW=1; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test; done'
 
-# Now and then go test calls the end of the time itself a failure, "context
-# deadline exceeded"; a finding names its input or says what else went wrong.
-fuzz: go ## each fuzz target for FUZZTIME (6s)
-	@set -e; mkdir -p $(BUILD); found=$$(grep -rEo --include='*_test.go' '^func Fuzz\w+' .); \
-	for f in $$(echo "$$found" | sort | tr ' ' :); do \
-		dir=$$(dirname $${f%%:*}); name=$${f##*:}; echo "fuzz $$dir $$name"; \
-		(cd $$dir && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .) >$(BUILD)/fuzz.log 2>&1 || \
-			{ grep -q '^    context deadline exceeded' $(BUILD)/fuzz.log && ! grep -q 'Failing input\|_test.go:' $(BUILD)/fuzz.log; } || \
-			{ cat $(BUILD)/fuzz.log; exit 1; }; \
-		tail -n 1 $(BUILD)/fuzz.log; \
-	done
+# Where fuzz targets are, as path/of/package/FuzzName.
+FUZZ = $(shell grep -rEo --include='*_test.go' '^func Fuzz\w+' . | sed 's,^\./\(.*\)/[^/]*:func ,\1/,' | sort)
+
+fuzz: go ## each fuzz target for FUZZTIME (20s), two at a time
+	@rm -rf $(BUILD)/fuzz
+	@$(MAKE) --no-print-directory -j 2 $(patsubst %,$(BUILD)/fuzz/%.test,$(sort $(patsubst %/,%,$(dir $(FUZZ)))))
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target $(FUZZ:%=fuzz/%)
+
+$(BUILD)/fuzz/%.test:
+	@echo "fuzz binary of $*"; cd $* && $(GO) test -c -fuzz . -o $@ .
+
+# One worker each, as two run at a time. Now and then the end of the time itself
+# is called a failure, "context deadline exceeded"; a finding names its input or
+# says what else went wrong.
+fuzz/%: log = $(BUILD)/fuzz/$*.log
+fuzz/%:
+	@mkdir -p $(dir $(log)); cd $(@D:fuzz/%=%) && $(BUILD)/$(@D).test -test.run '^$$' -test.fuzz '^$(@F)$$' -test.fuzztime $(FUZZTIME) \
+		-test.fuzzminimizetime 10x -test.parallel 1 -test.fuzzcachedir "$$($(GO) env GOCACHE)/fuzz/b4/$(@D:fuzz/%=%)" >$(log) 2>&1 || \
+		{ grep -q '^    context deadline exceeded' $(log) && ! grep -q 'Failing input\|_test.go:' $(log); } || \
+		{ echo "$@ found:"; cat $(log); exit 1; }; \
+	echo "$@$$(sed -n 's/^fuzz:/:/p' $(log) | tail -n 1)"
 
 386: go ## the tests that need no kernel, on 32 bits
 	GOARCH=386 $(GO) test -short ./...
