@@ -23,12 +23,15 @@ func (p *Plan) emit(k *pkt, out *engine.Batch, m engine.Meta, e *Env) {
 	}
 	p.whole = slices.Grow(p.whole[:0], n)[:n]
 	ipLen := k.write(p.whole, order, e)
-	fragment(out, m, p.whole, ipLen, k.frag, e.Rand)
+	fragment(out, m, p.whole, ipLen, e.headerLen(k.Fool), k.frag, e.Rand)
 }
 
 // write makes k a packet in b, the order-th of the plan, and returns how many
 // bytes of it are IP.
 func (k *pkt) write(b []byte, order uint16, e *Env) (ipLen int) {
+	if e.Msg.Proto == QUIC {
+		return k.writeUDP(b, order, e)
+	}
 	c, hdr := &e.Conn, e.headerLen(k.Fool)
 	ipLen = c.IPLen + extLen(k.Fool)
 	copy(b, c.Header[:c.IPLen])

@@ -12,15 +12,20 @@ import (
 // them. Some networks let none pass. A packet too short for two leaves whole.
 type ipfrag struct{ at int }
 
-// The first fragment has at least 24 bytes of TCP: a receiver refuses less than
-// a TCP header there (RFC 1858 section 3, RFC 8200 section 4.5).
+// The first fragment has at least 24 bytes of TCP, or 8 of UDP: a receiver refuses
+// less than a header there (RFC 1858 section 3, RFC 8200 section 4.5).
 const (
-	minFrag = 24
-	maxFrag = 1480
+	minFrag    = 24
+	minUDPFrag = 8
+	maxFrag    = 1480
 )
 
 func parseIPFrag(p *parser, args []arg) Step {
-	s := &ipfrag{p.only("ipfrag", args, "bytes", minFrag, maxFrag)}
+	least := minFrag
+	if p.proto == QUIC {
+		least = minUDPFrag
+	}
+	s := &ipfrag{p.only("ipfrag", args, "bytes", least, maxFrag)}
 	if s.at%8 != 0 {
 		p.fail(args[0].pos, "%d is no multiple of 8, as the size of a fragment must be", s.at)
 	}
@@ -41,18 +46,22 @@ func (s *ipfrag) Rewrite(p *Plan, _ *Env) {
 // fragHeader is the length of an IPv6 fragment header (RFC 8200 section 4.5).
 const fragHeader = 8
 
-// fragment adds packet b, of which ipLen bytes are IP, to out as two fragments,
-// the first with at bytes of TCP, and the whole TCP header.
-func fragment(out *engine.Batch, m engine.Meta, b []byte, ipLen, at int, rnd uint64) {
-	at = ipLen + max(at, (int(b[ipLen+12]>>4)*4+7)&^7)
+// fragment adds packet b, of which ipLen bytes are IP and hdr are headers, to out
+// as two fragments, the first with at bytes of the transport, and its whole header.
+func fragment(out *engine.Batch, m engine.Meta, b []byte, ipLen, hdr, at int, rnd uint64) {
+	at = ipLen + max(at, (hdr-ipLen+7)&^7)
 	head, next, ok := unfragmentable(b, ipLen)
 	if !ok || at+fragHeader > len(b) {
 		out.Add(b, m)
 		return
 	}
 	// The checksum takes part so that fragments of a later copy do not mix with
-	// those of an earlier one that differs.
-	sum := binary.BigEndian.Uint16(b[ipLen+16:])
+	// those of an earlier one that differs: of UDP it is the header's last field,
+	// of TCP it stands in the last word of the fixed header.
+	sum := binary.BigEndian.Uint16(b[ipLen+6:])
+	if hdr-ipLen > 8 {
+		sum = binary.BigEndian.Uint16(b[ipLen+16:])
+	}
 	id := uint32(lcg(rnd^uint64(out.Len())<<16^uint64(sum))>>32) | 1
 	v4, ext := b[0]>>4 == 4, fragHeader
 	if v4 {

@@ -117,7 +117,7 @@ func (p *parser) is(c byte) bool {
 func (p *parser) step() (spec, Step) {
 	at := p.pos
 	name := p.word("(),=")
-	for _, sp := range specs() {
+	for _, sp := range p.proto.specs() {
 		if sp.name != name {
 			continue
 		}
@@ -131,9 +131,9 @@ func (p *parser) step() (spec, Step) {
 		return sp, sp.parse(p, args)
 	}
 	if name == "" {
-		p.fail(at, "unexpected %q, want a step: %s", p.text[at:at+1], stepNames())
+		p.fail(at, "unexpected %q, want a step: %s", p.text[at:at+1], p.proto.stepNames())
 	} else {
-		p.fail(at, "unknown step %q, want one of %s", name, stepNames())
+		p.fail(at, "unknown step %q, want one of %s", name, p.proto.stepNames())
 	}
 	return spec{}, nil
 }
@@ -207,9 +207,9 @@ func (p *parser) none(name string, args []arg) {
 	}
 }
 
-func stepNames() string {
+func (pr Proto) stepNames() string {
 	var names []string
-	for _, sp := range specs() {
+	for _, sp := range pr.specs() {
 		if sp.refuse == "" {
 			names = append(names, sp.name)
 		}

@@ -29,12 +29,13 @@ type Plan struct {
 	segs      []Seg
 	spare     []Seg
 	pkts      []pkt
-	rewritten bool   // packet steps have been at work
-	arena     []byte // bytes that are not the client's
-	text      []byte // the message with its bytes changed, in the arena; nil: as it came
-	env       Env    // what steps work on where the message's bytes change
-	whole     []byte // the packet that fragments are made of
-	size      int    // bytes of the message
+	rewritten bool     // packet steps have been at work
+	arena     []byte   // bytes that are not the client's
+	text      []byte   // the message with its bytes changed, in the arena; nil: as it came
+	dgram     datagram // what is asked of a QUIC datagram
+	env       Env      // what steps work on where the message's bytes change
+	whole     []byte   // the packet that fragments are made of
+	size      int      // bytes of the message
 }
 
 // maxSegs bounds what the steps together make of one message.
@@ -44,6 +45,7 @@ var errTooMany = errors.New("the steps make more than 512 segments of this messa
 
 func (p *Plan) reset(size int) {
 	p.segs, p.pkts, p.arena, p.text, p.size, p.rewritten = p.segs[:0], p.pkts[:0], p.arena[:0], nil, size, false
+	p.dgram.reset()
 	if size > 0 {
 		p.segs = append(p.segs, Seg{Len: size})
 	}

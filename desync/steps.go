@@ -4,6 +4,13 @@ package desync
 // would have another sequence number.
 const prepaid = "lengthens the stream and needs a pre-paid handshake, which this version does not make"
 
+func (pr Proto) specs() []spec {
+	if pr == QUIC {
+		return quicSpecs()
+	}
+	return specs()
+}
+
 // specs is every word of the language, in the order help shows it.
 func specs() []spec {
 	return []spec{

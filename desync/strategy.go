@@ -5,6 +5,7 @@ import (
 
 	"b4/engine"
 	"b4/http1"
+	"b4/quic"
 	"b4/tlshello"
 )
 
@@ -122,6 +123,7 @@ type Message struct {
 	Bytes  []byte         // borrowed for the call; of QUIC the payload of one datagram
 	Hello  tlshello.Hello // of TLS: positions in Bytes; of QUIC: in Crypto
 	Crypto []byte         // of QUIC: the client's handshake bytes as far as they are known; borrowed
+	QUIC   *quic.Conn     // of QUIC: who has decoded Bytes, for its keys; nil: they follow from Bytes
 
 	Request http1.Request // of HTTP: positions in Bytes
 }
@@ -162,7 +164,11 @@ func (s *Strategy) Plan(p *Plan, e *Env) error {
 			return err
 		}
 	}
-	p.cut(e)
+	if s.proto == QUIC {
+		p.datagrams(e)
+	} else {
+		p.cut(e)
+	}
 	for _, st := range s.packet {
 		st.Rewrite(p, e)
 	}
@@ -190,7 +196,7 @@ func (s *Strategy) PlanReply(p *Plan, e *Env) error {
 func (p *Plan) Emit(out *engine.Batch, m engine.Meta, e *Env, from, to int) int {
 	before := out.Len()
 	for i := range p.pkts {
-		if k := p.pkts[i]; k.clip(p, from, to) {
+		if k := p.pkts[i]; e.Msg.Proto == QUIC || k.clip(p, from, to) {
 			p.emit(&k, out, m, e)
 		}
 	}

@@ -1,0 +1,48 @@
+package desync
+
+import (
+	"strconv"
+
+	"b4/quic"
+)
+
+// pad puts PADDING frames ahead of the CRYPTO frames, those the client has behind
+// them and as many more as the datagram lacks of n bytes.
+type pad struct{ n int }
+
+// maxPad is what a packet of 1500 bytes holds by IPv6.
+const maxPad = 1452
+
+func parsePad(p *parser, args []arg) Step {
+	return &pad{p.only("pad", args, "bytes of the datagram", quic.MinDatagram, maxPad)}
+}
+
+func (*pad) Need() Need       { return Need{} }
+func (*pad) Harm() Harm       { return Segments }
+func (s *pad) String() string { return "pad(" + strconv.Itoa(s.n) + ")" }
+
+func (s *pad) Apply(p *Plan, _ *Env) error {
+	p.dgram.layout.Ahead, p.dgram.layout.Size, p.dgram.anew = true, s.n, true
+	return nil
+}
+
+// udplen puts n bytes behind the last packet of the datagram, where a receiver
+// discards what is no packet (RFC 9000 section 12.2). A datagram that has no room
+// for them goes without.
+type udplen struct{ n int }
+
+// maxTail and a datagram of 1200 bytes make a packet of less than 1500.
+const maxTail = 240
+
+func parseUDPLen(p *parser, args []arg) Step {
+	return &udplen{p.only("udplen", args, "bytes", 1, maxTail)}
+}
+
+func (*udplen) Need() Need       { return Need{} }
+func (*udplen) Harm() Harm       { return Decoys }
+func (s *udplen) String() string { return "udplen(" + strconv.Itoa(s.n) + ")" }
+
+func (s *udplen) Apply(p *Plan, _ *Env) error {
+	p.dgram.tail = s.n
+	return nil
+}
