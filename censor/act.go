@@ -11,7 +11,9 @@ import (
 // A penalty is an action under way against a connection, or against all of a
 // client's connections to one port of a server.
 type penalty struct {
+	from    time.Time // Drop begins
 	until   time.Time
+	length  time.Duration
 	left    int // packets that still pass before Drop
 	buckets [2]bucket
 }
@@ -19,6 +21,7 @@ type penalty struct {
 // A hit is how a packet meets a penalty.
 type hit struct {
 	first      bool // it gave the name away
+	request    bool // in a plain request
 	toServer   bool // it goes the way of the hello
 	fromClient bool // it comes from the client's side
 	half       *half
@@ -41,6 +44,9 @@ func (c *Censor) penaltyKey(toServer bool) tuple {
 	if c.p.Residual.AnyPort {
 		k.near = netip.AddrPortFrom(k.near.Addr(), 0)
 	}
+	if c.p.Residual.Host {
+		k.far = netip.AddrPortFrom(k.far.Addr(), 0)
+	}
 	return k
 }
 
@@ -57,7 +63,7 @@ func (c *Censor) penalty(now time.Time) (pen *penalty, toServer bool) {
 			continue
 		}
 		if c.p.Residual.Renew {
-			pen.until = now.Add(c.p.Residual.For)
+			pen.until = now.Add(pen.length)
 		}
 		return pen, toServer
 	}
@@ -67,7 +73,12 @@ func (c *Censor) penalty(now time.Time) (pen *penalty, toServer bool) {
 // condemn begins a penalty against who sent the packet in c.view.
 func (c *Censor) condemn(now time.Time) *penalty {
 	c.stats.Blocked++
-	pen := penalty{until: now.Add(c.p.Residual.For), left: c.draw(c.p.Action.After)}
+	r := &c.p.Residual
+	length := c.between(r.For, r.Most)
+	pen := penalty{from: now, until: now.Add(length), length: length, left: c.draw(c.p.Action.After)}
+	if c.p.Action.Drop != 0 {
+		pen.from = now.Add(c.delay())
+	}
 	for i := range pen.buckets {
 		pen.buckets[i] = bucket{tokens: float64(c.p.Action.Burst), at: now}
 	}
@@ -86,6 +97,7 @@ func (c *Censor) punish(now time.Time, pen *penalty, pkt []byte, h hit) Verdict 
 	out := Verdict{Forward: true}
 	if a.Drop&h.side() != 0 {
 		switch {
+		case now.Before(pen.from):
 		case h.first:
 			out.Forward = !a.DropHello
 		case pen.left > 0:
@@ -97,17 +109,22 @@ func (c *Censor) punish(now time.Time, pen *penalty, pkt []byte, h hit) Verdict 
 	if a.Rate > 0 && !pen.buckets[h.side()>>1].take(now, len(pkt), a) {
 		out.Forward = false
 	}
-	if a.Rewrite && !h.toServer && out.Forward {
+	tcp := c.view.Proto == packet.TCP
+	if a.Rewrite && tcp && !h.toServer && out.Forward {
 		out.Rewritten = c.rewritten(pkt)
 		c.stats.Rewritten++
 	}
 	if !out.Forward {
 		c.stats.Dropped++
 	}
-	if c.view.Flags&packet.RST == 0 { // a reset is not answered with resets
+	switch {
+	case !tcp || c.view.Flags&packet.RST != 0: // a reset is not answered with resets
+	case h.request && a.Page != "":
+		out.Inject = c.page(h)
+	default:
 		out.Inject = c.forge(h)
-		c.stats.Injected += uint64(len(out.Inject))
 	}
+	c.stats.Injected += uint64(len(out.Inject))
 	return out
 }
 
@@ -139,6 +156,7 @@ func (c *Censor) forge(h hit) []Injected {
 	var out []Injected
 	after := c.delay()
 	add := func(s packet.Segment, flags uint8, toClient bool) {
+		s.Payload = []byte(a.Bytes)
 		if s.Flags = flags; flags&packet.ACK == 0 {
 			s.Ack = 0
 		}
@@ -159,6 +177,15 @@ func (c *Censor) forge(h hit) []Injected {
 	return out
 }
 
+// page makes the answer to the plain request in c.view, which ends the
+// connection.
+func (c *Censor) page(h hit) []Injected {
+	v := &c.view
+	s := packet.Segment{Src: v.Dst, Dst: v.Src, Seq: v.Ack, Ack: end(v), TTL: c.p.Action.TTL,
+		Flags: packet.PSH | packet.FIN | packet.ACK, Window: 1 << 12, Payload: []byte(c.p.Action.Page)}
+	return []Injected{{Bytes: s.Append(nil), ToClient: h.fromClient, After: c.delay()}}
+}
+
 // draw picks a number from s.
 func (c *Censor) draw(s Span) int {
 	if s.Max <= s.Min {
@@ -168,12 +195,14 @@ func (c *Censor) draw(s Span) int {
 }
 
 // delay picks how long forged packets take this time.
-func (c *Censor) delay() time.Duration {
-	d := c.p.Action.Delay
-	if d[1] <= d[0] {
-		return d[0]
+func (c *Censor) delay() time.Duration { return c.between(c.p.Action.Delay[0], c.p.Action.Delay[1]) }
+
+// between picks a time from least to most.
+func (c *Censor) between(least, most time.Duration) time.Duration {
+	if most <= least {
+		return least
 	}
-	return d[0] + time.Duration(c.rng.Int64N(int64(d[1]-d[0])+1))
+	return least + time.Duration(c.rng.Int64N(int64(most-least)+1))
 }
 
 // A bucket is a token bucket of bytes.

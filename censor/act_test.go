@@ -220,7 +220,7 @@ func TestDropAndRewrite(t *testing.T) {
 
 // Each direction has a rate of its own.
 func TestThrottle(t *testing.T) {
-	p := profile(t, "tspu-2021-throttle")
+	p := profile(t, "tspu-throttle")
 	w, _ := condemned(t, p, families[0])
 	const seconds = 60
 	var down, up int

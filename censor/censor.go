@@ -2,6 +2,7 @@ package censor
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,9 @@ type Censor struct {
 	rng       *rand.Rand
 	flows     table[tuple, flow]
 	penalties table[tuple, penalty]
-	buffered  int // bytes held by streams
+	fragments fragments
+	policed   table[handshake, []time.Time] // latest hellos that Police counts
+	buffered  int                           // bytes held by streams
 	stats     Stats
 
 	view    packet.View // of the packet being judged
@@ -58,6 +61,8 @@ func New(p Profile, names []string, seed uint64) *Censor {
 		rng:       rand.New(rand.NewPCG(seed, 0)),
 		flows:     newTable[tuple, flow](maxFlows),
 		penalties: newTable[tuple, penalty](maxPenalties),
+		fragments: newFragments(),
+		policed:   newTable[handshake, []time.Time](maxPenalties),
 	}
 	for _, n := range names {
 		if n = strings.Trim(n, "."); n != "" {
@@ -79,10 +84,40 @@ func (c *Censor) Stats() Stats {
 // not understand it forwards. pkt is only read, and not kept.
 func (c *Censor) Judge(now time.Time, pkt []byte, fromClient bool) Verdict {
 	c.stats.Packets++
+	if c.p.Defrag {
+		whole, part := c.fragments.join(now, pkt)
+		if part && whole == nil {
+			return Verdict{Forward: true}
+		}
+		if part {
+			pkt = whole // the verdict on it is the last fragment's
+		}
+	}
 	v := &c.view
-	if !v.Decode(pkt) || v.Proto != packet.TCP {
+	if !v.Decode(pkt) || !c.sees(fromClient) {
 		return Verdict{Forward: true}
 	}
+	switch v.Proto {
+	case packet.TCP:
+		return c.judgeTCP(now, pkt, fromClient)
+	case packet.UDP:
+		return c.judgeUDP(now, pkt, fromClient)
+	}
+	return Verdict{Forward: true}
+}
+
+// sees reports whether the server of the packet in c.view is in one of the
+// networks it sees.
+func (c *Censor) sees(fromClient bool) bool {
+	far := c.view.Src.Addr()
+	if fromClient {
+		far = c.view.Dst.Addr()
+	}
+	return len(c.p.Networks) == 0 || slices.ContainsFunc(c.p.Networks, func(n netip.Prefix) bool { return n.Contains(far) })
+}
+
+func (c *Censor) judgeTCP(now time.Time, pkt []byte, fromClient bool) Verdict {
+	v := &c.view
 	pen, toServer := c.penalty(now)
 	// What a penalty hits it hits by address, readable or not.
 	var h *half
@@ -90,12 +125,16 @@ func (c *Censor) Judge(now time.Time, pkt []byte, fromClient bool) Verdict {
 		f := c.flow(now, fromClient)
 		h = &f.half[sideOf(fromClient)]
 		c.track(h, v)
-		listed := (pen == nil || c.p.AllowList) && c.reads(f, h, fromClient) && c.find(h)
+		var found find
+		if pen == nil || c.p.AllowList {
+			found = c.read(now, f, h, fromClient)
+		}
 		switch {
 		case c.p.AllowList:
-			pen, toServer = c.admit(now, f, pen, toServer, listed, fromClient)
-		case listed && c.chance():
-			return c.punish(now, c.condemn(now), pkt, hit{first: true, toServer: true, fromClient: fromClient, half: h})
+			pen, toServer = c.admit(now, f, pen, toServer, found != foundNothing, fromClient)
+		case found != foundNothing && c.chance():
+			return c.punish(now, c.condemn(now), pkt,
+				hit{first: true, request: found == foundRequest, toServer: true, fromClient: fromClient, half: h})
 		}
 	}
 	if pen == nil {
@@ -121,6 +160,9 @@ func (c *Censor) admit(now time.Time, f *flow, pen *penalty, toServer, listed, f
 // as this censor checks that.
 func (c *Censor) valid(pkt []byte) bool {
 	if c.p.Checksum && !packet.ChecksumOK(pkt) {
+		return false
+	}
+	if c.p.PlainTCP && c.view.Hdr > c.view.IPLen+20 {
 		return false
 	}
 	if c.p.MD5 {
@@ -155,29 +197,6 @@ func (c *Censor) reads(f *flow, h *half, fromClient bool) bool {
 // watches reports whether hellos to port are read.
 func (c *Censor) watches(port uint16) bool {
 	return len(c.p.Ports) == 0 || slices.Contains(c.p.Ports, port)
-}
-
-// find looks for a listed name in what h has sent.
-func (c *Censor) find(h *half) bool {
-	text, joins := c.view.Payload, c.p.TCP.Mode != None
-	if joins {
-		if text = c.join(h, &c.view); len(text) == 0 {
-			return false
-		}
-	}
-	name, st := c.p.readHello(text, &c.scratch)
-	listed := false
-	if st == whole {
-		c.stats.Hellos++
-		listed = c.listed(name)
-	}
-	if joins && (st != partial || h.stream.exhausted(&c.p.TCP, c.limit())) {
-		c.finish(h)
-	}
-	if st != whole && c.p.Garbage > 0 && len(c.view.Payload) >= c.p.Garbage {
-		c.finish(h)
-	}
-	return listed
 }
 
 // finish reads no more of h.

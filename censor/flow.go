@@ -28,11 +28,12 @@ type flow struct {
 
 // A half is what one side of a connection has sent.
 type half struct {
-	known   bool
-	next    uint32 // after the highest sequence number sent
-	packets int    // with payload
-	done    bool   // nothing more is read
-	stream  stream
+	known    bool
+	next     uint32 // after the highest sequence number sent
+	packets  int    // with payload
+	done     bool   // nothing more is read
+	familiar bool   // a packet looked like one of Protocols
+	stream   stream
 }
 
 // Indices of flow.half.
@@ -79,7 +80,7 @@ func (c *Censor) flow(now time.Time, fromClient bool) *flow {
 		c.forget(k, old)
 	}
 	opens := fromClient && v.Flags&(packet.SYN|packet.ACK) == packet.SYN
-	return c.flows.put(k, flow{seen: now, exempt: c.p.InsideSYN && !opens})
+	return c.flows.put(k, flow{seen: now, exempt: c.p.InsideSYN && !opens && v.Proto == packet.TCP})
 }
 
 // forget ends a connection and gives its memory back.

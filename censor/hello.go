@@ -27,6 +27,11 @@ func (p *Profile) readHello(b []byte, scratch *[]byte) (name []byte, st status) 
 	if !ok {
 		return nil, alien
 	}
+	return p.readMessage(body, more)
+}
+
+// readMessage is readHello for the message alone, of which more may come.
+func (p *Profile) readMessage(body []byte, more bool) (name []byte, st status) {
 	if len(body) > 0 && body[0] != 1 { // not a ClientHello
 		return nil, alien
 	}

@@ -1,17 +1,23 @@
 package censor
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // A Profile is what one censor sees, understands and does. The zero value of
 // every knob is its simplest setting, named in its comment.
 type Profile struct {
 	Name string
+	Hops int // routers between the client and it, for who lays out a path; zero is 2
 
 	// Where it looks.
-	Ports     []uint16 // the ports hellos go to; none is all ports
-	Inbound   bool     // reads hellos from outside too, not only those from the client's side
-	InsideSYN bool     // knows only connections whose first packet is a SYN from the client's side
-	Flags     uint8    // TCP flags a packet must carry to be read; zero is any
+	Ports     []uint16       // the ports hellos go to; none is all ports
+	Networks  []netip.Prefix // the servers it sees; none is all
+	Inbound   bool           // reads hellos from outside too, not only those from the client's side
+	InsideSYN bool           // knows only connections whose first packet is a SYN from the client's side
+	Flags     uint8          // TCP flags a packet must carry to be read; zero is any
+	PlainTCP  bool           // reads only packets without TCP options
 
 	// How long it looks.
 	MaxPackets int           // packets with payload it reads of each direction; zero is all
@@ -23,14 +29,26 @@ type Profile struct {
 	TCP         Reassembly
 	JoinRecords bool // a hello over several TLS records is one hello
 	WholeHello  bool // reads no name before it has the whole hello
+	Defrag      bool // joins IP fragments; without it they pass unread
+	NoTLS       bool // reads no hellos over TCP
+	HTTP        Reading
+	QUIC        QUIC
 
 	// What it ignores, as the server would.
 	Checksum bool // segments with a wrong checksum
 	MD5      bool // segments with the TCP MD5 option (RFC 2385)
 	AckRange bool // segments whose acknowledgement is not of what the peer has sent
 
+	// What it acts on besides a listed name.
+	ECH       []string // names beside which Encrypted Client Hello (RFC 9849) is not allowed
+	Nameless  bool     // a whole record of a hello without a name
+	Fragment  int      // a hello that begins in a packet of fewer payload bytes and does not end there, or in its first record; zero allows it
+	Protocols Protocols
+
 	// What it does.
 	AllowList bool // the listed names are those let through, and every other connection is acted on
+	UDP       bool // AllowList is for UDP too, where no names are read
+	Police    Police
 	Action    Action
 	Residual  Residual
 }
@@ -47,11 +65,46 @@ const (
 // Reassembly tells how payloads become a stream.
 type Reassembly struct {
 	Mode     Mode
-	Packets  int  // InOrder: joins at most so many packets; zero is no limit
+	Packets  int  // joins at most so many packets; zero is no limit
 	Bytes    int  // InOrder: joins at most so many bytes; zero is no limit
 	SkipGaps bool // InOrder: joins across a gap as if nothing were missing
 	LastWins bool // Full: of bytes that wait, the newest copy counts, not the first
 	Gap      int  // Full: keeps what lies at most so many bytes ahead; zero is MaxHello
+}
+
+// A Reading is how well a censor reads the Host of a plain request (RFC 9112).
+type Reading uint8
+
+const (
+	Unread Reading = iota
+	Strict         // as browsers write it, in a request that begins with a method
+	Loose          // in any case, with any spaces, with and without CR, and in an absolute target
+)
+
+// QUIC is what a censor does with UDP. The zero value passes it.
+type QUIC struct {
+	Reads      bool     // decrypts Initial packets of version 1 (RFC 9001) for the name
+	All        bool     // acts on version 1 without a look at the name
+	Ports      []uint16 // where they go to; none is all ports
+	Bytes      int      // looks at datagrams of at least so many bytes of payload
+	First      bool     // looks only at the first datagram of a connection, whoever sent it
+	SourceHigh bool     // looks only at datagrams from a port above the one they go to
+	Frames     Mode     // how CRYPTO frames are joined; with None only the first of a datagram is read
+	Datagrams  int      // over so many datagrams they are joined; zero is one
+}
+
+// Protocols tells which packets must look like TLS, HTTP or DNS, whatever they
+// name; TLS is told by five bytes.
+type Protocols struct {
+	Packets int  // the first so many with payload; zero is none
+	Any     bool // one of them is enough
+}
+
+// Police tells how many hellos are too many: more than Hellos with one listed
+// name to one server Within that time. With Hellos zero each is.
+type Police struct {
+	Hellos int
+	Within time.Duration
 }
 
 // Sides are directions of travel, seen from who sends the hello.
@@ -75,9 +128,11 @@ type Action struct {
 
 	RST, RSTACK int              // forged resets of each kind for every packet acted on
 	To          Sides            // where they go
-	Delay       [2]time.Duration // how long they take, at least and at most
+	Delay       [2]time.Duration // how long they, and Drop, take to begin, at least and at most
 	TTL         uint8            // their TTL; zero is 64
 	ID          uint16           // their IPv4 identification
+	Bytes       string           // what they carry
+	Page        string           // forged answer to a plain request, in place of resets
 
 	PerMille int // it acts on so many hellos of a thousand; zero is on all
 }
@@ -89,14 +144,17 @@ type Span struct{ Min, Max int }
 // it hits only the packet that gave the name away.
 type Residual struct {
 	For     time.Duration
-	AnyPort bool // the client's port does not matter: the 3-tuple, not the 4-tuple
-	Renew   bool // each packet that is hit starts the time again
+	Most    time.Duration // it is drawn from For to Most; zero is For
+	AnyPort bool          // the client's port does not matter: the 3-tuple, not the 4-tuple
+	Host    bool          // with AnyPort: nor does the server's
+	Renew   bool          // each packet that is hit starts the time again
 }
 
 // Defaults of knobs left at zero.
 const (
 	defaultMaxHello = 1 << 14         // the longest TLS record (RFC 8446 section 5.1)
 	defaultTimeout  = 5 * time.Minute // longer than any handshake, shorter than most residuals
+	defaultHops     = 2               // one in the house, one of the provider's
 )
 
 // withDefaults returns p with the knobs set that have a default.
@@ -106,6 +164,9 @@ func (p Profile) withDefaults() Profile {
 	}
 	if p.Timeout == 0 {
 		p.Timeout = defaultTimeout
+	}
+	if p.Hops == 0 {
+		p.Hops = defaultHops
 	}
 	if p.TCP.Gap == 0 {
 		p.TCP.Gap = p.MaxHello

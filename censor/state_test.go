@@ -15,6 +15,13 @@ func (w *wire) hits() bool {
 	return !v.Forward || v.Rewritten != nil || len(v.Inject) > 0
 }
 
+// penaltyKey is the key of a penalty against the client.
+func (w *wire) penaltyKey() tuple {
+	s := w.out(w.seq, packet.ACK, nil)
+	w.c.view.Decode(s.Append(nil))
+	return w.c.penaltyKey(true)
+}
+
 // exhaust uses up the packets that still pass.
 func (w *wire) exhaust(p Profile) {
 	for range p.Action.After.Max {
@@ -24,24 +31,28 @@ func (w *wire) exhaust(p Profile) {
 
 func TestResidual(t *testing.T) {
 	for _, p := range Profiles() {
-		if p.Action.Rate > 0 || p.AllowList || p.Residual.For == 0 {
+		if p.Action.Rate > 0 || p.AllowList || p.NoTLS || p.Police.Hellos > 0 || p.Residual.For == 0 {
 			continue
 		}
 		for _, f := range families {
 			w, _ := condemned(t, p, f)
 			w.exhaust(p)
+			length := w.c.penalties.get(w.penaltyKey()).length
+			if length < p.Residual.For || length > max(p.Residual.For, p.Residual.Most) {
+				t.Errorf("%s: lasts %v", p.Name, length)
+			}
 			same, other := w.client, nextPort(w.client)
-			w.now = epoch.Add(p.Residual.For / 2)
+			w.now = epoch.Add(length / 2)
 			w.send(0, hello(t, blockedName, false)) // sent again: no reason to begin again
 			// The last instant of it, and the first one after. Nothing is renewed.
-			w.now = epoch.Add(p.Residual.For - 1)
+			w.now = epoch.Add(length - 1)
 			if !w.hits() {
 				t.Errorf("%s, %s: over too early", p.Name, f.name)
 			}
 			if w.client = other; w.hits() != p.Residual.AnyPort {
 				t.Errorf("%s, %s: another port is hit: want %v", p.Name, f.name, p.Residual.AnyPort)
 			}
-			w.now = epoch.Add(p.Residual.For)
+			w.now = epoch.Add(length)
 			if w.client = same; w.hits() {
 				t.Errorf("%s, %s: goes on for ever", p.Name, f.name)
 			}

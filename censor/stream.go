@@ -60,8 +60,8 @@ func (s *stream) add(r *Reassembly, seq uint32, payload []byte, limit int) {
 // exhausted reports whether r joins no more of the stream.
 func (s *stream) exhausted(r *Reassembly, limit int) bool {
 	n := len(s.ready())
-	return n >= limit || r.Mode == InOrder &&
-		(r.Packets > 0 && s.packets >= r.Packets || r.Bytes > 0 && n >= r.Bytes)
+	return n >= limit || r.Packets > 0 && s.packets >= r.Packets ||
+		r.Mode == InOrder && r.Bytes > 0 && n >= r.Bytes
 }
 
 // fill writes payload at off: everywhere if the last copy wins, else only where
