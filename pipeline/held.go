@@ -51,6 +51,7 @@ func (p *Pipeline) evict(f *flow.Flow[state]) { p.release(f, Evicted) }
 func (p *Pipeline) Drain(out *engine.Batch) {
 	p.out = out
 	p.flows.Due(endOfTime, p.evict)
+	p.wheel.take(endOfTime, out)
 }
 
 // endOfTime is when every packet has waited long enough.

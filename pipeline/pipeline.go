@@ -40,6 +40,10 @@ type Pipeline struct {
 	midStream atomic.Uint64
 	hosts     hosts
 	answers   answers
+	quic      handshakes
+	hops      hops
+	wheel     wheel
+	aside     engine.Batch // what putOff sorts
 }
 
 // A phase is how far a flow has come.
@@ -68,7 +72,9 @@ type state struct {
 // New makes a pipeline for at most maxFlows undecided connections.
 func New(maxFlows int, c *Config) *Pipeline {
 	p := &Pipeline{}
+	p.wheel.init()
 	p.flows = flow.New(maxFlows, p.evict)
+	p.quic = newHandshakes()
 	p.Use(c)
 	return p
 }
@@ -81,18 +87,22 @@ func (p *Pipeline) Handle(now time.Time, pkt *engine.Packet, out *engine.Batch) 
 	p.now, p.out = now, out
 	v, why := p.judge(pkt)
 	p.counts[why].Add(1)
-	return v
+	return p.putOff(v, p.view.Proto == packet.UDP || p.view.Flags&packet.SYN != 0)
 }
 
-// Tick implements engine.Handler: messages whose rest did not come are let go.
+// Tick implements engine.Handler: messages whose rest did not come are let go,
+// and packets leave whose time has come.
 func (p *Pipeline) Tick(now time.Time, out *engine.Batch) time.Duration {
 	p.now, p.out = now, out
 	next := p.flows.Due(now, p.late)
 	p.flows.Expire(now)
-	if next.IsZero() {
-		return idle
+	p.quic.flows.Expire(now)
+	p.putOff(engine.Accept, false)
+	wait := p.wheel.take(now, out)
+	if !next.IsZero() {
+		wait = min(wait, next.Sub(now))
 	}
-	return min(next.Sub(now), idle)
+	return wait
 }
 
 func (p *Pipeline) judge(pkt *engine.Packet) (engine.Verdict, Reason) {
@@ -104,10 +114,12 @@ func (p *Pipeline) judge(pkt *engine.Packet) (engine.Verdict, Reason) {
 		return engine.Accept, Other
 	case v.Proto == packet.UDP:
 		return p.datagram(pkt)
-	case v.Proto != packet.TCP || v.Flags&packet.SYN != 0:
+	case v.Proto != packet.TCP:
 		return engine.Accept, Other
 	case pkt.Dir == engine.Reply || c.reply(v):
-		return engine.Accept, Reply
+		return p.answer(pkt)
+	case v.Flags&packet.SYN != 0:
+		return p.open(pkt)
 	case len(v.Payload) == 0:
 		return engine.Accept, Empty
 	}

@@ -1,8 +1,225 @@
 package pipeline
 
-import "b4/engine"
+import (
+	"bytes"
 
-// datagram judges a UDP packet, which p.view has.
-func (p *Pipeline) datagram(*engine.Packet) (engine.Verdict, Reason) {
-	return engine.Accept, Other
+	"b4/desync"
+	"b4/engine"
+	"b4/flow"
+	"b4/quic"
+	"b4/tlshello"
+)
+
+// initials is what the pipeline keeps with a client's QUIC connection, up to its
+// first Handshake packet: by then the server has the whole hello.
+type initials struct {
+	kept   *kept // nil where others needed the room
+	judged bool  // a rule has decided
+	rule   *Rule
+}
+
+// datagram judges a UDP packet, which p.view has. What holds nothing of a
+// client's QUIC handshake costs a look at its first byte.
+//
+// Nothing of UDP is held. A hello over several datagrams goes on untouched until
+// the name is there, unless the name does not matter; the datagram that brings
+// it is the first to be treated, and all that follow are.
+func (p *Pipeline) datagram(pkt *engine.Packet) (engine.Verdict, Reason) {
+	v := &p.view
+	switch {
+	case pkt.Dir == engine.Reply || p.config.Load().reply(v):
+		return engine.Accept, Reply
+	case !longHeader(v.Payload):
+		return engine.Accept, NotQUIC
+	case pkt.Super:
+		return engine.Accept, Cut // the engine could not have it cut
+	}
+	kinds := kindsOf(v.Payload)
+	f, known := p.quic.flows.Lookup(p.now, flow.KeyOf(v))
+	switch {
+	case kinds.has(quic.Handshake) && known:
+		return p.shaken(f)
+	case kinds.has(quic.Initial):
+		return p.initial(pkt, f)
+	case kinds.has(quic.NotQUIC) || kinds.has(quic.UnknownVersion):
+		return engine.Accept, NotQUIC
+	case known && f.State.forbidden():
+		return engine.Drop, Dropped
+	}
+	return engine.Accept, QUICOther
+}
+
+// longHeader reports whether a datagram begins like one of QUIC's handshake.
+func longHeader(b []byte) bool { return len(b) > 0 && b[0]&0x80 != 0 }
+
+// kinds is a set of kinds of packets, a bit for each.
+type kinds uint16
+
+func (k kinds) has(kind quic.Kind) bool { return k&(1<<kind) != 0 }
+
+// maxPackets bounds the packets of a datagram that are looked at. There are at
+// most five kinds, and clients send one of each.
+const maxPackets = 6
+
+// kindsOf is what the packets of a client's datagram are, as far as they belong
+// together (RFC 9000 section 12.2).
+func kindsOf(b []byte) (k kinds) {
+	var dcid []byte
+	for i := 0; i < maxPackets && len(b) > 0; i++ {
+		h := quic.Parse(b)
+		if i == 0 {
+			dcid = h.DCID
+		} else if h.Kind == quic.NotQUIC || !bytes.Equal(dcid, h.DCID) {
+			break
+		}
+		k |= 1 << h.Kind
+		b = b[h.Len:]
+		if h.Len == 0 {
+			break
+		}
+	}
+	return k
+}
+
+// initial judges a datagram with an Initial packet. f is nil for an unknown flow.
+func (p *Pipeline) initial(pkt *engine.Packet, f *flow.Flow[initials]) (engine.Verdict, Reason) {
+	q := &p.quic
+	k, fresh := q.use(f)
+	_, err := q.decoder.Datagram(&k.conn, p.view.Payload)
+	switch {
+	case err == quic.ErrSealed && fresh && f != nil && f.State.judged:
+		// Sealed by the id of a first Initial that is forgotten.
+		return p.follow(pkt, f, tlshello.Hello{}, true)
+	case err == quic.ErrSealed:
+		return engine.Accept, QUICOdd
+	case err != nil && f != nil && f.State.forbidden():
+		return engine.Drop, Dropped
+	case err != nil:
+		if f != nil {
+			q.remove(f)
+		}
+		return engine.Accept, QUICOdd
+	}
+	if f == nil {
+		f = q.flows.Add(p.now, flow.KeyOf(&p.view))
+	}
+	if fresh {
+		q.attach(f)
+	}
+	return p.initialOf(pkt, f)
+}
+
+// initialOf finds the rule for what f has said up to the packet at hand. Until
+// another name comes, a rule found stays: what follows a Retry is told from
+// another connection of the same ports by its name only.
+func (p *Pipeline) initialOf(pkt *engine.Packet, f *flow.Flow[initials]) (engine.Verdict, Reason) {
+	s, c := &f.State, p.config.Load()
+	conn := &s.kept.conn
+	h, st := conn.Hello()
+	before, again := s.rule, s.judged
+	switch {
+	case st == tlshello.NotHello:
+		p.quic.remove(f)
+		return engine.Accept, QUICOdd
+	case h.Named():
+		p.name = conn.AppendName(p.name[:0], &h)
+		s.rule, s.judged = c.Choose(p.name), true
+	case s.judged:
+	case st == tlshello.Complete:
+		s.rule, s.judged = nil, true
+	default:
+		if s.rule = c.Certain(); s.rule == nil {
+			return engine.Accept, QUICPart
+		}
+	}
+	if s.judged && !again {
+		p.messages[desync.QUIC].Add(1)
+	}
+	return p.follow(pkt, f, h, again && s.rule == before)
+}
+
+// forbidden reports whether nothing of the flow may go on.
+func (s *initials) forbidden() bool { return s.rule != nil && s.rule.For[desync.QUIC].Action >= Drop }
+
+// ruling is what is done with the flow's datagrams: Treated, Dropped, Rejected,
+// or why nothing is.
+func (s *initials) ruling(h *tlshello.Hello) Reason {
+	switch {
+	case s.rule != nil:
+		return [...]Reason{Desync: Treated, Pass: Passed, Drop: Dropped, Reject: Rejected}[s.rule.For[desync.QUIC].Action]
+	case h.Named():
+		return NoRule
+	}
+	return NoName
+}
+
+// follow does what f's rule says with the packet at hand. again says that it was
+// done with an earlier one.
+func (p *Pipeline) follow(pkt *engine.Packet, f *flow.Flow[initials], h tlshello.Hello, again bool) (v engine.Verdict, why Reason) {
+	since := p.out.Len()
+	switch why = f.State.ruling(&h); why {
+	case Treated:
+		v, why = p.treatDatagram(pkt, f, h, again)
+	case Dropped:
+		v = engine.Drop
+	case Rejected:
+		v = p.reject(pkt)
+	}
+	if why == Again || !again {
+		p.traceDatagram(f, h, why, since)
+	}
+	return v, why
+}
+
+// treatDatagram applies the strategy of f's rule to the datagram at hand. Its
+// packets take its place, so that the flow keeps its NAT binding.
+func (p *Pipeline) treatDatagram(pkt *engine.Packet, f *flow.Flow[initials], h tlshello.Hello, again bool) (engine.Verdict, Reason) {
+	steps, v := f.State.rule.For[desync.QUIC].Steps, &p.view
+	if steps == nil {
+		return engine.Accept, AsIs
+	}
+	p.header = append(p.header[:0], pkt.Bytes[:v.Hdr]...)
+	p.env.Msg = desync.Message{Proto: desync.QUIC, Bytes: v.Payload, Hello: h}
+	if k := f.State.kept; k != nil {
+		p.env.Msg.QUIC, p.env.Msg.Crypto = &k.conn, k.conn.Message()
+	}
+	p.env.Conn = desync.Conn{Header: p.header, IPLen: v.IPLen, MTU: v.Hdr + max(len(v.Payload), quic.MinDatagram), Hops: p.hops.to(v.Dst.Addr())}
+	p.env.Rand = f.Key().Hash()
+	err := steps.Plan(&p.plan, &p.env)
+	switch {
+	case err != nil:
+		return engine.Accept, Failed
+	case p.plan.Whole():
+		return engine.Accept, AsIs
+	}
+	p.out.Own()
+	p.plan.Emit(p.out, pkt.Meta, &p.env, 0, len(v.Payload))
+	if again {
+		return engine.Replace, Again
+	}
+	return engine.Replace, Treated
+}
+
+// shaken takes the client's first Handshake packet: the server has answered the
+// hello, and what Initial packets still come have nothing of it.
+func (p *Pipeline) shaken(f *flow.Flow[initials]) (engine.Verdict, Reason) {
+	s := &f.State
+	if s.forbidden() {
+		return engine.Drop, Dropped
+	}
+	if s.kept != nil && s.rule != nil && s.rule.For[desync.QUIC].Action == Desync {
+		h, _ := s.kept.conn.Hello()
+		p.traceDatagram(f, h, Finished, p.out.Len())
+	}
+	p.quic.remove(f)
+	return engine.Accept | engine.Done, Finished
+}
+
+// traceDatagram is trace for f, whose hello, as far as it is known, is h.
+func (p *Pipeline) traceDatagram(f *flow.Flow[initials], h tlshello.Hello, why Reason, since int) {
+	p.name = p.name[:0]
+	if h.Named() {
+		p.name = f.State.kept.conn.AppendName(p.name, &h)
+	}
+	p.tell(&subject{flow: f.Key(), proto: desync.QUIC, rule: f.State.rule}, why, since)
 }

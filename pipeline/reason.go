@@ -31,6 +31,7 @@ const (
 	QUICPart                // part of a hello over QUIC, let go as the name was not there yet
 	QUICOdd                 // an Initial that does not open, carries what it may not, or is beyond the bounds
 	Rejected                // the rule says reject
+	Handshake               // the SYN or its answer was changed
 	reasons
 )
 
@@ -39,6 +40,7 @@ var names = [reasons]string{
 	"other", "cut", "reply", "empty", "not_tls", "held", "too_long", "late", "no_name", "no_rule", "passed",
 	"dropped", "treated", "again", "as_is", "failed", "early", "finished", "evicted", "under_way",
 	"not_quic", "quic_other", "quic_part", "quic_odd", "rejected",
+	"handshake",
 }
 
 func (r Reason) String() string { return names[r] }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"b4/desync"
-	"b4/flow"
 )
 
 const (
@@ -23,6 +22,7 @@ type Host struct {
 	Host     string     `json:"host"`     // as the client wrote it: not to be trusted
 	Time     time.Time  `json:"time"`     // of the last verdict
 	Client   netip.Addr `json:"client"`   // its address as on WAN: behind NAT the router's own
+	Proto    string     `json:"proto"`    // tls, http or quic: how it was asked for last
 	Rule     string     `json:"rule"`     // "" where none matched
 	Strategy string     `json:"strategy"` // canonical text; "" where nothing is done
 	Why      string     `json:"why"`      // the last verdict's Reason
@@ -47,6 +47,7 @@ type entry struct {
 	why      Reason
 	client   netip.Addr
 	time     time.Time
+	proto    desync.Proto
 	rule     string
 	strategy *desync.Strategy // and not the rule, which would keep a replaced configuration in memory
 	hellos   uint32
@@ -54,8 +55,8 @@ type entry struct {
 	answered uint32
 }
 
-// note keeps what was decided about f, whose host is name. It allocates nothing.
-func (h *hosts) note(now time.Time, f *flow.Flow[state], name []byte, why Reason) {
+// note keeps what was decided about s, whose host is name. It allocates nothing.
+func (h *hosts) note(now time.Time, s *subject, name []byte, why Reason) {
 	if len(name) == 0 {
 		return
 	}
@@ -81,10 +82,10 @@ func (h *hosts) note(now time.Time, f *flow.Flow[state], name []byte, why Reason
 	}
 	h.newest++
 	h.ages[i] = h.newest
-	e.time, e.why, e.client, e.rule, e.strategy = now, why, f.Key().Src().Addr(), "", nil
-	if r := f.State.rule; r != nil {
+	e.time, e.why, e.client, e.proto, e.rule, e.strategy = now, why, s.flow.Src().Addr(), s.proto, "", nil
+	if r := s.rule; r != nil {
 		e.rule = r.Name
-		if t := f.State.treatment(); t.Action == Desync {
+		if t := r.For[s.proto]; t.Action == Desync {
 			e.strategy = t.Steps
 		}
 	}
@@ -136,7 +137,7 @@ func (p *Pipeline) Recent() []Host {
 
 func (e *entry) host() Host {
 	host := Host{
-		Host: string(e.name[:e.n]), Time: e.time, Client: e.client, Rule: e.rule, Why: e.why.String(),
+		Host: string(e.name[:e.n]), Time: e.time, Client: e.client, Proto: e.proto.String(), Rule: e.rule, Why: e.why.String(),
 		Hellos: e.hellos, Again: e.again, Answered: e.answered,
 	}
 	if e.strategy != nil {

@@ -43,9 +43,9 @@ func TestRecent(t *testing.T) {
 	connect("my.bank.example", true) // known, and treated now
 
 	want := []Host{
-		{Host: "my.bank.example", Time: time.Unix(1005, 0), Client: netip.MustParseAddr("2001:db8::1"), Rule: "all", Strategy: "split(1)", Why: "treated", Hellos: 2},
-		{Host: "other.example", Time: time.Unix(1003, 0), Client: netip.MustParseAddr("2001:db8::1"), Why: "no_rule", Hellos: 1},
-		{Host: host, Time: time.Unix(1002, 0), Client: netip.MustParseAddr("192.0.2.1"), Rule: "video", Strategy: "split(midsld) disorder", Why: "again", Hellos: 1, Again: 1, Answered: 1},
+		{Host: "my.bank.example", Time: time.Unix(1005, 0), Client: netip.MustParseAddr("2001:db8::1"), Proto: "tls", Rule: "all", Strategy: "split(1)", Why: "treated", Hellos: 2},
+		{Host: "other.example", Time: time.Unix(1003, 0), Client: netip.MustParseAddr("2001:db8::1"), Proto: "tls", Why: "no_rule", Hellos: 1},
+		{Host: host, Time: time.Unix(1002, 0), Client: netip.MustParseAddr("192.0.2.1"), Proto: "tls", Rule: "video", Strategy: "split(midsld) disorder", Why: "again", Hellos: 1, Again: 1, Answered: 1},
 	}
 	if got := r.p.Recent(); !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -83,11 +83,11 @@ func TestRecentBounds(t *testing.T) {
 
 // A name comes from the network: it may be anything.
 func TestRecentStrangeNames(t *testing.T) {
-	f := &flow.Flow[state]{}
+	s := &subject{flow: &flow.Key{}}
 	for _, name := range []string{strings.Repeat("x", 300), "\x00\xff<script>\"\n", strings.Repeat("y", 255)} {
 		p := New(4, &Config{})
-		p.hosts.note(time.Unix(1, 0), f, []byte(name), NoRule)
-		p.hosts.note(time.Unix(1, 0), f, []byte(name), NoRule)
+		p.hosts.note(time.Unix(1, 0), s, []byte(name), NoRule)
+		p.hosts.note(time.Unix(1, 0), s, []byte(name), NoRule)
 		got := p.Recent()
 		if len(got) != 1 || got[0].Host != name[:min(len(name), 255)] || got[0].Hellos != 2 {
 			t.Errorf("%q: %+v", name, got)
@@ -123,7 +123,7 @@ func TestRecentWhileBusy(t *testing.T) {
 }
 
 func BenchmarkNote(b *testing.B) {
-	f := &flow.Flow[state]{}
+	s := &subject{flow: &flow.Key{}}
 	for _, kind := range []string{"known", "new"} {
 		b.Run(kind, func(b *testing.B) {
 			var h hosts
@@ -133,7 +133,7 @@ func BenchmarkNote(b *testing.B) {
 				if kind == "new" {
 					name[0], name[1], name[2], name[3] = byte(i), byte(i>>8), byte(i>>16), byte(i>>24)
 				}
-				h.note(time.Time{}, f, name, NoRule)
+				h.note(time.Time{}, s, name, NoRule)
 			}
 		})
 	}

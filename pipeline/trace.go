@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"b4/desync"
 	"b4/engine"
 	"b4/flow"
 	"b4/match"
@@ -13,7 +14,8 @@ import (
 // An Event is one step in the life of a traced connection.
 type Event struct {
 	Time     time.Time `json:"time"`
-	Flow     string    `json:"flow"` // source -> destination, as on WAN
+	Flow     string    `json:"flow"`  // source -> destination, as on WAN
+	Proto    string    `json:"proto"` // tls, http or quic
 	Host     string    `json:"host"`
 	Rule     string    `json:"rule"`
 	Strategy string    `json:"strategy"` // canonical text
@@ -38,21 +40,34 @@ func (p *Pipeline) Trace(t *Tracer) (stop func(), ok bool) {
 func (p *Pipeline) trace(f *flow.Flow[state], why Reason, since int) {
 	s := &f.State
 	p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
-	p.hosts.note(p.now, f, p.name, why)
+	p.tell(&subject{f.Key(), s.msg.proto, s.rule, f.Stream().Base()}, why, since)
+}
+
+// A subject is what a verdict is about, with the host in Pipeline.name.
+type subject struct {
+	flow  *flow.Key
+	proto desync.Proto
+	rule  *Rule  // nil where none matched
+	base  uint32 // of TCP: sequence number of the message's first byte
+}
+
+// tell is trace for any kind of flow.
+func (p *Pipeline) tell(s *subject, why Reason, since int) {
+	p.hosts.note(p.now, s, p.name, why)
 	t := p.tracer.Load()
 	if t == nil || !t.Hosts.Contains(p.name) {
 		return
 	}
-	e := Event{Time: p.now, Host: string(p.name), Why: why.String()}
-	e.Flow = f.Key().Src().String() + " -> " + f.Key().Dst().String()
+	e := Event{Time: p.now, Proto: s.proto.String(), Host: string(p.name), Why: why.String()}
+	e.Flow = s.flow.Src().String() + " -> " + s.flow.Dst().String()
 	if s.rule != nil {
 		e.Rule = s.rule.Name
-		if steps := s.treatment().Steps; steps != nil {
+		if steps := s.rule.For[s.proto].Steps; steps != nil {
 			e.Strategy = steps.String()
 		}
 	}
 	for i := since; i < p.out.Len(); i++ {
-		e.Packets = append(e.Packets, describe(p.out.At(i), f.Stream().Base()))
+		e.Packets = append(e.Packets, describe(p.out.At(i), s.base))
 	}
 	t.Each(e)
 }
@@ -62,6 +77,9 @@ func describe(o engine.Out, base uint32) string {
 	var v packet.View
 	if !v.Decode(o.Bytes) {
 		return fmt.Sprintf("%d bytes", len(o.Bytes))
+	}
+	if v.Proto != packet.TCP {
+		return fmt.Sprintf("%d bytes of data, ttl %d", len(v.Payload), v.TTL)
 	}
 	off := int(int32(v.Seq - base))
 	text := fmt.Sprintf("bytes %d-%d, ttl %d", off, off+len(v.Payload), v.TTL)

@@ -3,8 +3,8 @@ package pipeline
 import "b4/packet"
 
 // Whole reports whether an engine may hand over a superpacket in one piece
-// where it takes all traffic: all but one that may begin a ClientHello, behind a
-// change_cipher_spec or not. That must come as the wire's own segments, which
+// where it takes all traffic: all but datagrams of QUIC's handshake, and what may
+// begin a ClientHello, behind a change_cipher_spec or not. That must come as the wire's own segments, which
 // are what is treated, and what bounds the size of ours. pkt may be just the
 // packet's beginning, headers and a record's, of a packet to any side.
 //
@@ -13,5 +13,11 @@ import "b4/packet"
 // carries. Whole allocates nothing and keeps nothing of pkt.
 func Whole(pkt []byte) bool {
 	var v packet.View
-	return !v.DecodeStart(pkt) || v.Proto != packet.TCP || !begins(v.Payload)
+	switch {
+	case !v.DecodeStart(pkt):
+		return true
+	case v.Proto == packet.UDP:
+		return !longHeader(v.Payload)
+	}
+	return v.Proto != packet.TCP || !begins(v.Payload)
 }
