@@ -49,7 +49,7 @@ type View struct {
 func (v *View) Decode(b []byte) bool { return v.decode(b, true) }
 
 // DecodeStart is Decode for a packet of which only the beginning may be there:
-// with TCP, Payload is as much of it as is.
+// with TCP and UDP, Payload is as much of it as is.
 func (v *View) DecodeStart(b []byte) bool { return v.decode(b, false) }
 
 func (v *View) decode(b []byte, whole bool) bool {
@@ -82,7 +82,7 @@ func (v *View) decode4(b []byte, whole bool) bool {
 	}
 	v.TTL = b[8]
 	src, dst := netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
-	return v.transport(b[9], src, dst, b[:min(total, len(b))], ihl)
+	return v.transport(b[9], src, dst, b[:min(total, len(b))], ihl, whole)
 }
 
 func (v *View) decode6(b []byte, whole bool) bool {
@@ -99,7 +99,7 @@ func (v *View) decode6(b []byte, whole bool) bool {
 	}
 	v.TTL = b[7]
 	src, dst := netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
-	return v.transport(proto, src, dst, b[:min(total, len(b))], off)
+	return v.transport(proto, src, dst, b[:min(total, len(b))], off, whole)
 }
 
 // skipExtensions walks IPv6 extension headers (RFC 8200 section 4) to the
@@ -121,8 +121,8 @@ func skipExtensions(b []byte) (proto uint8, off int, ok bool) {
 }
 
 // transport reads the transport header at b[off:], where b ends at the length
-// the IP header declared.
-func (v *View) transport(proto uint8, src, dst netip.Addr, b []byte, off int) bool {
+// the IP header declared, or before it if not the whole packet is there.
+func (v *View) transport(proto uint8, src, dst netip.Addr, b []byte, off int, whole bool) bool {
 	seg := b[off:]
 	hdr := 8
 	var sport, dport uint16
@@ -136,10 +136,10 @@ func (v *View) transport(proto uint8, src, dst netip.Addr, b []byte, off int) bo
 		sport, dport = binary.BigEndian.Uint16(seg), binary.BigEndian.Uint16(seg[2:])
 	case proto == UDP && len(seg) >= 8:
 		n := int(binary.BigEndian.Uint16(seg[4:]))
-		if n < 8 || n > len(seg) {
+		if n < 8 || whole && n > len(seg) {
 			return false
 		}
-		seg = seg[:n]
+		seg = seg[:min(n, len(seg))]
 		sport, dport = binary.BigEndian.Uint16(seg), binary.BigEndian.Uint16(seg[2:])
 	case (proto == ICMP || proto == ICMPv6) && len(seg) >= 8:
 		dport = uint16(seg[0])

@@ -243,6 +243,15 @@ func TestDecodeStart(t *testing.T) {
 			t.Errorf("%s: %+v", src, v)
 		}
 	}
+	for _, b := range [][]byte{original4(nil), original6(nil)} {
+		hdr := len(b) - len("abcd")
+		var v View
+		for n := range b {
+			if ok := v.DecodeStart(b[:n]); ok != (n >= hdr) || ok && (string(v.Payload) != "abcd"[:n-hdr] || v.Dst.Port() != 443) {
+				t.Errorf("%d bytes of UDP: %v, %+v", n, ok, v)
+			}
+		}
+	}
 	s := Segment{Src: netip.MustParseAddrPort("192.0.2.1:1"), Dst: netip.MustParseAddrPort("192.0.2.2:443"), Payload: make([]byte, 100)}
 	b := s.Append(nil)
 	b[0] = 0x4f // a header of 60 bytes

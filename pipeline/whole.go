@@ -4,9 +4,10 @@ import "b4/packet"
 
 // Whole reports whether an engine may hand over a superpacket in one piece
 // where it takes all traffic: all but datagrams of QUIC's handshake, and what may
-// begin a ClientHello, behind a change_cipher_spec or not. That must come as the wire's own segments, which
-// are what is treated, and what bounds the size of ours. pkt may be just the
-// packet's beginning, headers and a record's, of a packet to any side.
+// begin a message, behind a change_cipher_spec or not. Those must come as the
+// wire's own packets, which are what is treated, and what bounds the size of
+// ours. pkt may be just the packet's beginning, headers and a record's, of a
+// packet to any side.
 //
 // What continues a hello whose beginning came before is not told from other data;
 // a Pipeline copes with it, and lets nothing leave that is longer than the path
