@@ -23,43 +23,59 @@ var errUnfooled = errors.New("no place in this connection's headers for what kee
 // A decoy is what steps that send decoys have in common: all that keeps the
 // server from reading them, their place, and how many they are.
 type decoy struct {
-	ttl    uint8 // 0 is the client's
+	ttl    ttl
 	fool   Fool
 	place  place
 	repeat int
 }
 
-// take takes argument a of a step that may fool by those in can and put its
-// decoys in one of places. words are the step's own.
-func (d *decoy) take(p *parser, a arg, step, words string, can Fool, places []string) {
-	switch bit := foolNamed(a.val); {
-	case a.key == "ttl" && a.val == "auto":
-		p.fail(a.pos, "ttl=auto needs the distance to the server, which this version does not measure; give a number")
-	case a.key == "ttl":
-		d.ttl = uint8(p.number(a, 1, 255))
-	case a.key == "repeat":
-		d.repeat = p.number(a, 1, 10)
-	case a.key == "place":
-		i := index(places, a.val)
-		if i < 0 {
-			p.fail(a.pos, "%q is no place, want %s", a.val, list(places))
-		}
-		d.place = place(i)
-	case a.key != "" || bit == 0:
-		p.unknown(step, a, words+foolWords(can)+", ttl=, place=, repeat=")
-	case bit&can == 0:
-		p.fail(a.pos, "%s does not keep the server from it, want ttl=, %s", a.val, foolWords(can))
-	default:
-		d.fool |= bit
+// maxRepeat bounds how often a step sends its decoy.
+const maxRepeat = 10
+
+// decoyParams are the parameters of a step that may fool by those in can and put
+// its decoys in one of places.
+func decoyParams(can Fool, places []string) []param {
+	params := []param{
+		{name: "ttl", keyed: true, kind: distance,
+			help: "routers the decoy passes; auto is up to the last one ahead of the server, as far as its answer tells"},
+		{name: "fooling", kind: word, words: foolWords(can), many: true, help: "what keeps the server from it besides"},
 	}
+	if len(places) > 0 {
+		params = append(params, param{name: "place", keyed: true, kind: word, words: places, def: placeNames[before],
+			help: "before or after all segments, or ahead of (around: on both sides of) each"})
+	}
+	return append(params, param{name: "repeat", keyed: true, kind: number, lo: 1, hi: maxRepeat, def: "1", help: "how often it is sent"})
 }
 
-// fooled refuses a step whose decoys the server would read.
-func (d *decoy) fooled(p *parser, at int, step string, can Fool) {
-	if d.ttl == 0 && d.fool == 0 {
-		p.fail(at, "%s needs ttl= or one of %s: without one the server takes it for the client's", step, foolWords(can))
+// readDecoy reads a step's decoyParams.
+func readDecoy(a *args) decoy {
+	d := decoy{place: place(max(index(placeNames[:], a.word("place")), 0)), repeat: a.number("repeat")}
+	for _, x := range a.list {
+		if x.param.name == "fooling" {
+			d.fool |= foolNamed(x.val)
+		}
 	}
+	if t := a.find("ttl"); t != nil {
+		d.ttl = ttl{t.num, t.auto}
+	}
+	return d
 }
+
+// makeDecoy is readDecoy for a step whose decoys the server would read if
+// nothing keeps it from them.
+func makeDecoy(p *parser, a *args, can Fool) decoy {
+	d := readDecoy(a)
+	switch t := a.find("ttl"); {
+	case d.fool != 0:
+	case t == nil:
+		p.fail(a.end, "%s needs ttl= or one of %s: without one the server takes it for the client's", a.spec.name, list(foolWords(can)))
+	case t.auto && t.num > 0:
+		p.fail(t.pos, "a decoy with ttl=%s gets to the server: add one of %s", d.ttl, list(foolWords(can)))
+	}
+	return d
+}
+
+func (d *decoy) need() Need { return Need{Hops: d.ttl.auto} }
 
 // foolNamed is the bit of a word, 0 if there is none.
 func foolNamed(word string) Fool {
@@ -69,25 +85,22 @@ func foolNamed(word string) Fool {
 	return 0
 }
 
-// foolWords lists the foolings in f.
-func foolWords(f Fool) string {
-	var w []string
+// foolWords are the foolings in f.
+func foolWords(f Fool) (w []string) {
 	for i, name := range foolNames {
 		if f>>i&1 == 1 {
 			w = append(w, name)
 		}
 	}
-	return list(w)
+	return w
 }
 
 // text is the canonical text of a step, whose own words are w.
 func (d *decoy) text(step string, w []string) string {
-	if d.ttl != 0 {
-		w = append(w, "ttl="+strconv.Itoa(int(d.ttl)))
+	if d.ttl != (ttl{}) {
+		w = append(w, "ttl="+d.ttl.String())
 	}
-	if d.fool != 0 {
-		w = append(w, foolWords(d.fool))
-	}
+	w = append(w, foolWords(d.fool)...)
 	if d.place != before {
 		w = append(w, "place="+placeNames[d.place])
 	}
@@ -97,22 +110,30 @@ func (d *decoy) text(step string, w []string) string {
 	return step + "(" + list(w) + ")"
 }
 
-// send puts s among p's segments, fooling as far as the connection has a place
-// for it: a timestamp, IPv6, room in the header. What has none is left out where
-// something else remains; a ttl does not count, as only the user knows where it
-// ends.
+// send puts s among p's segments.
 func (d *decoy) send(p *Plan, e *Env, s Seg) error {
-	s.Decoy, s.TTL, s.Fool = true, d.ttl, d.fool
+	s.Decoy = true
+	if !d.spoil(&s, e) {
+		return errUnfooled
+	}
+	p.add(&s, d.place, d.repeat)
+	return nil
+}
+
+// spoil lets s fool as far as the connection has a place for it: a timestamp,
+// IPv6, room in the header, a known distance. What has none is left out where
+// something else remains; it reports whether it does. A ttl that the user gave as
+// a number does not count, as only the user knows where it ends.
+func (d *decoy) spoil(s *Seg, e *Env) bool {
+	s.Fool = d.fool
 	for bit := BadSum; bit != 0; bit <<= 1 {
 		if d.fool&bit != 0 && !e.can(bit) {
 			s.Fool &^= bit
 		}
 	}
-	if d.fool != 0 && s.Fool == 0 {
-		return errUnfooled
-	}
-	p.add(&s, d.place, d.repeat)
-	return nil
+	n, short := d.ttl.of(&e.Conn)
+	s.TTL = n
+	return s.Fool != 0 || d.fool == 0 && n != 0 || short
 }
 
 // add puts decoy d n times in its place, into the group of the segment it stands by.

@@ -4,9 +4,10 @@ package desync
 // them in order; a censor that reads packets as they come does not.
 type disorder struct{}
 
-func parseDisorder(p *parser, args []arg) Step {
-	p.none("disorder", args)
-	return disorder{}
+var disorderSpec = spec{
+	name: "disorder", in: inTCP, phase: messagePhase,
+	help: "send the segments last first, each with its decoys",
+	make: func(*parser, *args) Step { return disorder{} },
 }
 
 func (disorder) Need() Need     { return Need{} }

@@ -8,8 +8,13 @@ type dup struct{ n int }
 // maxDup bounds the copies of a packet: five lost in a row are no accident.
 const maxDup = 5
 
-func parseDup(p *parser, args []arg) Step {
-	return &dup{p.only("dup", args, "copies", 1, maxDup)}
+var dupSpec = spec{
+	name: "dup", in: inAll, phase: packetPhase, once: true,
+	help: "send every packet more than once",
+	params: []param{
+		{name: "n", kind: number, lo: 1, hi: maxDup, must: true, help: "copies besides the first"},
+	},
+	make: func(_ *parser, a *args) Step { return &dup{a.number("n")} },
 }
 
 func (*dup) Need() Need       { return Need{} }

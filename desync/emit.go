@@ -11,7 +11,7 @@ import (
 // emit writes k as a whole packet, or as two fragments of one, into out.
 func (p *Plan) emit(k *pkt, out *engine.Batch, m engine.Meta, e *Env) {
 	n, order := e.headerLen(k.Fool)+len(k.Head)+k.Len, uint16(out.Len())
-	if text := e.Msg.Bytes; k.real() {
+	if text := e.Msg.Bytes; k.real() && p.size > 0 { // of the handshake a packet has its own
 		if p.text != nil {
 			text = p.text
 		}
@@ -19,11 +19,12 @@ func (p *Plan) emit(k *pkt, out *engine.Batch, m engine.Meta, e *Env) {
 	}
 	if k.frag == 0 {
 		k.write(out.Grow(n, m), order, e)
+		out.Delay(k.after)
 		return
 	}
 	p.whole = slices.Grow(p.whole[:0], n)[:n]
 	ipLen := k.write(p.whole, order, e)
-	fragment(out, m, p.whole, ipLen, e.headerLen(k.Fool), k.frag, e.Rand)
+	fragment(out, m, p.whole, ipLen, e.headerLen(k.Fool), k, e.Rand)
 }
 
 // write makes k a packet in b, the order-th of the plan, and returns how many
@@ -48,9 +49,16 @@ func (k *pkt) write(b []byte, order uint16, e *Env) (ipLen int) {
 	}
 	k.id.set(b, order, e.Rand)
 
-	binary.BigEndian.PutUint32(t[4:], c.Base+uint32(k.Off-len(k.Head)))
+	base := c.Base
+	if k.Flags&packet.SYN != 0 {
+		base = binary.BigEndian.Uint32(t[4:])
+	}
+	binary.BigEndian.PutUint32(t[4:], base+uint32(k.Off-len(k.Head)))
 	t[12] = uint8(hdr-ipLen)<<2 | t[12]&0xf
 	t[13] = k.flags(t[13], len(e.Msg.Bytes))
+	if k.Window != 0 {
+		binary.BigEndian.PutUint16(t[14:], k.Window)
+	}
 	k.Fool.spoil(b, ipLen, hdr)
 	packet.Finish(b, ipLen, packet.TCP)
 	if k.Fool&BadSum != 0 {

@@ -20,16 +20,20 @@ const (
 	maxFrag    = 1480
 )
 
-func parseIPFrag(p *parser, args []arg) Step {
-	least := minFrag
-	if p.proto == QUIC {
-		least = minUDPFrag
+var (
+	ipfragSpec    = fragSpec(inTCP, minFrag)
+	udpIPFragSpec = fragSpec(inQUIC, minUDPFrag)
+)
+
+func fragSpec(in protos, least int) spec {
+	return spec{
+		name: "ipfrag", in: in, phase: packetPhase, once: true,
+		help: "send every packet as two IP fragments; some networks let none pass",
+		params: []param{
+			{name: "n", kind: number, lo: least, hi: maxFrag, by: 8, must: true, help: "bytes in the first fragment behind the IP header"},
+		},
+		make: func(_ *parser, a *args) Step { return &ipfrag{a.number("n")} },
 	}
-	s := &ipfrag{p.only("ipfrag", args, "bytes", least, maxFrag)}
-	if s.at%8 != 0 {
-		p.fail(args[0].pos, "%d is no multiple of 8, as the size of a fragment must be", s.at)
-	}
-	return s
 }
 
 func (*ipfrag) Need() Need       { return Need{Frag: true} }
@@ -47,12 +51,13 @@ func (s *ipfrag) Rewrite(p *Plan, _ *Env) {
 const fragHeader = 8
 
 // fragment adds packet b, of which ipLen bytes are IP and hdr are headers, to out
-// as two fragments, the first with at bytes of the transport, and its whole header.
-func fragment(out *engine.Batch, m engine.Meta, b []byte, ipLen, hdr, at int, rnd uint64) {
-	at = ipLen + max(at, (hdr-ipLen+7)&^7)
+// as two fragments, as k says, the first with the transport's whole header.
+func fragment(out *engine.Batch, m engine.Meta, b []byte, ipLen, hdr int, k *pkt, rnd uint64) {
+	at := ipLen + max(k.frag, (hdr-ipLen+7)&^7)
 	head, next, ok := unfragmentable(b, ipLen)
 	if !ok || at+fragHeader > len(b) {
 		out.Add(b, m)
+		out.Delay(k.after)
 		return
 	}
 	// The checksum takes part so that fragments of a later copy do not mix with
@@ -69,6 +74,7 @@ func fragment(out *engine.Batch, m engine.Meta, b []byte, ipLen, hdr, at int, rn
 	}
 	for from := head; from < len(b); from, at = at, len(b) {
 		f := out.Grow(head+ext+at-from, m)
+		out.Delay(k.after)
 		copy(f, b[:head])
 		copy(f[head+ext:], b[from:at])
 		place, more := uint16(from-head), uint16(0)

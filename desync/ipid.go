@@ -7,6 +7,7 @@ type idMode uint8
 
 const (
 	idKeep idMode = iota // the client's for the first packet, counted on for the rest
+	idZero
 	idSeq
 	idRnd
 )
@@ -14,27 +15,24 @@ const (
 // ipid sets the IPv4 identification of every packet of the message.
 type ipid struct{ mode idMode }
 
-// Zero is not among them: where a raw socket is given one, the kernel fills in
-// another (raw_send_hdrinc in net/ipv4/raw.c).
-var idNames = map[string]idMode{"seq": idSeq, "rnd": idRnd}
+// idNames are the words for what a mode does, from idZero on.
+var idNames = [...]string{"zero", "seq", "rnd"}
 
-func parseIPID(p *parser, args []arg) Step {
-	if len(args) != 1 || args[0].key != "" || idNames[args[0].val] == idKeep {
-		at := p.pos
-		if len(args) > 0 {
-			at = args[0].pos
-		}
-		p.fail(at, "ipid wants seq or rnd")
-		return nil
-	}
-	return ipid{idNames[args[0].val]}
+var ipidSpec = spec{
+	name: "ipid", in: inAll, phase: packetPhase,
+	help: "set the IPv4 identification of every packet",
+	params: []param{
+		{name: "mode", kind: word, words: idNames[:], must: true,
+			help: "0 where the client forbids fragments (else as it was), counted on from the client's, or random"},
+	},
+	make: func(_ *parser, a *args) Step { return ipid{idZero + idMode(index(idNames[:], a.word("mode")))} },
 }
 
 func (ipid) Need() Need { return Need{} }
 func (ipid) Harm() Harm { return Segments }
 
 func (s ipid) String() string {
-	return "ipid(" + [...]string{idSeq: "seq", idRnd: "rnd"}[s.mode] + ")"
+	return "ipid(" + idNames[s.mode-idZero] + ")"
 }
 
 func (s ipid) Rewrite(p *Plan, _ *Env) {
@@ -54,6 +52,12 @@ func (m idMode) set(b []byte, order uint16, rnd uint64) {
 	case idKeep:
 		if id != 0 { // RFC 6864: zero is what a sender of atomic packets may always use
 			id += order
+		}
+	case idZero:
+		// Linux keeps a zero only in packets with DF; in others it would send some
+		// number of its own (raw_send_hdrinc in net/ipv4/raw.c, ip_select_ident).
+		if b[6]&0x40 != 0 {
+			id = 0
 		}
 	case idSeq:
 		id = id + order + 1

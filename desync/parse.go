@@ -2,7 +2,6 @@ package desync
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -15,21 +14,6 @@ type Error struct {
 
 func (e *Error) Error() string {
 	return fmt.Sprintf("strategy %q, position %d: %s", e.Text, e.Pos+1, e.Msg)
-}
-
-// An arg is one argument of a step: a value, or key=value.
-type arg struct {
-	key, val string
-	pos      int // of the value
-}
-
-// A spec is one word of the language.
-type spec struct {
-	name   string
-	packet bool // belongs to the packet layer
-	once   bool // may stand but once
-	parse  func(p *parser, args []arg) Step
-	refuse string // why the word is known and cannot be used
 }
 
 // maxText bounds a strategy's text, maxSteps its steps and cuts.
@@ -51,20 +35,22 @@ func (pr Proto) ParseWith(text string, read func(path string) ([]byte, error)) (
 	}
 	var steps []Step
 	var words []string
-	inPackets := false
+	latest := synPhase
 	for p.space(); p.pos < len(text) && p.err == nil; p.space() {
 		at := p.pos
 		sp, st := p.step()
-		if len(steps) == maxSteps {
+		if p.err != nil {
+			break
+		}
+		switch {
+		case len(steps) == maxSteps:
 			p.fail(at, "more than %d steps", maxSteps)
-		}
-		if inPackets && !sp.packet {
-			p.fail(at, "%s makes segments and must stand before the steps that act on packets", sp.name)
-		}
-		if sp.once && index(words, sp.name) >= 0 {
+		case sp.phase < latest:
+			p.fail(at, "%s is a step for the %s and must stand before those for the %s", sp.name, sp.phase, latest)
+		case sp.once && index(words, sp.name) >= 0:
 			p.fail(at, "%s stands twice", sp.name)
 		}
-		inPackets = sp.packet
+		latest = sp.phase
 		words = append(words, sp.name)
 		steps = append(steps, st)
 	}
@@ -114,28 +100,47 @@ func (p *parser) is(c byte) bool {
 	return false
 }
 
-func (p *parser) step() (spec, Step) {
+func (p *parser) step() (*spec, Step) {
 	at := p.pos
 	name := p.word("(),=")
-	for _, sp := range p.proto.specs() {
-		if sp.name != name {
-			continue
-		}
-		args := p.args()
-		if sp.refuse != "" {
-			p.fail(at, "%s %s", name, sp.refuse)
-		}
-		if p.err != nil {
-			return sp, nil
-		}
-		return sp, sp.parse(p, args)
+	sp := p.spec(name, at)
+	if sp == nil {
+		return nil, nil
 	}
-	if name == "" {
-		p.fail(at, "unexpected %q, want a step: %s", p.text[at:at+1], p.proto.stepNames())
-	} else {
-		p.fail(at, "unknown step %q, want one of %s", name, p.proto.stepNames())
+	a := &args{spec: sp, at: at, list: p.args()}
+	a.end = p.pos
+	if p.err == nil {
+		p.bind(a)
 	}
-	return spec{}, nil
+	if sp.refuse != "" {
+		p.fail(at, "%s %s", name, sp.refuse)
+	}
+	if p.err != nil {
+		return sp, nil
+	}
+	return sp, sp.make(p, a)
+}
+
+// spec finds the word that stands at at.
+func (p *parser) spec(name string, at int) *spec {
+	var others protos
+	for _, sp := range specs() {
+		if sp.name == name && sp.in.has(p.proto) {
+			return sp
+		}
+		if sp.name == name {
+			others |= sp.in
+		}
+	}
+	switch {
+	case name == "":
+		p.fail(at, "unexpected %q, want a step: %s", p.text[at:at+1], p.stepNames())
+	case others != 0:
+		p.fail(at, "%s is for %s, and this strategy is for %s", name, list(others.names()), p.proto)
+	default:
+		p.fail(at, "unknown step %q, want one of %s", name, p.stepNames())
+	}
+	return nil
 }
 
 // args reads "(a, key=b)", or nothing.
@@ -173,44 +178,10 @@ func (p *parser) args() (args []arg) {
 	return nil
 }
 
-// number reads an argument as a whole number in [lo, hi].
-func (p *parser) number(a arg, lo, hi int) int {
-	n, err := strconv.Atoi(a.val)
-	if err != nil || n < lo || n > hi {
-		p.fail(a.pos, "%q is not a number from %d to %d", a.val, lo, hi)
-	}
-	return n
-}
-
-// only reads the one argument of a step, a number in [lo, hi] of what.
-func (p *parser) only(step string, args []arg, what string, lo, hi int) int {
-	if len(args) != 1 || args[0].key != "" {
-		p.fail(p.pos, "%s wants a number of %s, from %d to %d", step, what, lo, hi)
-		return lo
-	}
-	return p.number(args[0], lo, hi)
-}
-
-// unknown refuses an argument of a step that takes those in want.
-func (p *parser) unknown(step string, a arg, want string) {
-	if a.key == "" {
-		p.fail(a.pos, "unknown word %q in %s, want %s", a.val, step, want)
-	} else {
-		p.fail(a.pos, "unknown parameter %q in %s, want %s", a.key, step, want)
-	}
-}
-
-// none refuses arguments.
-func (p *parser) none(name string, args []arg) {
-	if len(args) > 0 {
-		p.fail(args[0].pos, "%s takes no arguments", name)
-	}
-}
-
-func (pr Proto) stepNames() string {
+func (p *parser) stepNames() string {
 	var names []string
-	for _, sp := range pr.specs() {
-		if sp.refuse == "" {
+	for _, sp := range specs() {
+		if sp.refuse == "" && sp.in.has(p.proto) {
 			names = append(names, sp.name)
 		}
 	}

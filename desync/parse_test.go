@@ -171,7 +171,7 @@ func FuzzPlan(f *testing.F) {
 			return
 		}
 		for _, st := range s.stream {
-			if d, ok := st.(*fake); ok && d.fool == 0 && d.ttl >= 10 {
+			if d, ok := st.(*fake); ok && d.fool == 0 && d.ttl.n >= 10 {
 				return
 			}
 		}

@@ -1,6 +1,9 @@
 package desync
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // A Seg is a piece of the stream, or a decoy that pretends to be one.
 type Seg struct {
@@ -8,7 +11,8 @@ type Seg struct {
 	Head     []byte // bytes of no meaning sent just below Off; of real segments only
 	Decoy    bool
 	Data     []byte // a decoy's bytes
-	Flags    uint8  // a decoy's TCP flags; 0 is the client's
+	Flags    uint8  // TCP flags of a decoy, or of the handshake; 0 is the client's
+	Window   uint16 // 0 is the client's
 	TTL      uint8  // 0 is the client's
 	Fool     Fool
 	Group    int // a real segment and the decoys that go with it
@@ -20,8 +24,9 @@ func (s *Seg) real() bool { return !s.Decoy }
 // A pkt is one packet to be: a segment, or the part of it that fits.
 type pkt struct {
 	Seg
-	id   idMode
-	frag int // bytes of TCP in the first of two IP fragments; 0 is no fragments
+	id    idMode
+	after time.Duration // when it leaves, counted from the first
+	frag  int           // bytes of TCP in the first of two IP fragments; 0 is no fragments
 }
 
 // A Plan is the packets for one message in the order they leave.
@@ -127,6 +132,9 @@ func (p *Plan) cut(e *Env) {
 // anything is left. A decoy is kept whole, and only if its group's real bytes
 // are wanted.
 func (k *pkt) clip(p *Plan, from, to int) bool {
+	if p.size == 0 { // of the handshake
+		return true
+	}
 	if k.real() {
 		end := min(k.Off+k.Len, to)
 		if k.Off < from {

@@ -11,37 +11,62 @@ type pos struct {
 	off    int
 }
 
-// markers are the places of a TLS ClientHello a position may name, in the order
-// they stand in it.
-var markers = []string{"sniext", "host", "sld", "midsld", "endsld", "endhost"}
+// A marker names a place that messages of some kinds have.
+type marker struct {
+	name string
+	in   protos
+	help string
+}
+
+// markers are the places in the order they stand in a ClientHello, and in a
+// request. Of QUIC they are places in the client's handshake bytes.
+var markers = []marker{
+	{"method", inHTTP, "the request's method"},
+	{"exts", inTLS | inQUIC, "the first extension of the hello"},
+	{"sniext", inTLS | inQUIC, "the extension that has the name"},
+	{"host", inAll, "the first letter of the name"},
+	{"sld", inAll, "the first letter of the name's second-level domain"},
+	{"midsld", inAll, "the middle of the second-level domain"},
+	{"endsld", inAll, "behind the second-level domain"},
+	{"endhost", inAll, "behind the name"},
+	{"alpn", inTLS | inQUIC, "the list of protocols of the hello"},
+	{"ech", inTLS | inQUIC, "the extension with the encrypted hello"},
+}
+
+// markerNames are the places that a message of kind pr has.
+func markerNames(pr Proto) (names []string) {
+	for _, m := range markers {
+		if m.in.has(pr) {
+			names = append(names, m.name)
+		}
+	}
+	return names
+}
 
 // maxOff bounds the number in a position: no message is longer.
 const maxOff = 16 << 10
 
-func (p *parser) position(a arg) (at pos) {
-	if a.key != "" {
-		p.fail(a.pos, "want a position, not %s=", a.key)
-		return at
-	}
-	name, num := a.val, ""
-	if i := strings.IndexAny(a.val, "+-"); i >= 0 {
-		name, num = a.val[:i], a.val[i:]
-	} else if a.val[0] >= '0' && a.val[0] <= '9' {
-		name, num = "", a.val
+func (p *parser) position(x *arg) (at pos) {
+	name, num := x.val, ""
+	if i := strings.IndexAny(x.val, "+-"); i >= 0 {
+		name, num = x.val[:i], x.val[i:]
+	} else if x.val[0] >= '0' && x.val[0] <= '9' {
+		name, num = "", x.val
 	}
 	at.marker = name
 	if num != "" {
 		n, err := strconv.Atoi(num)
 		if err != nil || n < -maxOff || n > maxOff {
-			p.fail(a.pos+len(name), "%q is not a number from %d to %d", num, -maxOff, maxOff)
+			p.fail(x.pos+len(name), "%q is not a number from %d to %d", num, -maxOff, maxOff)
 		}
 		at.off = n
 	}
+	names := markerNames(p.proto)
 	switch {
 	case name == "" && at.off == 0:
-		p.fail(a.pos, "position 0 cuts nothing off")
-	case name != "" && index(markers, name) < 0:
-		p.fail(a.pos, "%q is no position, want a number or one of %s, with +n or -n behind", name, strings.Join(markers, ", "))
+		p.fail(x.pos, "position 0 cuts nothing off")
+	case name != "" && index(names, name) < 0:
+		p.fail(x.pos, "%q is no position in %s, want a number or one of %s, with +n or -n behind", name, p.proto, list(names))
 	}
 	return at
 }
@@ -58,12 +83,12 @@ func (at pos) String() string {
 	return at.marker + strconv.Itoa(at.off)
 }
 
-// in finds the place in m. It reports false where m has no such place.
+// in finds the place in m's text. It reports false where m has no such place.
 func (at pos) in(m *Message) (int, bool) {
-	n := at.off
+	text, n := m.text(), at.off
 	switch {
 	case at.marker == "" && at.off < 0:
-		n += len(m.Bytes)
+		n += len(text)
 	case at.marker != "":
 		base, ok := marked(at.marker, m)
 		if !ok {
@@ -71,41 +96,70 @@ func (at pos) in(m *Message) (int, bool) {
 		}
 		n += base
 	}
-	return n, n > 0 && n < len(m.Bytes)
+	return n, n > 0 && n < len(text)
+}
+
+// text is what positions are places in.
+func (m *Message) text() []byte {
+	if m.Proto == QUIC {
+		return m.Crypto
+	}
+	return m.Bytes
+}
+
+// name is the range of the host name in m's text, empty where m says none.
+func (m *Message) name() (start, end int) {
+	if m.Proto == HTTP {
+		return m.Request.Name()
+	}
+	return m.Hello.Host, m.Hello.HostEnd
 }
 
 func marked(marker string, m *Message) (int, bool) {
 	h := &m.Hello
-	if marker == "sniext" {
+	switch marker {
+	case "method":
+		return m.Request.Method, m.Request.MethodEnd > 0
+	case "exts":
+		return h.Extensions, h.Extensions > 0
+	case "sniext":
 		return h.SNI, h.SNI > 0
+	case "alpn":
+		return h.ALPN, h.ALPN > 0
+	case "ech":
+		return h.ECH, h.ECH > 0
 	}
-	if !h.Named() {
+	host, endHost := m.name()
+	if endHost <= host {
 		return 0, false
 	}
-	name := m.Bytes[h.Host:h.HostEnd] // in a hello of many records their headers count as letters
-	start, end := sld(name)
+	start, end := sld(m.text()[host:endHost]) // in a hello of many records their headers count as letters
 	switch marker {
 	case "host":
-		return h.Host, true
+		return host, true
 	case "endhost":
-		return h.HostEnd, true
+		return endHost, true
 	case "sld":
-		return h.Host + start, true
+		return host + start, true
 	case "endsld":
-		return h.Host + end, true
+		return host + end, true
 	}
-	return h.Host + start + (end-start+1)/2, true // midsld: at least one letter on the left
+	return host + start + (end-start+1)/2, true // midsld: at least one letter on the left
 }
 
 // sld is the range of the second-level domain in name, the label before the
-// last dot; a name without dots is taken whole.
+// last dot; a name without dots is taken whole. A dot at the end is no dot.
 func sld(name []byte) (start, end int) {
 	end = len(name)
-	for i := len(name) - 1; i >= 0; i-- {
+	if end > 1 && name[end-1] == '.' {
+		end--
+	}
+	dots := 0
+	for i := end - 1; i >= 0; i-- {
 		if name[i] != '.' {
 			continue
 		}
-		if end < len(name) {
+		if dots++; dots == 2 {
 			return i + 1, end
 		}
 		end = i

@@ -19,20 +19,6 @@ func (d *datagram) reset() {
 	d.anew, d.tail = false, 0
 }
 
-// quicSpecs is every word of the language for QUIC, in the order help shows it.
-func quicSpecs() []spec {
-	return []spec{
-		{name: "split", parse: parseQUICSplit},
-		{name: "disorder", parse: parseQUICDisorder},
-		{name: "pad", once: true, parse: parsePad},
-		{name: "udplen", once: true, parse: parseUDPLen},
-		{name: "fake", parse: parseQUICFake},
-		{name: "ipid", packet: true, parse: parseIPID},
-		{name: "ipfrag", packet: true, once: true, parse: parseIPFrag},
-		{name: "dup", packet: true, once: true, parse: parseDup},
-	}
-}
-
 // safeMTU is an IP packet that every path of QUIC carries: less does not hold
 // the 1200 bytes of a first datagram (RFC 9000 section 14.1), and IPv6 has it
 // everywhere (RFC 8200 section 5).

@@ -5,18 +5,18 @@ package desync
 // together, and a censor that looks for the name in one frame misses it.
 type quicSplit struct{ split }
 
-func parseQUICSplit(p *parser, args []arg) Step {
-	s, ok := parseSplit(p, args).(*split)
-	if !ok {
-		return nil
-	}
-	return &quicSplit{*s}
+var quicSplitSpec = spec{
+	name: "split", in: inQUIC, phase: messagePhase,
+	help: "cut the frames of the client's hello; they stay in one datagram",
+	params: []param{
+		{name: "pos", kind: position, must: true, many: true, help: "where to cut; what the hello has not is passed over"},
+	},
+	make: func(_ *parser, a *args) Step { return &quicSplit{*makeSplit(a)} },
 }
 
 func (s *quicSplit) Apply(p *Plan, e *Env) error {
-	m := Message{Bytes: e.Msg.Crypto, Hello: e.Msg.Hello}
 	for _, at := range s.at {
-		if n, ok := at.in(&m); ok {
+		if n, ok := at.in(&e.Msg); ok {
 			p.dgram.layout.Cuts = append(p.dgram.layout.Cuts, n)
 			p.dgram.anew = true
 		}
@@ -28,9 +28,10 @@ func (s *quicSplit) Apply(p *Plan, e *Env) error {
 // their bytes, last first. Alone it turns around what the client has cut.
 type quicDisorder struct{ disorder }
 
-func parseQUICDisorder(p *parser, args []arg) Step {
-	p.none("disorder", args)
-	return quicDisorder{}
+var quicDisorderSpec = spec{
+	name: "disorder", in: inQUIC, phase: messagePhase,
+	help: "put the frames of the client's hello in order, last first",
+	make: func(*parser, *args) Step { return quicDisorder{} },
 }
 
 func (quicDisorder) Apply(p *Plan, _ *Env) error {

@@ -13,10 +13,7 @@ import (
 // section 5.2). It closes at once, as the hello's transport parameters tell another
 // id (section 7.3). What is no QUIC packet it discards.
 type quicFake struct {
-	payload string // quic, clone, zero, random or file
-	sni     string // the decoy's name; empty for a clone is a name of the same length
-	path    string // of a file
-	file    []byte // its contents
+	payload
 	decoy
 }
 
@@ -26,65 +23,28 @@ var quicPayloads = []string{"quic", "clone", "zero", "random"}
 // quicFools are the foolings that a datagram has a place for.
 const quicFools = BadSum | HopByHop | DestOpt
 
-func parseQUICFake(p *parser, args []arg) Step {
-	f := &quicFake{decoy: decoy{repeat: 1}}
-	sniAt := 0
-	for _, a := range args {
-		switch {
-		case a.key == "" && index(quicPayloads, a.val) >= 0:
-			f.choose(p, a, a.val)
-		case a.key == "file":
-			f.choose(p, a, "file")
-			f.path, f.file = a.val, p.contents(a)
-		case a.key == "sni":
-			f.sni, sniAt = p.hostName(a), a.pos
-		default:
-			f.take(p, a, "fake", "quic, clone, zero, random, file=, sni=, ", quicFools, placeNames[:each])
+var quicFakeSpec = spec{
+	name: "fake", in: inQUIC, phase: messagePhase,
+	help:   "send a decoy datagram, which the server discards or answers to nobody",
+	params: append(payloadParams("quic", quicPayloads), decoyParams(quicFools, placeNames[:each])...),
+	make: func(p *parser, a *args) Step {
+		f := &quicFake{makePayload(p, a), readDecoy(a)}
+		if len(f.bytes) > maxPad {
+			p.fail(a.find("file").pos, "%s has %d bytes, more than the %d of a datagram", f.path, len(f.bytes), maxPad)
 		}
-	}
-	if f.payload == "" {
-		f.payload = "quic"
-	}
-	switch named := f.payload == "quic"; {
-	case f.sni == "" && named:
-		f.sni = defaultSNI
-	case f.sni != "" && !named && f.payload != "clone":
-		p.fail(sniAt, "%s says no name", f.payload)
-	}
-	return f
+		return f
+	},
 }
 
-// choose notes what argument a makes the payload.
-func (f *quicFake) choose(p *parser, a arg, payload string) {
-	if f.payload != "" && f.payload != payload {
-		p.fail(a.pos, "fake has one payload, %s or %s", f.payload, payload)
-	}
-	f.payload = payload
-}
-
-func (f *quicFake) Need() Need { return Need{} }
-func (f *quicFake) Harm() Harm { return Decoys }
-
-func (f *quicFake) String() string {
-	var w []string
-	switch f.payload {
-	case "quic":
-	case "file":
-		w = append(w, "file="+f.path)
-	default:
-		w = append(w, f.payload)
-	}
-	if f.sni != "" {
-		w = append(w, "sni="+f.sni)
-	}
-	return f.text("fake", w)
-}
+func (f *quicFake) Need() Need     { return f.need() }
+func (f *quicFake) Harm() Harm     { return Decoys }
+func (f *quicFake) String() string { return f.text("fake", f.words("quic")) }
 
 func (f *quicFake) Apply(p *Plan, e *Env) error {
 	start := len(p.arena)
-	switch f.payload {
+	switch f.kind {
 	case "file":
-		return f.post(p, e, f.file)
+		return f.post(p, e, f.bytes)
 	case "zero":
 		p.arena = appendZero(p.arena, len(e.Msg.Bytes))
 		return f.post(p, e, p.made(start))
@@ -97,11 +57,7 @@ func (f *quicFake) Apply(p *Plan, e *Env) error {
 			return f.clone(p, e, record[tlsRecord:])
 		}
 	}
-	name := f.sni
-	if name == "" {
-		name = defaultSNI
-	}
-	out, err := p.dgram.sealer.AppendDecoy(p.arena, version(e), name, e.Rand)
+	out, err := p.dgram.sealer.AppendDecoy(p.arena, version(e), f.orDefault(), e.Rand)
 	if err != nil {
 		return err
 	}
@@ -137,7 +93,7 @@ func (f *quicFake) renamed(p *Plan, e *Env) []byte {
 	name := f.sni
 	var same [253]byte
 	if name == "" {
-		name = string(sameLength(same[:0], &Env{Msg: Message{Bytes: record}, Rand: e.Rand}, h))
+		name = string(sameLength(same[:0], &Env{Msg: Message{Bytes: record, Hello: h}, Rand: e.Rand}))
 	}
 	start = len(p.arena)
 	out, ok := tlshello.AppendRenamed(p.arena, record, h, name)
@@ -181,19 +137,3 @@ func (f *quicFake) clone(p *Plan, e *Env, hello []byte) error {
 
 // version is that of the client's datagram.
 func version(e *Env) quic.Version { return quic.Parse(e.Msg.Bytes).Version }
-
-// contents reads the file that argument a names, to be sent as a datagram.
-func (p *parser) contents(a arg) []byte {
-	if p.read == nil {
-		p.fail(a.pos, "no file may be named here")
-		return nil
-	}
-	b, err := p.read(a.val)
-	switch {
-	case err != nil:
-		p.fail(a.pos, "read %s: %v", a.val, err)
-	case len(b) == 0 || len(b) > maxPad:
-		p.fail(a.pos, "%s has %d bytes, want 1 to %d for a datagram", a.val, len(b), maxPad)
-	}
-	return b
-}

@@ -13,8 +13,13 @@ type pad struct{ n int }
 // maxPad is what a packet of 1500 bytes holds by IPv6.
 const maxPad = 1452
 
-func parsePad(p *parser, args []arg) Step {
-	return &pad{p.only("pad", args, "bytes of the datagram", quic.MinDatagram, maxPad)}
+var padSpec = spec{
+	name: "pad", in: inQUIC, phase: messagePhase, once: true,
+	help: "put padding ahead of the client's hello, and make the datagram longer",
+	params: []param{
+		{name: "n", kind: number, lo: quic.MinDatagram, hi: maxPad, must: true, help: "bytes of the datagram"},
+	},
+	make: func(_ *parser, a *args) Step { return &pad{a.number("n")} },
 }
 
 func (*pad) Need() Need       { return Need{} }
@@ -34,8 +39,13 @@ type udplen struct{ n int }
 // maxTail and a datagram of 1200 bytes make a packet of less than 1500.
 const maxTail = 240
 
-func parseUDPLen(p *parser, args []arg) Step {
-	return &udplen{p.only("udplen", args, "bytes", 1, maxTail)}
+var udplenSpec = spec{
+	name: "udplen", in: inQUIC, phase: messagePhase, once: true,
+	help: "put bytes behind the last packet of the datagram, which a receiver discards",
+	params: []param{
+		{name: "n", kind: number, lo: 1, hi: maxTail, must: true, help: "bytes"},
+	},
+	make: func(_ *parser, a *args) Step { return &udplen{a.number("n")} },
 }
 
 func (*udplen) Need() Need       { return Need{} }

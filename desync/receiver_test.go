@@ -194,7 +194,7 @@ func check(t *testing.T, s *Strategy, e *Env) {
 func TestReceiverIsFooledByNothing(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		e := env(t, v6, 517)
-		for _, st := range []Step{&fake{payload: "zero", decoy: decoy{repeat: 1}}, &rst{decoy{repeat: 1}}, &fake{payload: "zero", decoy: decoy{ttl: 64, repeat: 1}}} {
+		for _, st := range []Step{zeroes(ttl{}), &rst{decoy{repeat: 1}}, zeroes(ttl{n: 64})} {
 			_, out := wire(t, newStrategy(TLS, []Step{st}), e, 0, len(e.Msg.Bytes))
 			if r := read(e, out, orders(out.Len(), 0)[0], false); !r.wasReset && bytes.Equal(r.stream, e.Msg.Bytes) {
 				t.Errorf("%s: not read", st)
@@ -237,4 +237,9 @@ func TestFragment(t *testing.T) {
 	if _, out := wire(t, mustParse(t, "ipfrag(32)"), e, 0, len(e.Msg.Bytes)); out.Len() != 1 {
 		t.Errorf("%d packets with IPv4 options", out.Len())
 	}
+}
+
+// zeroes is a decoy that nothing but t keeps from the server.
+func zeroes(t ttl) *fake {
+	return &fake{"hello", payload{kind: "zero"}, decoy{ttl: t, repeat: 1}}
 }

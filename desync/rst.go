@@ -10,17 +10,14 @@ type rst struct{ decoy }
 // rstFools are the foolings that keep a server from a reset.
 const rstFools = BadSum | MD5 | BadSeq | HopByHop | DestOpt
 
-func parseRST(p *parser, args []arg) Step {
-	r := &rst{decoy{repeat: 1}}
-	end := p.pos
-	for _, a := range args {
-		r.take(p, a, "rst", "", rstFools, placeNames[:each])
-	}
-	r.fooled(p, end, "rst", rstFools)
-	return r
+var rstSpec = spec{
+	name: "rst", in: inTCP, phase: messagePhase,
+	help:   "send a decoy that resets the connection",
+	params: decoyParams(rstFools, placeNames[:each]),
+	make:   func(p *parser, a *args) Step { return &rst{makeDecoy(p, a, rstFools)} },
 }
 
-func (r *rst) Need() Need     { return Need{} }
+func (r *rst) Need() Need     { return r.need() }
 func (r *rst) Harm() Harm     { return Decoys }
 func (r *rst) String() string { return r.text("rst", nil) }
 

@@ -3,8 +3,6 @@ package desync
 import (
 	"errors"
 	"strconv"
-
-	"b4/tlshello"
 )
 
 // seqovl begins the first segment n bytes too early, with other bytes. They lie
@@ -17,8 +15,9 @@ import (
 // what comes first or what comes last, as it likes.
 type seqovl struct {
 	n       int
-	pattern string // zero, random, or empty for a hello that says sni
+	pattern string // zero, random, or empty for a message that says sni
 	sni     string
+	proto   Proto
 }
 
 // maxOverlap leaves room for a byte of the message in a packet of 1280 bytes.
@@ -26,24 +25,24 @@ const maxOverlap = 1200
 
 var errNoOverlap = errors.New("no room in the first packet for the bytes of seqovl and one of the message")
 
-func parseSeqovl(p *parser, args []arg) Step {
-	if len(args) == 0 || len(args) > 2 || args[0].key != "" {
-		p.fail(p.pos, "seqovl wants a number of bytes and a pattern, as in seqovl(4, zero)")
-		return nil
-	}
-	s := &seqovl{n: p.number(args[0], 1, maxOverlap), pattern: "zero"}
-	if len(args) == 1 {
+var seqovlSpec = spec{
+	name: "seqovl", in: inTCP, phase: messagePhase, once: true,
+	help: "begin the first segment too early, with bytes that the server has read past",
+	params: []param{
+		{name: "n", kind: number, lo: 1, hi: maxOverlap, must: true, help: "bytes ahead of the message"},
+		{name: "pattern", kind: word, words: []string{"zero", "random"}, def: "zero", help: "what they are"},
+		{name: "sni", keyed: true, kind: hostname, help: "or the beginning of a message like the client's that says this name"},
+	},
+	make: func(p *parser, a *args) Step {
+		s := &seqovl{n: a.number("n"), pattern: a.word("pattern"), proto: p.proto}
+		if x := a.find("sni"); x != nil {
+			if a.find("pattern") != nil {
+				p.fail(x.pos, "%s says no name", s.pattern)
+			}
+			s.pattern, s.sni = "", x.val
+		}
 		return s
-	}
-	switch a := args[1]; {
-	case a.key == "sni":
-		s.pattern, s.sni = "", p.hostName(a)
-	case a.key == "" && (a.val == "zero" || a.val == "random"):
-		s.pattern = a.val
-	default:
-		p.unknown("seqovl", a, "zero, random, sni=")
-	}
-	return s
+	},
 }
 
 func (s *seqovl) Need() Need { return Need{} }
@@ -71,12 +70,12 @@ func (s *seqovl) Apply(p *Plan, e *Env) error {
 	return nil
 }
 
-// head appends the n bytes: of a hello its beginning, and zeroes behind it.
+// head appends the n bytes: of a message its beginning, and zeroes behind it.
 func (s *seqovl) head(dst []byte, e *Env) []byte {
 	end := len(dst) + s.n
 	switch s.pattern {
 	case "":
-		dst = tlshello.AppendDecoy(dst, s.sni, e.Rand)
+		dst = appendHello(dst, s.proto, s.sni, e.Rand)
 	case "random":
 		dst = appendRandom(dst, s.n, e.Rand)
 	}

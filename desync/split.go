@@ -6,14 +6,19 @@ import "strings"
 // passed over.
 type split struct{ at []pos }
 
-func parseSplit(p *parser, args []arg) Step {
-	if len(args) == 0 {
-		p.fail(p.pos, "split needs a position, as in split(midsld)")
-		return nil
-	}
+var splitSpec = spec{
+	name: "split", in: inTCP, phase: messagePhase,
+	help: "cut the message into segments",
+	params: []param{
+		{name: "pos", kind: position, must: true, many: true, help: "where to cut; what the message has not is passed over"},
+	},
+	make: func(_ *parser, a *args) Step { return makeSplit(a) },
+}
+
+func makeSplit(a *args) *split {
 	s := &split{}
-	for _, a := range args {
-		s.at = append(s.at, p.position(a))
+	for _, x := range a.list {
+		s.at = append(s.at, x.at)
 	}
 	return s
 }

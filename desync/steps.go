@@ -1,28 +1,15 @@
 package desync
 
-// prepaid is why shifting steps are refused: every later byte of the connection
-// would have another sequence number.
-const prepaid = "lengthens the stream and needs a pre-paid handshake, which this version does not make"
-
-func (pr Proto) specs() []spec {
-	if pr == QUIC {
-		return quicSpecs()
-	}
-	return specs()
-}
-
-// specs is every word of the language, in the order help shows it.
-func specs() []spec {
-	return []spec{
-		{name: "split", parse: parseSplit},
-		{name: "disorder", parse: parseDisorder},
-		{name: "seqovl", once: true, parse: parseSeqovl},
-		{name: "fake", parse: parseFake},
-		{name: "rst", parse: parseRST},
-		{name: "tlsrec", refuse: prepaid},
-		{name: "oob", refuse: prepaid},
-		{name: "ipid", packet: true, parse: parseIPID},
-		{name: "ipfrag", packet: true, once: true, parse: parseIPFrag},
-		{name: "dup", packet: true, once: true, parse: parseDup},
+// specs is every word of the language, in the order help shows it. A step's own
+// file says what it is; a name may mean something else in another protocol.
+func specs() []*spec {
+	return []*spec{
+		&syndataSpec, &synfakeSpec, &wsizeSpec,
+		&splitSpec, &quicSplitSpec, &disorderSpec, &quicDisorderSpec, &seqovlSpec,
+		&fakeTLSSpec, &fakeHTTPSpec, &quicFakeSpec, &rstSpec,
+		&hostcaseSpec, &hostspellSpec, &domcaseSpec, &hostdotSpec, &hostnospaceSpec, &methodeolSpec, &unixeolSpec,
+		&padSpec, &udplenSpec,
+		&tlsrecSpec, &oobSpec,
+		&ipidSpec, &ipfragSpec, &udpIPFragSpec, &dupSpec, &delaySpec,
 	}
 }

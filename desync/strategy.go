@@ -2,6 +2,7 @@ package desync
 
 import (
 	"strings"
+	"time"
 
 	"b4/engine"
 	"b4/http1"
@@ -79,6 +80,8 @@ func (pr Proto) String() string { return [...]string{"tls", "http", "quic"}[pr] 
 // A Strategy is a checked list of steps. It is immutable.
 type Strategy struct {
 	proto  Proto
+	syn    []synStep
+	reply  *wsize
 	stream []streamStep
 	packet []packetStep
 	text   string
@@ -107,6 +110,10 @@ func newStrategy(proto Proto, steps []Step) *Strategy {
 		s.need = s.need.Union(st.Need())
 		s.harm = max(s.harm, st.Harm())
 		switch st := st.(type) {
+		case synStep:
+			s.syn = append(s.syn, st)
+		case *wsize:
+			s.reply = st
 		case streamStep:
 			s.stream = append(s.stream, st)
 		case packetStep:
@@ -175,30 +182,23 @@ func (s *Strategy) Plan(p *Plan, e *Env) error {
 	return nil
 }
 
-// PlanSYN works out into p what leaves in place of the client's SYN, whose IP and
-// TCP header e.Conn.Header is. A SYN that brings data, e.Msg.Bytes, is left as
-// it is: p.Whole tells.
-func (s *Strategy) PlanSYN(p *Plan, e *Env) error {
-	p.reset(0)
-	return nil
-}
-
-// PlanReply works out into p what reaches the client in place of the server's
-// SYN,ACK, whose IP and TCP header e.Conn.Header is.
-func (s *Strategy) PlanReply(p *Plan, e *Env) error {
-	p.reset(0)
-	return nil
-}
-
 // Emit adds the packets of p that carry bytes [from, to) of the message, with
 // the decoys of their groups, to out: all of them for a new message, a part for
-// a retransmission. It reports how many it added.
+// a retransmission. Of a plan for the handshake it adds all. It reports how many
+// it added.
 func (p *Plan) Emit(out *engine.Batch, m engine.Meta, e *Env, from, to int) int {
 	before := out.Len()
+	var first time.Duration // when the first of them leaves: the others follow it
 	for i := range p.pkts {
-		if k := p.pkts[i]; e.Msg.Proto == QUIC || k.clip(p, from, to) {
-			p.emit(&k, out, m, e)
+		k := p.pkts[i]
+		if e.Msg.Proto != QUIC && !k.clip(p, from, to) {
+			continue
 		}
+		if out.Len() == before {
+			first = k.after
+		}
+		k.after -= first
+		p.emit(&k, out, m, e)
 	}
 	return out.Len() - before
 }

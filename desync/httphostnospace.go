@@ -1,0 +1,30 @@
+package desync
+
+// hostnospace leaves no space behind the colon of the Host field, and gives it
+// to another field. White space there is optional (RFC 9112 section 5.1).
+type hostnospace struct{}
+
+var hostnospaceSpec = spec{
+	name: "hostnospace", in: inHTTP, phase: messagePhase, once: true,
+	help: "leave no space behind the colon of the Host field",
+	make: func(*parser, *args) Step { return hostnospace{} },
+}
+
+func (hostnospace) Need() Need     { return Need{} }
+func (hostnospace) Harm() Harm     { return Segments }
+func (hostnospace) String() string { return "hostnospace" }
+
+func (hostnospace) Apply(p *Plan, e *Env) error {
+	r := &e.Msg.Request
+	from := r.FieldEnd + 1
+	switch {
+	case r.HostEnd == 0 || r.Host == from:
+		return nil
+	case r.Len == 0:
+		return errHead
+	}
+	to := room(e.Msg.Bytes, r) // at the least behind the host
+	fillSpaces(move(p.rewrite(e), from, to, r.Host-from))
+	e.reread()
+	return nil
+}
