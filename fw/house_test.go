@@ -216,9 +216,31 @@ func (j *judge) take() (counts []int) {
 // A capture counts what leaves by WAN.
 type capture struct {
 	lan4, lan6 atomic.Uint64 // packets with a source of the LAN
+
+	mu   sync.Mutex
+	keep func(p []byte) bool // nil is none
+	kept [][]byte
+}
+
+// watch keeps copies of the packets that keep wants, instead of earlier ones.
+func (c *capture) watch(keep func(p []byte) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep, c.kept = keep, nil
+}
+
+func (c *capture) packets() [][]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.kept
 }
 
 func (c *capture) see(p []byte) {
+	c.mu.Lock()
+	if c.keep != nil && c.keep(p) {
+		c.kept = append(c.kept, bytes.Clone(p))
+	}
+	c.mu.Unlock()
 	switch {
 	case p[0]>>4 == 4 && bytes.Equal(p[12:15], lanAddr4.AsSlice()[:3]):
 		c.lan4.Add(1)
@@ -342,4 +364,27 @@ func (established) code(c *coder) {
 		&expr.Ct{Key: expr.CtKeySTATE, Register: reg},
 		bitwise(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, 0),
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: make([]byte, 4)})
+}
+
+// enterHouse runs f in a house, in a namespace of the calling test.
+func enterHouse(t *testing.T, f func(h *house), masq4, masq6 bool) {
+	t.Helper()
+	nstest.Enter(t)
+	f(newHouse(t, masq4, masq6))
+}
+
+// dropInvalid does what firewall4 does with option drop_invalid, for what the
+// router itself sends.
+func dropInvalid(t testing.TB) {
+	t.Helper()
+	b := newBatch("strict")
+	b.addTable(0)
+	b.replaceRules(&Ruleset{}, &Ruleset{chains: []chain{{"output", &hook{filter, output, 0}, []rule{{invalid{}, drop}}}}})
+	s, err := dial()
+	if err == nil {
+		err = errors.Join(s.run(b), s.close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -86,16 +86,20 @@ func segment(src, dst netip.AddrPort, seq, ackNo uint32, flags uint8, payload in
 	pseudo = append(pseudo, 0, unix.IPPROTO_TCP, byte(len(tcp)>>8), byte(len(tcp)))
 	binary.BigEndian.PutUint16(tcp[16:], checksum(append(pseudo, tcp...)))
 
-	if src.Addr().Is6() {
-		ip := []byte{0x60, 0, 0, 0, byte(len(tcp) >> 8), byte(len(tcp)), unix.IPPROTO_TCP, 64}
-		ip = append(append(ip, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
-		return append(ip, tcp...)
+	return ipPacket(src.Addr(), dst.Addr(), unix.IPPROTO_TCP, tcp)
+}
+
+// ipPacket is a packet around a transport header.
+func ipPacket(src, dst netip.Addr, proto byte, body []byte) []byte {
+	if src.Is6() {
+		ip := []byte{0x60, 0, 0, 0, byte(len(body) >> 8), byte(len(body)), proto, 64}
+		return append(append(append(ip, src.AsSlice()...), dst.AsSlice()...), body...)
 	}
-	total := 20 + len(tcp)
-	ip := []byte{0x45, 0, byte(total >> 8), byte(total), 0, 0, 0x40, 0, 64, unix.IPPROTO_TCP, 0, 0}
-	ip = append(append(ip, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
+	total := 20 + len(body)
+	ip := []byte{0x45, 0, byte(total >> 8), byte(total), 0, 0, 0x40, 0, 64, proto, 0, 0}
+	ip = append(append(ip, src.AsSlice()...), dst.AsSlice()...)
 	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
-	return append(ip, tcp...)
+	return append(ip, body...)
 }
 
 func checksum(b []byte) uint16 {
@@ -123,8 +127,8 @@ func (r *router) forward(from, to *os.File, p []byte, wait time.Duration) bool {
 	return ok
 }
 
-// receive returns the next TCP packet that leaves by a device: the router also
-// sends router solicitations and the like.
+// receive returns the next TCP or UDP packet that leaves by a device: the router
+// also sends router solicitations and the like.
 func (r *router) receive(f *os.File, wait time.Duration) ([]byte, bool) {
 	r.t.Helper()
 	f.SetReadDeadline(time.Now().Add(wait))
@@ -135,17 +139,18 @@ func (r *router) receive(f *os.File, wait time.Duration) ([]byte, bool) {
 			return nil, false
 		case err != nil:
 			r.t.Fatal(err)
-		case isTCP(buf[:n]):
+		case protocol(buf[:n]) == unix.IPPROTO_TCP || protocol(buf[:n]) == unix.IPPROTO_UDP:
 			return buf[:n], true
 		}
 	}
 }
 
-func isTCP(p []byte) bool {
+// protocol is the number that stands in the IP header.
+func protocol(p []byte) byte {
 	if p[0]>>4 == 6 {
-		return p[6] == unix.IPPROTO_TCP
+		return p[6]
 	}
-	return p[9] == unix.IPPROTO_TCP
+	return p[9]
 }
 
 // arrive fails the test unless p passes.

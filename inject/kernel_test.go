@@ -197,12 +197,27 @@ func TestKernelHeader(t *testing.T) {
 	if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), want) {
 		t.Errorf("wrong length and sum: %v", err)
 	}
-	binary.BigEndian.PutUint16(p[4:], 0)
-	if err := s.Send(engine.Out{Bytes: p}); err != nil {
-		t.Fatal(err)
-	}
-	if got := a.read(); len(got) != 100 || binary.BigEndian.Uint16(got[4:]) == 0 {
-		t.Errorf("identification zero: %.20x", got)
+	for _, c := range []struct {
+		name    string
+		flags   uint16 // and offset
+		becomes bool   // something else
+	}{
+		{"may be fragmented", 0, true},
+		{"may not", 0x4000, false},
+		{"first fragment", 0x2000, true},
+		{"last fragment", 2, true},
+		{"first fragment that may not", 0x6000, false},
+		{"last fragment that may not", 0x4002, false},
+	} {
+		binary.BigEndian.PutUint16(p[4:], 0)
+		binary.BigEndian.PutUint16(p[6:], c.flags)
+		if err := s.Send(engine.Out{Bytes: p}); err != nil {
+			t.Fatal(err)
+		}
+		got := a.read()
+		if len(got) != 100 || binary.BigEndian.Uint16(got[4:]) != 0 != c.becomes || binary.BigEndian.Uint16(got[6:]) != c.flags {
+			t.Errorf("identification zero, %s: %.20x", c.name, got)
+		}
 	}
 }
 
