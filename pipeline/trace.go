@@ -1,14 +1,11 @@
 package pipeline
 
 import (
-	"fmt"
 	"time"
 
 	"b4/desync"
-	"b4/engine"
 	"b4/flow"
 	"b4/match"
-	"b4/packet"
 )
 
 // An Event is one step in the life of a traced connection.
@@ -70,24 +67,4 @@ func (p *Pipeline) tell(s *subject, why Reason, since int) {
 		e.Packets = append(e.Packets, describe(p.out.At(i), s.base))
 	}
 	t.Each(e)
-}
-
-// describe says what a packet is: its range of the stream and what sets it apart.
-func describe(o engine.Out, base uint32) string {
-	var v packet.View
-	if !v.Decode(o.Bytes) {
-		return fmt.Sprintf("%d bytes", len(o.Bytes))
-	}
-	if v.Proto != packet.TCP {
-		return fmt.Sprintf("%d bytes of data, ttl %d", len(v.Payload), v.TTL)
-	}
-	off := int(int32(v.Seq - base))
-	text := fmt.Sprintf("bytes %d-%d, ttl %d", off, off+len(v.Payload), v.TTL)
-	if !packet.ChecksumOK(o.Bytes) {
-		text += ", bad checksum"
-	}
-	if _, ok := v.TCPOption(o.Bytes, 19); ok {
-		text += ", md5 option"
-	}
-	return text
 }
