@@ -18,6 +18,7 @@ type wire struct {
 	number     uint32
 	size       int // bytes of the packet number, 0 is 1
 	reserved   byte
+	short      bool // the length stands in one byte
 	frames     []byte
 }
 
@@ -38,7 +39,11 @@ func (w wire) seal() []byte {
 	b = append(b, 0)
 	b = append(appendVarint(b, len(w.token)), w.token...)
 	n := w.size + len(w.frames) + tagLen
-	b = append(b, 0x40|byte(n>>8), byte(n))
+	if w.short {
+		b = append(b, byte(n))
+	} else {
+		b = append(b, 0x40|byte(n>>8), byte(n))
+	}
 	number := len(b)
 	for i := w.size - 1; i >= 0; i-- {
 		b = append(b, byte(w.number>>(8*i)))
