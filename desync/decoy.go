@@ -29,6 +29,9 @@ type decoy struct {
 	repeat int
 }
 
+// fooling is the parameter that names Fools.
+const fooling = "fooling"
+
 // maxRepeat bounds how often a step sends its decoy.
 const maxRepeat = 10
 
@@ -38,7 +41,7 @@ func decoyParams(can Fool, places []string) []param {
 	params := []param{
 		{name: "ttl", keyed: true, kind: distance,
 			help: "routers the decoy passes; auto is up to the last one ahead of the server, as far as its answer tells"},
-		{name: "fooling", kind: word, words: foolWords(can), many: true, help: "what keeps the server from it besides"},
+		{name: fooling, kind: word, words: foolWords(can), many: true, help: "what keeps the server from it besides"},
 	}
 	if len(places) > 0 {
 		params = append(params, param{name: "place", keyed: true, kind: word, words: places, def: placeNames[before],
@@ -51,7 +54,7 @@ func decoyParams(can Fool, places []string) []param {
 func readDecoy(a *args) decoy {
 	d := decoy{place: place(max(index(placeNames[:], a.word("place")), 0)), repeat: a.number("repeat")}
 	for _, x := range a.list {
-		if x.param.name == "fooling" {
+		if x.param.name == fooling {
 			d.fool |= foolNamed(x.val)
 		}
 	}

@@ -163,6 +163,8 @@ func (p *parser) bind(a *args) {
 		switch {
 		case q == nil && len(a.spec.params) == 0:
 			p.fail(x.pos, "%s takes no arguments", a.spec.name)
+		case q == nil && x.key == "" && foolNamed(x.val) != 0 && a.spec.fools():
+			p.fail(x.pos, "%s does not keep the server from it, want %s", x.val, a.spec.words())
 		case q == nil && x.key == "":
 			p.fail(x.pos, "unknown word %q in %s, want %s", x.val, a.spec.name, a.spec.words())
 		case q == nil:
@@ -179,7 +181,7 @@ func (p *parser) bind(a *args) {
 	}
 	for i := range a.spec.params {
 		if q := &a.spec.params[i]; q.must && a.find(q.name) == nil {
-			p.fail(a.end, "%s wants %s: %s", a.spec.name, q.name, q.want())
+			p.fail(a.end, "%s wants %s: %s", a.spec.name, q.want(), q.help)
 		}
 	}
 }
@@ -204,6 +206,16 @@ func (a *args) match(i int) *param {
 func (a *args) given(i int, q *param) bool {
 	for _, x := range a.list[:i] {
 		if x.param == q {
+			return true
+		}
+	}
+	return false
+}
+
+// fools reports whether the step has decoys.
+func (sp *spec) fools() bool {
+	for i := range sp.params {
+		if sp.params[i].name == fooling {
 			return true
 		}
 	}
@@ -271,7 +283,7 @@ const maxFile = 4 << 10
 
 func (p *parser) file(x *arg) []byte {
 	if p.read == nil {
-		p.fail(x.pos, "no file can be read here")
+		p.fail(x.pos, "no file may be named here")
 		return nil
 	}
 	data, err := p.read(x.val)
