@@ -90,14 +90,9 @@ func (p *Pipeline) initial(pkt *engine.Packet, f *flow.Flow[initials]) (engine.V
 	case err == quic.ErrSealed && fresh && f != nil && f.State.judged:
 		// Sealed by the id of a first Initial that is forgotten.
 		return p.follow(pkt, f, tlshello.Hello{}, true)
-	case err == quic.ErrSealed:
-		return engine.Accept, QUICOdd
 	case err != nil && f != nil && f.State.forbidden():
 		return engine.Drop, Dropped
 	case err != nil:
-		if f != nil {
-			q.remove(f)
-		}
 		return engine.Accept, QUICOdd
 	}
 	if f == nil {
@@ -137,6 +132,11 @@ func (p *Pipeline) initialOf(pkt *engine.Packet, f *flow.Flow[initials]) (engine
 	}
 	return p.follow(pkt, f, h, again && s.rule == before)
 }
+
+// quicMTU is an IP packet that QUIC's paths carry: less does not hold a first
+// datagram (RFC 9000 section 14.1), and IPv6 has it everywhere (RFC 8200 section
+// 5). What a client sends on top of that it knows to pass.
+const quicMTU = 1280
 
 // forbidden reports whether nothing of the flow may go on.
 func (s *initials) forbidden() bool { return s.rule != nil && s.rule.For[desync.QUIC].Action >= Drop }
@@ -183,7 +183,7 @@ func (p *Pipeline) treatDatagram(pkt *engine.Packet, f *flow.Flow[initials], h t
 	if k := f.State.kept; k != nil {
 		p.env.Msg.QUIC, p.env.Msg.Crypto = &k.conn, k.conn.Message()
 	}
-	p.env.Conn = desync.Conn{Header: p.header, IPLen: v.IPLen, MTU: v.Hdr + max(len(v.Payload), quic.MinDatagram), Hops: p.hops.to(v.Dst.Addr())}
+	p.env.Conn = desync.Conn{Header: p.header, IPLen: v.IPLen, MTU: max(v.Hdr+len(v.Payload), quicMTU), Hops: p.hops.to(v.Dst.Addr())}
 	p.env.Rand = f.Key().Hash()
 	err := steps.Plan(&p.plan, &p.env)
 	switch {
