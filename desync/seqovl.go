@@ -8,7 +8,7 @@ import (
 // seqovl begins the first segment n bytes too early, with other bytes. They lie
 // below what the server waits for, and every receiver trims them (RFC 9293
 // section 3.10.7.4): the server has acknowledged all that comes ahead of a hello,
-// if nothing else the SYN. A censor that does not follow sequence numbers reads
+// if nothing else the SYN. Where it may not have, the bytes are left out. A censor that does not follow sequence numbers reads
 // them in the place of the hello's beginning.
 //
 // No other segment can have such bytes: who has not got what belongs there keeps
@@ -57,6 +57,9 @@ func (s *seqovl) String() string {
 }
 
 func (s *seqovl) Apply(p *Plan, e *Env) error {
+	if e.Conn.Behind {
+		return nil
+	}
 	if e.headerLen(0)+s.n+1 > e.Conn.MTU {
 		return errNoOverlap
 	}
