@@ -45,7 +45,7 @@ func env(t testing.TB, v6 bool, size int) *Env {
 	header := s.Append(nil)
 	return &Env{
 		Msg:  Message{Bytes: hello, Hello: h},
-		Conn: Conn{Header: header, IPLen: len(header) - 32, Base: s.Seq, MTU: 1500},
+		Conn: Conn{Header: header, IPLen: len(header) - 32, Base: s.Seq, MTU: 1500, Hops: 9},
 		Rand: 42,
 	}
 }

@@ -7,9 +7,10 @@ import (
 
 // seqovl begins the first segment n bytes too early, with other bytes. They lie
 // below what the server waits for, and every receiver trims them (RFC 9293
-// section 3.10.7.4): the server has acknowledged all that comes ahead of a hello,
-// if nothing else the SYN. Where it may not have, the bytes are left out. A censor that does not follow sequence numbers reads
-// them in the place of the hello's beginning.
+// section 3.10.7.4): it has all that comes ahead of a connection's first message,
+// if nothing else the SYN. Where it may not have, the step is passed over. A censor
+// that does not follow sequence numbers reads them in the place of the message's
+// beginning.
 //
 // No other segment can have such bytes: who has not got what belongs there keeps
 // what comes first or what comes last, as it likes.

@@ -289,7 +289,7 @@ func (p *parser) file(x *arg) []byte {
 	data, err := p.read(x.val)
 	switch {
 	case err != nil:
-		p.fail(x.pos, "read the decoy: %v", err)
+		p.fail(x.pos, "read %s: %v", x.val, err)
 	case len(data) == 0:
 		p.fail(x.pos, "%s is empty", x.val)
 	case len(data) > maxFile:
