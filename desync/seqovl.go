@@ -58,7 +58,7 @@ func (s *seqovl) String() string {
 }
 
 func (s *seqovl) Apply(p *Plan, e *Env) error {
-	if e.Conn.Behind {
+	if !e.Conn.First {
 		return nil
 	}
 	if e.headerLen(0)+s.n+1 > e.Conn.MTU {

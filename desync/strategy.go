@@ -143,7 +143,7 @@ type Conn struct {
 	Base   uint32 // sequence number of the message's first byte
 	MTU    int    // bytes an IP packet may have on the way out
 	Hops   uint8  // routers between here and the server; 0 is unknown
-	Behind bool   // the server may lack bytes that come below the message
+	First  bool   // the server has all that comes below the message
 }
 
 // An Env is everything steps may depend on.

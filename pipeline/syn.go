@@ -113,7 +113,7 @@ func (p *Pipeline) setHandshake(pkt *engine.Packet, server netip.Addr) {
 	}
 	p.env = desync.Env{
 		Msg:  desync.Message{Bytes: v.Payload},
-		Conn: desync.Conn{Header: p.header, IPLen: v.IPLen, Base: v.Seq, MTU: mtu, Hops: p.hops.to(server)},
+		Conn: desync.Conn{Header: p.header, IPLen: v.IPLen, Base: v.Seq, MTU: mtu, Hops: p.hops.to(server), First: true},
 	}
 	k := flow.KeyOf(v)
 	p.env.Rand = k.Hash() ^ uint64(v.Seq)
