@@ -48,6 +48,13 @@
 // which every firewall lets pass. A TUN that is gone costs nothing: its route
 // is gone with it, and the next rule leads to WAN.
 //
+// QUIC has no SYN: the datagram that opens a flow is the one that matters, and
+// it would have to be steered by a guess at its device. New to the firewall, it
+// would also be forwarded to the TUN by a rule that bypasses those for WAN, and all
+// that follows as established. To have it die once conntrack knows it, and steer
+// the next, costs every QUIC connection the client's first timeout. So UDP is for
+// a queue only.
+//
 // # All traffic
 //
 // With [Config.All] the chains keep their places and ask for less. To a TUN, both

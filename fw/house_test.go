@@ -29,6 +29,7 @@ import (
 type house struct {
 	*router
 	client, server *nstest.Space
+	masq4, masq6   bool
 	rules          *Conn
 	engine         *tun.Engine
 	paths          *route.Conn
@@ -43,7 +44,7 @@ const tunName = "b4tun0"
 // before steer.
 func newHouse(t testing.TB, masq4, masq6 bool) *house {
 	t.Helper()
-	h := &house{router: newRouter(t)}
+	h := &house{router: newRouter(t), masq4: masq4, masq6: masq6}
 	awaitAddr(t, wanAddr6)
 	var clientEnd, serverEnd *os.File
 	h.client, clientEnd = newHost(t, netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00:a::2"))
@@ -163,11 +164,17 @@ type judge struct {
 	up    int                        // bytes to port 443
 	down  int                        // bytes from there
 	keep  bool                       // is never done
+
+	refuse bool // resets each connection instead
 }
 
-func (j *judge) Handle(_ time.Time, p *engine.Packet, _ *engine.Batch) engine.Verdict {
+func (j *judge) Handle(_ time.Time, p *engine.Packet, out *engine.Batch) engine.Verdict {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.refuse {
+		refuse(p, out)
+		return engine.Drop
+	}
 	key, tcp := string(p.Bytes[12:24]), p.Bytes[20:]
 	if p.Bytes[0]>>4 == 6 {
 		key, tcp = string(p.Bytes[8:44]), p.Bytes[40:]

@@ -50,7 +50,7 @@ type Config struct {
 	Form       QueueForm // Native or Xt, see Probe; or Tun
 	Tun        TunConfig // where Form is Tun
 	TCP        []uint16  // watched destination ports of TCP
-	UDP        []uint16  // watched destination ports of UDP; of both together at least one
+	UDP        []uint16  // watched destination ports of UDP, for a queue only; of both together at least one
 	IPv4, IPv6 bool      // watched families, at least one
 	Router     bool      // also the connections that the router itself opens
 	Bound      int       // packets 1..Bound of a connection, both directions summed

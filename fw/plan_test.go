@@ -117,10 +117,11 @@ func TestPlanRefuses(t *testing.T) {
 		{"IPv4 for IPv6", "want an IPv6 address", func(c *Config) { toTUN(c, "", "192.0.2.1") }},
 		{"IPv4 within IPv6", "want an IPv6 address", func(c *Config) { toTUN(c, "", "::ffff:192.0.2.1") }},
 		{"IPv6 for IPv4", "want an IPv4 address", func(c *Config) { toTUN(c, "fd00:b::1", "") }},
-		{"SYNs to a TUN", "no SYNs", func(c *Config) { toTUN(c, "", ""); c.SYN = true }},
+		{"SYNs to a TUN", "engine nfqueue", func(c *Config) { toTUN(c, "", ""); c.SYN = true }},
 		{"replies to a TUN", "no replies", func(c *Config) { toTUN(c, "", ""); c.Replies.End = true }},
 		{"SYNs to a TUN, with all", "no SYNs", func(c *Config) { toTUN(c, "", ""); c.All, c.SYN = true, true }},
 		{"invalid RSTs to a TUN", "no replies", func(c *Config) { toTUN(c, "", ""); c.All, c.Replies.End = true, true }},
+		{"UDP to a TUN", "no QUIC", func(c *Config) { toTUN(c, "", ""); c.UDP = []uint16{443} }},
 		{"no mark for a TUN", "steer", func(c *Config) { toTUN(c, "", ""); c.Marks.Steer = 0 }},
 	}
 	for _, tt := range tests {

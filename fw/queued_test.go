@@ -193,34 +193,53 @@ func TestRejectUDP(t *testing.T) {
 	})
 }
 
-// A reset for the client, as if of the server.
+// A reset for the client, as if of the server, by both engines.
 func TestRejectTCP(t *testing.T) {
 	eachFamily(t, func(t *testing.T, h *house, v6 bool) {
-		dropInvalid(t)
-		h.serve()
 		h.queue(nil, func(p *engine.Packet, _, due *engine.Batch) engine.Verdict {
-			m, tcp := p.Meta, p.Bytes[ipLen(p.Bytes):]
-			m.Back = true
-			src, dst := addresses(p.Bytes)
-			due.Add(segment(dst, src, binary.BigEndian.Uint32(tcp[8:]), 0, rst, 0), m)
+			refuse(p, due)
 			return engine.Drop
 		})
-		c, err := dialFrom(h.client.Do, v6)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if _, err := c.Write(make([]byte, 600)); err != nil {
-			t.Fatal(err)
-		}
-		start := time.Now()
-		if _, err := c.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNRESET) {
-			t.Errorf("client: %v", err)
-		}
-		if d := time.Since(start); d > time.Second {
-			t.Errorf("reset after %v", d)
-		}
+		h.reset(v6)
 	})
+}
+
+func TestTunRejectTCP(t *testing.T) {
+	eachFamily(t, func(t *testing.T, h *house, v6 bool) {
+		h.judge.refuse = true
+		h.steer(func(c *Config) { toTUN(c, pick(h.masq4, wanAddr4.String()), pick(h.masq6, wanAddr6.String())) })
+		h.reset(v6)
+	})
+}
+
+// refuse answers a segment of a client with a reset.
+func refuse(p *engine.Packet, out *engine.Batch) {
+	m, tcp := p.Meta, p.Bytes[ipLen(p.Bytes):]
+	m.Back = true
+	src, dst := addresses(p.Bytes)
+	out.Add(segment(dst, src, binary.BigEndian.Uint32(tcp[8:]), 0, rst, 0), m)
+}
+
+// reset wants a client's connection reset at its first data.
+func (h *house) reset(v6 bool) {
+	h.t.Helper()
+	dropInvalid(h.t)
+	h.serve()
+	c, err := dialFrom(h.client.Do, v6)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write(make([]byte, 600)); err != nil {
+		h.t.Fatal(err)
+	}
+	start := time.Now()
+	if _, err := c.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNRESET) {
+		h.t.Errorf("client: %v", err)
+	}
+	if d := time.Since(start); d > time.Second {
+		h.t.Errorf("reset after %v", d)
+	}
 }
 
 // addresses are those of a packet without options and extension headers.
@@ -418,4 +437,46 @@ func TestVerdictKeepsID(t *testing.T) {
 			}
 		}
 	}, true, false)
+}
+
+// Two datagrams of a flow that wait at the same time, as a long hello's do, both
+// open it. They arrive from one port.
+func TestTwoFirstDatagrams(t *testing.T) {
+	eachFamily(t, func(t *testing.T, h *house, v6 bool) {
+		client, server := h.udp(v6)
+		written, shown := make(chan bool), 0
+		h.queue(func(c *Config) { c.UDP = []uint16{443} }, func(p *engine.Packet, out, _ *engine.Batch) engine.Verdict {
+			if shown++; shown == 1 {
+				<-written
+			}
+			decoy := bytes.Clone(p.Bytes)
+			decoy[ipLen(decoy)+6] ^= 0x55
+			out.Add(decoy, p.Meta)
+			out.Add(p.Bytes, p.Meta)
+			return engine.Replace
+		})
+		for range 2 {
+			if _, err := client.Write(long(1200)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(20 * time.Millisecond) // until the second waits too
+		close(written)
+		var from [2]netip.AddrPort
+		for i := range from {
+			var err error
+			if _, from[i], err = server.ReadFromUDPAddrPort(make([]byte, 2048)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if from[0] != from[1] {
+			t.Errorf("from %v and %v", from[0], from[1])
+		}
+		if _, err := server.WriteToUDPAddrPort(long(100), from[0]); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := client.Read(make([]byte, 2048)); n != 100 || err != nil {
+			t.Errorf("client read %d bytes, %v", n, err)
+		}
+	})
 }

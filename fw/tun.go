@@ -35,7 +35,7 @@ func (c *Config) checkTun() error {
 	case c.SYN || c.Replies.End || c.Replies.any() && !c.All:
 		return errors.New("a TUN is shown no SYNs and no replies: choose engine nfqueue")
 	case len(c.UDP) > 0:
-		return errors.New("a TUN is shown no UDP: choose engine nfqueue")
+		return errors.New("a TUN is shown no QUIC, whose first datagram decides: choose engine nfqueue")
 	}
 	return nil
 }

@@ -221,6 +221,48 @@ func TestKernelHeader(t *testing.T) {
 	}
 }
 
+// Empty datagrams and fragments, later ones first, leave as they are.
+func TestKernelOddPackets(t *testing.T) {
+	const later, first = 4, 0x2000 // at byte 32; more to come
+	nstest.Enter(t)
+	a, _ := uplinks(t)
+	s := sender(t)
+	for _, f := range families {
+		empty := f.packet(f.source, f.header+8)
+		binary.BigEndian.PutUint16(empty[f.header+4:], 8)
+		f.become(empty, unix.IPPROTO_UDP, 0)
+		for i, p := range [][]byte{empty, f.fragment(later), f.fragment(first), f.fragment(later)} {
+			if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
+				t.Errorf("%s, packet %d: %v", f.name, i, err)
+			}
+		}
+	}
+}
+
+// fragment is one of a UDP datagram, given the flags and offset of IPv4.
+func (f family) fragment(flags uint16) []byte {
+	p := f.packet(f.source, f.header+40)
+	if f.header == 20 {
+		f.become(p, unix.IPPROTO_UDP, flags)
+		return p
+	}
+	f.become(p, unix.IPPROTO_FRAGMENT, 0)
+	p[40], p[41] = unix.IPPROTO_UDP, 0
+	binary.BigEndian.PutUint16(p[42:], flags<<3|flags>>13)
+	return p
+}
+
+// become changes the protocol of a packet and IPv4's flags.
+func (f family) become(p []byte, proto byte, flags uint16) {
+	if f.header == 40 {
+		p[6] = proto
+		return
+	}
+	p[9] = proto
+	binary.BigEndian.PutUint16(p[6:], flags)
+	binary.BigEndian.PutUint16(p[10:], sumHeader(p))
+}
+
 func TestKernelErrors(t *testing.T) {
 	nstest.Enter(t)
 	_, b := uplinks(t)

@@ -19,6 +19,11 @@ import (
 // testProto is for experiments (RFC 3692), so nothing else on a link has it.
 const testProto = 253
 
+// ours reports whether a protocol is one that only the tests send.
+func ours(proto byte) bool {
+	return proto == testProto || proto == unix.IPPROTO_UDP || proto == unix.IPPROTO_FRAGMENT
+}
+
 // A link is a TUN device: what leaves by it can be read.
 type link struct {
 	*os.File
@@ -33,7 +38,7 @@ func newLink(t *testing.T, name string, mtu int) *link {
 	return l
 }
 
-// read returns the next packet of the tests' protocol that left by l, or nil.
+// read returns the next packet of the tests' protocols that left by l, or nil.
 func (l *link) read() []byte {
 	l.SetReadDeadline(time.Now().Add(time.Second))
 	for b := make([]byte, 2048); ; {
@@ -41,7 +46,7 @@ func (l *link) read() []byte {
 		if err != nil {
 			return nil
 		}
-		if p := b[:n]; n >= 20 && (p[0]>>4 == 4 && p[9] == testProto || p[0]>>4 == 6 && p[6] == testProto) {
+		if p := b[:n]; n >= 20 && (p[0]>>4 == 4 && ours(p[9]) || p[0]>>4 == 6 && ours(p[6])) {
 			return p
 		}
 	}
