@@ -359,7 +359,7 @@ func TestAllocs(t *testing.T) {
 	}
 	want := 0.0
 	if _, soft := any(&c.keys.suite).(*softSuite); !soft {
-		want = 3 // two ciphers and GCM
+		want = 2 // a cipher and GCM
 	}
 	if n := testing.AllocsPerRun(200, func() {
 		c.Reset()

@@ -13,17 +13,17 @@ import (
 // takes a few microseconds instead of tens, for some 70 KB of the package.
 type suite struct {
 	gcm cipher.AEAD
-	hp  cipher.Block
+	hp  aesKey // for a block a packet, ours is ready sooner
 }
 
 // set takes two keys of 16 bytes, a size that is never refused.
 func (s *suite) set(key, hp []byte) {
 	block, _ := aes.NewCipher(key)
 	s.gcm, _ = cipher.NewGCM(block)
-	s.hp, _ = aes.NewCipher(hp)
+	s.hp.set(hp)
 }
 
-func (s *suite) mask(dst *[16]byte, sample []byte) { s.hp.Encrypt(dst[:], sample) }
+func (s *suite) mask(dst *[16]byte, sample []byte) { s.hp.encrypt(dst, sample) }
 
 // open decrypts b, which ends with the tag, in place.
 func (s *suite) open(b, nonce, head []byte) bool {
