@@ -41,8 +41,7 @@ func (p *Plan) datagrams(e *Env) {
 		if p.text == nil {
 			p.arena = append(p.arena, e.Msg.Bytes...)
 		}
-		p.arena = appendRandom(p.arena, d.tail, e.Rand)
-		p.arena[start+size] &^= 0xc0 // the form of no packet at all
+		p.arena = appendShapeless(p.arena, d.tail, e.Rand)
 		p.text = p.made(start)
 	}
 	for _, s := range p.segs {

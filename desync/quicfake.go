@@ -44,45 +44,54 @@ func (f *quicFake) Apply(p *Plan, e *Env) error {
 	start := len(p.arena)
 	switch f.kind {
 	case "file":
-		return f.post(p, e, f.bytes)
+		p.arena = append(p.arena, f.bytes...)
 	case "zero":
 		p.arena = appendZero(p.arena, len(e.Msg.Bytes))
-		return f.post(p, e, p.made(start))
 	case "random":
-		p.arena = appendRandom(p.arena, len(e.Msg.Bytes), e.Rand)
-		p.arena[start] &^= 0xc0 // not the form of QUIC: a server might answer with its versions
-		return f.post(p, e, p.made(start))
-	case "clone":
+		p.arena = appendShapeless(p.arena, len(e.Msg.Bytes), e.Rand)
+	default:
 		if record := f.renamed(p, e); record != nil {
 			return f.clone(p, e, record[tlsRecord:])
 		}
+		out, err := p.dgram.sealer.AppendDecoy(p.arena, version(e), f.orDefault(), e.Rand)
+		if err != nil {
+			return err
+		}
+		p.arena = out
 	}
-	out, err := p.dgram.sealer.AppendDecoy(p.arena, version(e), f.orDefault(), e.Rand)
-	if err != nil {
-		return err
-	}
-	p.arena = out
-	return f.post(p, e, p.made(start))
+	f.post(p, e, p.made(start))
+	return nil
 }
 
-// post adds a decoy datagram, also one that nothing keeps the server from.
-func (f *quicFake) post(p *Plan, e *Env, data []byte) error {
-	s := Seg{Decoy: true, Len: len(data), Data: data}
-	if err := f.send(p, e, s); err != errUnfooled {
-		return err
+// appendShapeless appends n bytes without the form of QUIC: a server might answer
+// a long header with the versions it speaks.
+func appendShapeless(dst []byte, n int, seed uint64) []byte {
+	at := len(dst)
+	dst = appendRandom(dst, n, seed)
+	if n > 0 {
+		dst[at] &^= 0xc0
 	}
+	return dst
+}
+
+// post adds a decoy datagram of as much of data as a packet holds. What it has no
+// place for of the foolings is left out: the server may read it.
+func (f *quicFake) post(p *Plan, e *Env, data []byte) {
+	s := Seg{Decoy: true}
+	f.spoil(&s, e)
+	s.Len = min(len(data), e.Conn.MTU-e.headerLen(s.Fool))
+	s.Data = data[:s.Len]
 	p.add(&s, f.place, f.repeat)
-	return nil
 }
 
 // tlsRecord is the length of a TLS record header, which QUIC does without.
 const tlsRecord = 5
 
-// renamed makes a copy of the client's hello, in one TLS record, that says another
-// name. It returns nil where the hello is not whole or says none.
+// renamed makes a clone: the client's hello, in one TLS record, with another name.
+// It returns nil where no clone is wanted, or the hello is not whole or says no name.
 func (f *quicFake) renamed(p *Plan, e *Env) []byte {
 	at := e.Msg.Hello
-	if !at.Named() || at.Len <= at.Handshake || at.Len > len(e.Msg.Crypto) {
+	if f.kind != "clone" || !at.Named() || at.Len <= at.Handshake || at.Len > len(e.Msg.Crypto) {
 		return nil
 	}
 	start, n := len(p.arena), at.Len-at.Handshake
@@ -128,9 +137,7 @@ func (f *quicFake) clone(p *Plan, e *Env, hello []byte) error {
 			return err
 		}
 		p.arena = out
-		if err := f.post(p, e, p.made(start)); err != nil {
-			return err
-		}
+		f.post(p, e, p.made(start))
 	}
 	return nil
 }
