@@ -136,7 +136,7 @@ func (d *decoy) spoil(s *Seg, e *Env) bool {
 	}
 	n, short := d.ttl.of(&e.Conn)
 	s.TTL = n
-	return s.Fool != 0 || d.fool == 0 && n != 0 || short
+	return s.Fool != 0 || short || d.fool == 0 && !d.ttl.auto
 }
 
 // add puts decoy d n times in its place, into the group of the segment it stands by.

@@ -45,7 +45,7 @@ func env(t testing.TB, v6 bool, size int) *Env {
 	header := s.Append(nil)
 	return &Env{
 		Msg:  Message{Bytes: hello, Hello: h},
-		Conn: Conn{Header: header, IPLen: len(header) - 32, Base: s.Seq, MTU: 1500, Hops: 9},
+		Conn: Conn{Header: header, IPLen: len(header) - 32, Base: s.Seq, MTU: 1500, Hops: 9, First: true},
 		Rand: 42,
 	}
 }
@@ -70,7 +70,11 @@ func wire(t testing.TB, s *Strategy, e *Env, from, to int) (string, *engine.Batc
 	p.Emit(&out, engine.Meta{}, e, from, to)
 	var b strings.Builder
 	for i := range out.Len() {
-		b.WriteString(line(t, out.At(i).Bytes, e))
+		s := line(t, out.At(i).Bytes, e)
+		if d := out.At(i).After; d > 0 {
+			s = strings.TrimSuffix(s, "\n") + fmt.Sprintf(" after %v\n", d)
+		}
+		b.WriteString(s)
 	}
 	return b.String(), &out
 }
@@ -162,6 +166,13 @@ var strategies = []string{
 	"ipfrag(24)",
 	"split(midsld) seqovl(9, zero) disorder ipfrag(48)",
 	"fake(hopbyhop, badsum) ipid(rnd) ipfrag(1480) dup(1)",
+	"split(exts, alpn+3, ech) ipid(zero)",
+	"fake(ttl=auto) split(midsld)",
+	"fake(quic, sni=a.example, ttl=auto-2, place=after)",
+	"fake(zero, ttl=auto+1, badsum, place=each) split(host) rst(ttl=auto-20)",
+	"split(midsld) disorder delay(5)",
+	"fake(badsum) split(1) ipfrag(24) dup(1) delay(200)",
+	"syndata wsize(40) split(1)",
 }
 
 // What every strategy puts on the wire, kept as text.

@@ -31,6 +31,7 @@ const (
 	sentNext = 77      // it has sent nothing yet
 	tsRecent = 1       // the client's timestamp
 	rcvWnd   = 1 << 16 // bytes
+	reach    = 10      // the least TTL that gets to it
 )
 
 type fragID struct {
@@ -104,7 +105,7 @@ func (r *receiver) take(b []byte) {
 		}
 	}
 	var v packet.View
-	if !v.Decode(b) || v.TTL < 10 || !packet.ChecksumOK(b) || discards(b, v.IPLen) {
+	if !v.Decode(b) || v.TTL < reach || !packet.ChecksumOK(b) || discards(b, v.IPLen) {
 		return
 	}
 	if _, signed := v.TCPOption(b, 19); signed {
