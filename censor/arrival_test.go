@@ -100,7 +100,7 @@ var alike = map[string]string{"gfw-2024": "full", "gfw-2025-edge": "full-join", 
 func modelled() []Profile {
 	ps := Profiles()
 	ps = slices.DeleteFunc(ps, func(p Profile) bool {
-		return p.AllowList || p.NoTLS || p.Police.Hellos > 0 || p.Defrag || p.Nameless || p.Fragment > 0
+		return p.AllowList || p.NoTLS || p.Police.Hellos > 0 || p.Name == "tr-2024" || p.Nameless || p.Fragment > 0
 	})
 	for i := range ps {
 		ps[i].Action.PerMille = 0 // the tables are of what is understood, not of chance

@@ -18,7 +18,8 @@ import (
 // QUIC Censorship", USENIX Security'25, on China; Bock et al., FOCI'20, on Iran;
 // WWW'23 on Turkmenistan; the Geneva project's measurements of 2021 on India;
 // OONI'24 on Kazakhstan; FOCI'26 on QUIC in Russia. Guesses that Variants turns
-// around are named there.
+// around are named there; that who joins TCP, or QUIC's frames, joins IP fragments
+// too is one of them.
 var profiles = []Profile{
 	// IMC'22: any segmentation, padding past one packet, and a record ahead of
 	// the hello evade it, hence WholeHello.
@@ -59,13 +60,13 @@ var profiles = []Profile{
 
 	// IMC'22: whatever the name, version 1 to port 443 in at least 1001 bytes.
 	{
-		Name: "tspu-quic22", NoTLS: true, QUIC: QUIC{All: true, Ports: []uint16{443}, Bytes: 1001},
+		Name: "tspu-quic22", NoTLS: true, Defrag: true, QUIC: QUIC{All: true, Ports: []uint16{443}, Bytes: 1001},
 		Action:   Action{Drop: Both, DropHello: true},
 		Residual: Residual{For: 420 * time.Second, Renew: true},
 	},
 	// FOCI'26: by name, version 1, outbound, other ports too.
 	{
-		Name: "tspu-quic25", NoTLS: true, QUIC: QUIC{Reads: true, Frames: Full},
+		Name: "tspu-quic25", NoTLS: true, Defrag: true, QUIC: QUIC{Reads: true, Frames: Full},
 		Action:   Action{Drop: Both, DropHello: true},
 		Residual: Residual{For: 420 * time.Second, Renew: true},
 	},
@@ -82,31 +83,31 @@ var profiles = []Profile{
 	// in the next packet, and that any packet provokes the residual resets, are
 	// guesses, the harder ones for the client.
 	{
-		Name: "gfw-2022", Hops: 9, Inbound: true,
+		Name: "gfw-2022", Hops: 8, Inbound: true,
 		Action:   Action{RST: 1, RSTACK: 3, To: Both},
 		Residual: Residual{For: 90 * time.Second, AnyPort: true},
 	},
 	// GFWeb: reassembles TCP wholly and verifies checksums, but joins no
 	// records.
 	{
-		Name: "gfw-2024", Hops: 9, Inbound: true, TCP: Reassembly{Mode: Full}, Checksum: true,
+		Name: "gfw-2024", Hops: 8, Inbound: true, TCP: Reassembly{Mode: Full}, Defrag: true, Checksum: true,
 		Action:   Action{RSTACK: 3, To: Both, Delay: [2]time.Duration{0, 200 * time.Millisecond}},
 		Residual: Residual{For: 90 * time.Second, Most: 350 * time.Second, AnyPort: true},
 	},
 	// One field report, December 2025: hellos of 400 records are read.
 	{
-		Name: "gfw-2025-edge", Hops: 9, Inbound: true, TCP: Reassembly{Mode: Full}, JoinRecords: true, Checksum: true,
+		Name: "gfw-2025-edge", Hops: 8, Inbound: true, TCP: Reassembly{Mode: Full}, JoinRecords: true, Defrag: true, Checksum: true,
 		Action:   Action{RSTACK: 3, To: Both},
 		Residual: Residual{For: 90 * time.Second, AnyPort: true},
 	},
 	// IEEE S&P'25. That the one reset goes to the client is a guess.
 	{
-		Name: "gfw-henan", Hops: 5, Flags: packet.PSH, PlainTCP: true,
+		Name: "gfw-henan", Hops: 4, Flags: packet.PSH, PlainTCP: true,
 		Action: Action{RSTACK: 1, To: ToClient, Bytes: "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x00"},
 	},
 	// USENIX Security'25: connections are kept for 60 s.
 	{
-		Name: "gfw-quic", Hops: 9, NoTLS: true, Timeout: 60 * time.Second,
+		Name: "gfw-quic", Hops: 8, NoTLS: true, Defrag: true, Timeout: 60 * time.Second,
 		QUIC:     QUIC{Reads: true, First: true, SourceHigh: true, Bytes: 137, Frames: InOrder},
 		Action:   Action{Drop: ToServer, Delay: [2]time.Duration{60 * time.Millisecond, 7500 * time.Millisecond}},
 		Residual: Residual{For: 180 * time.Second, AnyPort: true},
@@ -121,14 +122,14 @@ var profiles = []Profile{
 	// One field report: it waits for up to ten packets, and does without a
 	// name what it does with a listed one. That early packets are kept is a guess.
 	{
-		Name: "iran-2024", Inbound: true, HTTP: Strict, Nameless: true,
+		Name: "iran-2024", Inbound: true, HTTP: Strict, Nameless: true, Defrag: true,
 		TCP:    Reassembly{Mode: Full, Packets: 10},
 		Action: Action{RST: 1, To: Both},
 	},
 	// Field reports of 2026. From how few bytes on a packet is no full one,
 	// and so its hello fragmented, is a guess.
 	{
-		Name: "iran-2026", TCP: Reassembly{Mode: Full}, JoinRecords: true, Fragment: 1200,
+		Name: "iran-2026", TCP: Reassembly{Mode: Full}, JoinRecords: true, Defrag: true, Fragment: 1200,
 		Action:   Action{Drop: Both, DropHello: true},
 		Residual: Residual{For: 60 * time.Second, AnyPort: true, Host: true},
 	},
@@ -147,7 +148,7 @@ var profiles = []Profile{
 	// Field reports: resets for names and hosts, within the first three hops,
 	// and fragments are understood. How TCP is joined is a guess.
 	{
-		Name: "tr-2024", Hops: 3, TCP: Reassembly{Mode: Full}, Defrag: true, HTTP: Strict,
+		Name: "tr-2024", Hops: 2, TCP: Reassembly{Mode: Full}, Defrag: true, HTTP: Strict,
 		Action: Action{RST: 1, To: Both},
 	},
 	// OONI'24, and a vendor's papers on an older version: nothing more comes
@@ -159,7 +160,7 @@ var profiles = []Profile{
 		Residual: Residual{For: 60 * time.Second},
 	},
 
-	// Nobody's in particular: what full reassembly does, which copy of
+	// Nobody's in particular, here and below: what full reassembly does, which copy of
 	// overlapping bytes it believes, and what it does then.
 	full("full", Reassembly{Mode: Full}, false, resets),
 	full("full-last", Reassembly{Mode: Full, LastWins: true}, false, resets),
@@ -170,7 +171,7 @@ var profiles = []Profile{
 	{Name: "http-redirect", NoTLS: true, HTTP: Strict, TCP: Reassembly{Mode: InOrder}, Action: Action{
 		Drop: ToServer, DropHello: true, Page: "HTTP/1.1 302 Found\r\nLocation: http://192.0.2.80/\r\nContent-Length: 0\r\n\r\n",
 	}},
-	{Name: "http-drop", NoTLS: true, HTTP: Loose, TCP: Reassembly{Mode: Full}, Checksum: true,
+	{Name: "http-drop", NoTLS: true, HTTP: Loose, TCP: Reassembly{Mode: Full}, Defrag: true, Checksum: true,
 		Action: Action{Drop: Both, DropHello: true}, Residual: Residual{For: 60 * time.Second}},
 }
 
@@ -186,7 +187,7 @@ func tspu2022(name string, a Action, residual time.Duration) Profile {
 
 func full(name string, tcp Reassembly, joinRecords bool, a Action) Profile {
 	return Profile{
-		Name: name, Inbound: true, TCP: tcp, JoinRecords: joinRecords, Checksum: true,
+		Name: name, Inbound: true, TCP: tcp, JoinRecords: joinRecords, Defrag: true, Checksum: true,
 		Action: a, Residual: Residual{For: 90 * time.Second, AnyPort: true},
 	}
 }
@@ -198,28 +199,35 @@ type guess struct {
 	turn          func(p *Profile)
 }
 
-func checksums(p *Profile) { p.Checksum = true }
-func lastWins(p *Profile)  { p.TCP.LastWins = true }
-func defrags(p *Profile)   { p.Defrag = true }
+func checksums(p *Profile)  { p.Checksum = true }
+func lastWins(p *Profile)   { p.TCP.LastWins = true }
+func turnDefrag(p *Profile) { p.Defrag = !p.Defrag }
 
 var guesses = []guess{
 	{"tspu-2024", "checks checksums", checksums},
 	{"tspu-2024", "keeps early packets", func(p *Profile) { p.TCP.Mode = Full }},
-	{"tspu-2024", "joins fragments", defrags},
+	{"tspu-2024", "joins fragments", turnDefrag},
+	{"tspu-quic22", "leaves fragments", turnDefrag},
+	{"tspu-quic25", "leaves fragments", turnDefrag},
 	{"tspu-quic25", "frames in order", func(p *Profile) { p.QUIC.Frames = InOrder }},
 	{"gfw-2024", "last copy wins", lastWins},
 	{"gfw-2025-edge", "last copy wins", lastWins},
+	{"gfw-2024", "leaves fragments", turnDefrag},
+	{"gfw-2025-edge", "leaves fragments", turnDefrag},
+	{"gfw-quic", "leaves fragments", turnDefrag},
 	{"gfw-quic", "one frame", func(p *Profile) { p.QUIC.Frames = None }},
 	{"iran-2020", "one packet is enough", func(p *Profile) { p.Protocols.Any = true }},
 	{"iran-2024", "checks checksums", checksums},
 	{"iran-2024", "in order", func(p *Profile) { p.TCP.Mode = InOrder }},
+	{"iran-2024", "leaves fragments", turnDefrag},
 	{"iran-2026", "checks checksums", checksums},
+	{"iran-2026", "leaves fragments", turnDefrag},
 	{"iran-2026", "last copy wins", lastWins},
 	{"tr-2024", "joins nothing", func(p *Profile) { p.TCP.Mode = None }},
 }
 
 // Variants returns p and, where guesses went into it, what it is with each of
-// them turned around. Their names say which: "kz: checks checksums".
+// them turned around. Their names say which: "iran-2024: checks checksums".
 func Variants(p Profile) []Profile {
 	all := []Profile{p}
 	for _, g := range guesses {

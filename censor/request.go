@@ -1,6 +1,9 @@
 package censor
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // methods are the words a request begins with, to a censor.
 var methods = []string{"GET ", "POST ", "HEAD ", "PUT ", "DELETE ", "OPTIONS ", "CONNECT ", "PATCH "}
@@ -13,6 +16,14 @@ func method(b []byte) (rest []byte, ok bool) {
 		}
 	}
 	return nil, false
+}
+
+// maxMethod is the longest method that is looked for.
+const maxMethod = 16
+
+// beginsMethod reports whether b may become a method with what follows it.
+func beginsMethod(b []byte) bool {
+	return len(b) > 0 && slices.ContainsFunc(methods, func(m string) bool { return bytes.HasPrefix([]byte(m), b) })
 }
 
 // host reads the host of the request that b begins with, without its port. It
@@ -30,6 +41,9 @@ func (r Reading) host(b []byte) (host []byte, st status) {
 // strictHost finds the line as browsers write it.
 func strictHost(b []byte) ([]byte, status) {
 	if _, ok := method(b); !ok {
+		if beginsMethod(b) {
+			return nil, partial
+		}
 		return nil, alien
 	}
 	_, after, ok := bytes.Cut(b, []byte("\r\nHost: "))
@@ -47,7 +61,7 @@ func strictHost(b []byte) ([]byte, status) {
 func looseHost(b []byte) ([]byte, status) {
 	b = bytes.TrimLeft(b, "\r\n")
 	word, _, _ := bytes.Cut(b, []byte(" "))
-	if len(word) == 0 || len(word) == len(b) || bytes.ContainsFunc(word, notLetter) {
+	if len(word) == 0 || len(word) > maxMethod || bytes.ContainsFunc(word, notLetter) {
 		return nil, alien
 	}
 	first := true

@@ -1,0 +1,128 @@
+package matrix
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"b4/desync"
+	"b4/http1"
+	"b4/quic"
+	"b4/tlshello"
+)
+
+// The names that clients ask for. Censors act on what lies below Listed; those
+// with a list of allowed names know Allowed alone. They are of one length, so
+// that nothing else tells them apart.
+const (
+	Listed  = "blocked.example"
+	Blocked = "www.blocked.example"
+	Allowed = "www.allowed.example"
+)
+
+// A Kind is a kind of first message.
+type Kind uint8
+
+const (
+	Small       Kind = iota // a ClientHello of 517 bytes
+	PostQuantum             // one of two packets, the name in the first
+	Late                    // one of two packets, the name in the second
+	Request                 // a plain HTTP/1 request
+	Initial                 // a ClientHello in one QUIC datagram
+	Kinds
+)
+
+func (k Kind) String() string {
+	return [...]string{"hello", "post-quantum", "name late", "http", "quic"}[k]
+}
+
+// Proto is what strategies for k are of.
+func (k Kind) Proto() desync.Proto {
+	switch k {
+	case Request:
+		return desync.HTTP
+	case Initial:
+		return desync.QUIC
+	}
+	return desync.TLS
+}
+
+// port is where servers listen for k.
+func (k Kind) port() uint16 {
+	if k == Request {
+		return 80
+	}
+	return 443
+}
+
+// keyShare is how long the extension is that makes a hello post-quantum: two
+// packets' worth with all else.
+const keyShare = 1400
+
+// message returns what a client says to name first.
+func (k Kind) message(name string) []byte {
+	switch k {
+	case Request:
+		return []byte("GET / HTTP/1.1\r\nHost: " + name + "\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n")
+	case Initial:
+		var s quic.Sealer
+		h := tlshello.AppendDecoy(nil, name, 3)
+		b, err := s.Append(nil, &quic.Packet{
+			Version: quic.V1, DCID: []byte("8 bytes."), SCID: []byte("its own."), Crypto: h[5:],
+		}, quic.MinDatagram)
+		if err != nil {
+			panic(err) // all of it is constant
+		}
+		return b
+	}
+	h := tlshello.AppendDecoy(nil, name, 3)
+	at, _ := tlshello.Parse(h)
+	switch k {
+	case PostQuantum:
+		return insert(h, at, at.Len)
+	case Late:
+		return insert(h, at, at.Extensions)
+	}
+	return h
+}
+
+// insert puts a large extension into hello h at offset at.
+func insert(h []byte, pos tlshello.Hello, at int) []byte {
+	ext := append([]byte{0xfa, 0xfa, (keyShare - 4) >> 8, (keyShare - 4) & 0xff}, make([]byte, keyShare-4)...)
+	h = slices.Insert(h, at, ext...)
+	for _, at := range []int{3, 7, pos.Extensions - 2} { // record, handshake, extensions
+		binary.BigEndian.PutUint16(h[at:], binary.BigEndian.Uint16(h[at:])+keyShare)
+	}
+	return h
+}
+
+// read is b as strategies take it.
+func (k Kind) read(b []byte) desync.Message {
+	m := desync.Message{Proto: k.Proto(), Bytes: b}
+	switch m.Proto {
+	case desync.TLS:
+		m.Hello, _ = tlshello.Parse(b)
+	case desync.HTTP:
+		m.Request, _ = http1.Parse(b)
+	case desync.QUIC:
+		var d quic.Decoder
+		m.QUIC = new(quic.Conn)
+		if _, err := d.Datagram(m.QUIC, b); err == nil {
+			m.Crypto = m.QUIC.Message()
+			m.Hello, _ = m.QUIC.Hello()
+		}
+	}
+	return m
+}
+
+// same reports whether got is to a server what the client wrote, want: the same
+// bytes, or of HTTP a request for the same name in as many.
+func (k Kind) same(got, want []byte) bool {
+	if k != Request {
+		return bytes.Equal(got, want)
+	}
+	g, st := http1.Parse(got)
+	w, _ := http1.Parse(want)
+	return st == http1.Complete && len(got) == len(want) &&
+		bytes.EqualFold(bytes.TrimSuffix(g.AppendName(nil, got), []byte(".")), w.AppendName(nil, want))
+}

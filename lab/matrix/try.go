@@ -1,0 +1,236 @@
+package matrix
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"b4/desync"
+	"b4/engine"
+	"b4/packet"
+	"b4/quic"
+)
+
+// What became of a connection.
+var (
+	errPlan  = errors.New("the strategy is not for this message")
+	errWrong = errors.New("the server read what the client did not write")
+	errReset = errors.New("reset")
+	errLost  = errors.New("not all of it arrived")
+)
+
+const (
+	replies   = 60   // packets of an answer: past every count that a censor keeps
+	replySize = 1000 // bytes of each
+	// Of TCP, an answer comes as fast as it can; a QUIC connection lasts longer
+	// than a censor takes to begin.
+	tcpPace = time.Millisecond
+	udpPace = 200 * time.Millisecond
+)
+
+var (
+	epoch   = time.Unix(1_700_000_000, 0)
+	clients = [2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:f::1")}
+	servers = [2]netip.Addr{netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8:1::7")}
+)
+
+// A caller is one connection of a client.
+type caller struct {
+	way      *way
+	strategy *desync.Strategy
+	kind     Kind
+	src, dst netip.AddrPort
+	plain    bool // sends no TCP options
+}
+
+// ends are the two ends of a connection of the port-th client.
+func ends(k Kind, v6 bool, port int) (src, dst netip.AddrPort) {
+	f := 0
+	if v6 {
+		f = 1
+	}
+	return netip.AddrPortFrom(clients[f], uint16(40000+port)), netip.AddrPortFrom(servers[f], k.port())
+}
+
+const (
+	clientISN = 0xfffffe00 // the message's numbers wrap
+	serverISN = 7000
+)
+
+// segment is a packet of the client's, without addresses' and numbers' defaults.
+func (c *caller) segment(seq, ack uint32, flags uint8, payload []byte) packet.Segment {
+	s := packet.Segment{Src: c.src, Dst: c.dst, Seq: seq, Ack: ack, Flags: flags, Window: 500, TTL: 64, ID: 1000, Payload: payload}
+	if !c.plain {
+		s.Options = []byte{1, 1, 8, 10, 0, 0x10, 0, 0, 0, 0, 0, 2}
+	}
+	return s
+}
+
+// answer is a packet of the server's.
+func (c *caller) answer(seq, ack uint32, flags uint8, payload []byte) []byte {
+	s := packet.Segment{Src: c.dst, Dst: c.src, Seq: seq, Ack: ack, Flags: flags, Window: 500, TTL: 64, ID: 77, Payload: payload}
+	return s.Append(nil)
+}
+
+// tcp connects, sends msg and reads the answer.
+func (c *caller) tcp(msg []byte) error {
+	server := receiver{base: clientISN + 1, sent: serverISN + 1}
+	client := receiver{base: serverISN + 1, sent: clientISN + 1 + uint32(len(msg))}
+	opened := 0
+	c.way.server = func(b []byte) {
+		var v packet.View
+		if v.Decode(b) && v.Flags&packet.SYN != 0 {
+			opened++
+			return
+		}
+		server.take(b)
+	}
+	c.way.client = func(b []byte) {
+		var v packet.View
+		if v.Decode(b) && v.Flags&packet.SYN != 0 {
+			opened++
+			return
+		}
+		client.take(b)
+	}
+	syn := c.segment(clientISN, 0, packet.SYN, nil)
+	c.way.send(syn.Append(nil), true)
+	c.way.send(c.answer(serverISN, clientISN+1, packet.SYN|packet.ACK, nil), false)
+	if opened < 2 {
+		return errLost
+	}
+	ack := c.segment(clientISN+1, serverISN+1, packet.ACK, nil)
+	c.way.send(ack.Append(nil), true)
+	header := c.segment(clientISN+1, serverISN+1, packet.PSH|packet.ACK, nil)
+	if err := c.plan(header.Append(nil), msg); err != nil {
+		return err
+	}
+	switch {
+	case server.wasReset || client.wasReset:
+		return errReset
+	case server.next < len(msg):
+		return errLost
+	case !c.kind.same(server.read(), msg):
+		return errWrong
+	}
+	return c.listen(&server, &client, len(msg))
+}
+
+// listen has the server answer, and the client acknowledge.
+func (c *caller) listen(server, client *receiver, size int) error {
+	page := bytes.Repeat([]byte("answer "), replies*replySize/7+1)[:replies*replySize]
+	for i := range replies {
+		c.way.now = c.way.now.Add(tcpPace)
+		at := i * replySize
+		server.sent = serverISN + 1 + uint32(at+replySize)
+		c.way.send(c.answer(serverISN+1+uint32(at), clientISN+1+uint32(size), packet.ACK, page[at:at+replySize]), false)
+		if i%2 == 1 {
+			ack := c.segment(clientISN+1+uint32(size), serverISN+1+uint32(client.next), packet.ACK, nil)
+			c.way.send(ack.Append(nil), true)
+		}
+	}
+	switch {
+	case server.wasReset || client.wasReset:
+		return errReset
+	case server.next != size || !bytes.HasPrefix(page, client.read()):
+		return errWrong
+	case client.next < len(page):
+		return errLost
+	}
+	return nil
+}
+
+// plan sends msg, of which header is the packet's header, by the strategy.
+func (c *caller) plan(header, msg []byte) error {
+	var v packet.View
+	if !v.Decode(header) {
+		return fmt.Errorf("%x is no packet", header)
+	}
+	env := desync.Env{
+		Msg:  c.kind.read(msg),
+		Conn: desync.Conn{Header: header, IPLen: v.IPLen, Base: v.Seq, MTU: 1500, Hops: Routers},
+		Rand: 7,
+	}
+	var p desync.Plan
+	if err := c.strategy.Plan(&p, &env); err != nil {
+		return fmt.Errorf("%w: %w", errPlan, err)
+	}
+	var b engine.Batch
+	p.Emit(&b, engine.Meta{}, &env, 0, len(msg))
+	for i := range b.Len() {
+		o := b.At(i)
+		c.way.now = c.way.now.Add(time.Millisecond + o.After)
+		c.way.send(o.Bytes, true)
+	}
+	return nil
+}
+
+// udp sends the datagram msg and then talks for a while.
+func (c *caller) udp(msg []byte) error {
+	read, heard, back := false, 0, 0
+	servers := map[string]*quic.Conn{}
+	want := c.kind.read(msg).Crypto
+	var frags receiver
+	c.way.server = func(b []byte) {
+		if b = frags.join(b); b == nil {
+			return
+		}
+		var v packet.View
+		if !v.Decode(b) || !packet.ChecksumOK(b) || discards(b, v.IPLen) {
+			return
+		}
+		if bytes.Equal(v.Payload, talk) {
+			heard++
+		}
+		conn := servers[string(quic.Parse(v.Payload).DCID)]
+		if conn == nil {
+			conn = new(quic.Conn)
+			servers[string(quic.Parse(v.Payload).DCID)] = conn
+		}
+		var d quic.Decoder
+		if _, err := d.Datagram(conn, v.Payload); err == nil && bytes.Equal(conn.Message(), want) {
+			read = true
+		}
+	}
+	c.way.client = func([]byte) { back++ }
+	if err := c.plan(datagram(c.src, c.dst, nil), msg); err != nil {
+		return err
+	}
+	if !read {
+		return errLost
+	}
+	for range replies {
+		c.way.now = c.way.now.Add(udpPace)
+		c.way.send(datagram(c.dst, c.src, talk), false)
+		c.way.send(datagram(c.src, c.dst, talk), true)
+	}
+	if heard < replies || back < replies {
+		return errLost
+	}
+	return nil
+}
+
+// talk has the form of a packet after the handshake.
+var talk = append([]byte{0x40}, make([]byte, 1100)...)
+
+// datagram makes a UDP packet.
+func datagram(src, dst netip.AddrPort, payload []byte) []byte {
+	from, to := src.Addr().AsSlice(), dst.Addr().AsSlice()
+	b := make([]byte, 12, 48+len(payload))
+	b[0], b[8], b[9] = 0x45, 64, packet.UDP
+	binary.BigEndian.PutUint16(b[4:], 1000)
+	if src.Addr().Is6() {
+		b = b[:8]
+		b[0], b[4], b[5], b[6], b[7] = 0x60, 0, 0, packet.UDP, 64
+	}
+	b = append(append(b, from...), to...)
+	ipLen := len(b)
+	b = binary.BigEndian.AppendUint16(b, src.Port())
+	b = binary.BigEndian.AppendUint16(b, dst.Port())
+	b = append(append(b, 0, 0, 0, 0), payload...)
+	packet.Finish(b, ipLen, packet.UDP)
+	return b
+}
