@@ -185,16 +185,9 @@ func (r *quicRig) want(v engine.Verdict, why string, payload []byte) {
 // reads asserts that the server has the client's handshake bytes.
 func (r *quicRig) reads(want []byte) {
 	r.t.Helper()
-	var d quic.Decoder
-	var c quic.Conn
-	var v packet.View
-	for _, b := range r.wire {
-		if v.Decode(b) && v.TTL == 63 && string(quic.Parse(v.Payload).DCID) == r.id {
-			d.Datagram(&c, v.Payload)
-		}
-	}
-	if !bytes.Equal(c.Message(), want) {
-		r.t.Errorf("the server has %d bytes of the client's %d", len(c.Message()), len(want))
+	got := r.message(r.wire)
+	if !bytes.Equal(got, want) {
+		r.t.Errorf("the server has %d bytes of the client's %d", len(got), len(want))
 	}
 }
 
