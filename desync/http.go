@@ -15,6 +15,7 @@ import (
 
 var (
 	errHead  = errors.New("the head of the request is not complete")
+	errBegun = errors.New("some of the request has left as it came, and its bytes must stay where they are")
 	errSpace = errors.New("no white space in the header fields from which to take the bytes")
 	errField = errors.New("no header field to put the freed bytes into")
 )
@@ -29,6 +30,18 @@ func (p *Plan) rewrite(e *Env) []byte {
 		e.Msg.Bytes = p.text
 	}
 	return p.text
+}
+
+// movable says why no bytes of the head may move, nil if they may. A head that is
+// not complete may be sent again when it is, and would then read otherwise.
+func (e *Env) movable() error {
+	switch {
+	case e.Msg.Request.Len == 0:
+		return errHead
+	case e.Msg.Begun:
+		return errBegun
+	}
+	return nil
 }
 
 // reread finds the positions in a head that has been changed.

@@ -19,11 +19,8 @@ func (hostdot) String() string { return "hostdot" }
 
 func (hostdot) Apply(p *Plan, e *Env) error {
 	r := &e.Msg.Request
-	switch {
-	case !dotless(e.Msg.Bytes, r):
-		return nil
-	case r.Len == 0:
-		return errHead
+	if err := e.movable(); err != nil || !dotless(e.Msg.Bytes, r) {
+		return err
 	}
 	return p.insert(e, r.HostEnd, '.')
 }

@@ -17,11 +17,8 @@ func (hostnospace) String() string { return "hostnospace" }
 func (hostnospace) Apply(p *Plan, e *Env) error {
 	r := &e.Msg.Request
 	from := r.FieldEnd + 1
-	switch {
-	case r.HostEnd == 0 || r.Host == from:
-		return nil
-	case r.Len == 0:
-		return errHead
+	if err := e.movable(); err != nil || r.HostEnd == 0 || r.Host == from {
+		return err
 	}
 	to := room(e.Msg.Bytes, r) // at the least behind the host
 	fillSpaces(move(p.rewrite(e), from, to, r.Host-from))

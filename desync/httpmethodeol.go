@@ -16,8 +16,8 @@ func (methodeol) Harm() Harm     { return Segments }
 func (methodeol) String() string { return "methodeol" }
 
 func (methodeol) Apply(p *Plan, e *Env) error {
-	if e.Msg.Request.Len == 0 {
-		return errHead
+	if err := e.movable(); err != nil {
+		return err
 	}
 	if err := p.insert(e, 0, '\n'); err != nil {
 		return err

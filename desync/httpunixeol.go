@@ -18,10 +18,10 @@ func (unixeol) Harm() Harm     { return Segments }
 func (unixeol) String() string { return "unixeol" }
 
 func (unixeol) Apply(p *Plan, e *Env) error {
-	r := &e.Msg.Request
-	if r.Len == 0 {
-		return errHead
+	if err := e.movable(); err != nil {
+		return err
 	}
+	r := &e.Msg.Request
 	if room(e.Msg.Bytes, r) == 0 {
 		return errField
 	}

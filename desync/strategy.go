@@ -133,6 +133,7 @@ type Message struct {
 	QUIC   *quic.Conn     // of QUIC: who has decoded Bytes, for its keys; nil: they follow from Bytes
 
 	Request http1.Request // of HTTP: positions in Bytes
+	Begun   bool          // of HTTP: some of Bytes have left as they came, so that none may move
 }
 
 // A Conn is what is known of the connection. Header is the client's latest IP
