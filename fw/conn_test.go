@@ -81,14 +81,13 @@ func TestApplyListsBack(t *testing.T) {
 	full := mustPlan(t, func(c *Config) {
 		c.TCP, c.Replies = []uint16{80, 443}, Replies{SYNACK: true, First: 2, End: true}
 	})
-	quic := mustPlan(t, func(c *Config) { c.UDP = []uint16{443} })
 	ports := mustPlan(t, func(c *Config) { c.TCP, c.UDP = []uint16{80, 443}, []uint16{443, 784} })
 	udp := mustPlan(t, func(c *Config) { c.TCP, c.UDP = nil, []uint16{443, 8443} })
 	tunnel := mustPlan(t, behindNAT)
 	routed := mustPlan(t, func(c *Config) { toTUN(c, "", "") })
 	whole := mustPlan(t, func(c *Config) { c.All = true })
 	wholeTunnel := mustPlan(t, func(c *Config) { behindNAT(c); c.All = true })
-	for i, r := range []*Ruleset{plain, plain, full, full, plain, tunnel, tunnel, routed, full, tunnel, wholeTunnel, whole, tunnel, whole, wholeTunnel, quic, ports, ports, full, udp, ports, tunnel, udp, plain} {
+	for i, r := range []*Ruleset{plain, plain, full, full, plain, tunnel, tunnel, routed, full, tunnel, wholeTunnel, whole, tunnel, whole, wholeTunnel, ports, ports, full, udp, ports, tunnel, udp, plain} {
 		mustApply(t, c, r, "wan0", "wan1")
 		want := listing{rules: map[string]int{}}
 		for _, ch := range r.chains {

@@ -49,10 +49,12 @@ type oracle struct {
 	rules *ruleset
 	know  *knowledge
 	known map[*foreignChain]*endings
+
+	scatters bool // ports are drawn at random by a rule that may be met
 }
 
 func newOracle(r *ruleset, k *knowledge) *oracle {
-	return &oracle{r, k, map[*foreignChain]*endings{}}
+	return &oracle{rules: r, know: k, known: map[*foreignChain]*endings{}}
 }
 
 // ask tells what may become of a packet in c, going through each chain once. A
@@ -137,8 +139,10 @@ func (o *oracle) act(c *foreignChain, q *query, name string, a attrs) (e endings
 			return o.verdictMap(c, q, a)
 		}
 	case "masq", "fullcone": // fullcone is masquerade for TCP (nft-fullcone)
+		o.draws(a.num(unix.NFTA_MASQ_FLAGS))
 		return end(translated, "masquerade")
 	case "nat":
+		o.draws(a.num(unix.NFTA_NAT_FLAGS))
 		words := "snat"
 		if to, ok := q.addr(a.num(unix.NFTA_NAT_REG_ADDR_MIN)); ok {
 			words += " to " + to
@@ -149,7 +153,12 @@ func (o *oracle) act(c *foreignChain, q *query, name string, a attrs) (e endings
 	case "queue", "tproxy", "fwd":
 		return end(accepted, name)
 	case "target":
-		switch t := a.text(unix.NFTA_TARGET_NAME); t {
+		t := a.text(unix.NFTA_TARGET_NAME)
+		switch t {
+		case "MASQUERADE", "SNAT":
+			o.draws(targetFlags(c, a.get(unix.NFTA_TARGET_INFO)))
+		}
+		switch t {
 		case "MASQUERADE", "FULLCONENAT":
 			return end(translated, t)
 		case "SNAT", "NETMAP", "SAME":

@@ -346,9 +346,15 @@ func firewall(t testing.TB, masq4, masq6 bool) {
 	stranger := chain{"stranger", &hook{filter, postrouting, 300}, []rule{
 		{bits{metaMark, config(t, Tun).Marks.Steer, true}, drop}, // a mark that should be gone
 	}}
-	b := newBatch("fw4")
+	table(t, "fw4", srcnat, onward, stranger)
+}
+
+// table makes a table as another program would.
+func table(t testing.TB, name string, chains ...chain) {
+	t.Helper()
+	b := newBatch(name)
 	b.addTable(0)
-	b.replaceRules(&Ruleset{}, &Ruleset{chains: []chain{srcnat, onward, stranger}})
+	b.replaceRules(&Ruleset{}, &Ruleset{chains: chains})
 	s, err := dial()
 	if err == nil {
 		err = errors.Join(s.run(b), s.close())
@@ -384,14 +390,5 @@ func enterHouse(t *testing.T, f func(h *house), masq4, masq6 bool) {
 // router itself sends.
 func dropInvalid(t testing.TB) {
 	t.Helper()
-	b := newBatch("strict")
-	b.addTable(0)
-	b.replaceRules(&Ruleset{}, &Ruleset{chains: []chain{{"output", &hook{filter, output, 0}, []rule{{invalid{}, drop}}}}})
-	s, err := dial()
-	if err == nil {
-		err = errors.Join(s.run(b), s.close())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	table(t, "strict", chain{"output", &hook{filter, output, 0}, []rule{{invalid{}, drop}}})
 }

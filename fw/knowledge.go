@@ -142,7 +142,7 @@ func (q *query) payload(a attrs) {
 	w := word{what: "packets"}
 	switch {
 	case base == unix.NFT_PAYLOAD_NETWORK_HEADER && off == protocol && n == 1:
-		q.set(reg, []byte{unix.IPPROTO_TCP})
+		q.set(reg, q.know.meta[unix.NFT_META_L4PROTO])
 		return
 	case base == unix.NFT_PAYLOAD_NETWORK_HEADER && off >= saddr && off < daddr:
 		w.what = "sources"

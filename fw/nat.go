@@ -86,13 +86,14 @@ func listsNAT(file string) (bool, error) {
 	return slices.Contains(strings.Fields(string(names)), "nat"), err
 }
 
+func (r *ruleset) nat(k *knowledge) (NAT, string) { return newOracle(r, k).nat() }
+
 // nat asks the base chains in turn: the first that translates a connection has
 // done it.
-func (r *ruleset) nat(k *knowledge) (NAT, string) {
-	o := newOracle(r, k)
+func (o *oracle) nat() (NAT, string) {
 	var all endings
 	rest := ending{met: true}
-	for _, c := range r.base(nat, postrouting, k.v6) {
+	for _, c := range o.rules.base(nat, postrouting, o.know.v6) {
 		e := o.ask(c)
 		all.add(translated, rest.some, e[translated])
 		all.add(rebound, rest.some, e[rebound])
