@@ -275,3 +275,26 @@ func BenchmarkParse(bm *testing.B) {
 		Parse(b)
 	}
 }
+
+// A decoy for QUIC has the form that RFC 9001 asks for.
+func TestQUICDecoy(t *testing.T) {
+	for _, name := range []string{"a", "www.w3.org", strings.Repeat("long.", 50)} {
+		b := AppendQUICDecoy([]byte("ahead"), name, 5)[5:]
+		h, st := Parse(b)
+		if st != Complete || h.Len != len(b) || string(b[h.Host:h.HostEnd]) != name {
+			t.Errorf("%s: status %d, %+v of %d bytes", name, st, h, len(b))
+		}
+		if got := string(b[h.ALPN:h.ALPNEnd]); got != "\x00\x03\x02h3" {
+			t.Errorf("%s: alpn %q", name, got)
+		}
+		if session := b[recordHeaderLen+handshakeHdrLen+helloFixedLen]; session != 0 {
+			t.Errorf("%s: a session id of %d bytes", name, session)
+		}
+		if !bytes.HasSuffix(b, append([]byte{0, 57, 0, byte(len(transportParams))}, transportParams...)) {
+			t.Errorf("%s: no transport parameters", name)
+		}
+		if !bytes.Equal(b, AppendQUICDecoy(nil, name, 5)) || bytes.Equal(b, AppendQUICDecoy(nil, name, 6)) {
+			t.Errorf("%s: does not follow the seed", name)
+		}
+	}
+}
