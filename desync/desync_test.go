@@ -322,6 +322,15 @@ func TestPlanRefuses(t *testing.T) {
 	}
 }
 
+func TestUrgentDataStays(t *testing.T) {
+	e := env(t, true, 517)
+	e.Conn.Header[e.Conn.IPLen+13] |= packet.URG
+	var p Plan
+	if err := mustParse(t, "split(1)").Plan(&p, e); err != errUrgent || !p.Whole() {
+		t.Errorf("%v, whole %v", err, p.Whole())
+	}
+}
+
 // What leaves the message unchanged is told from what does not.
 func TestWhole(t *testing.T) {
 	for text, want := range map[string]bool{
@@ -337,9 +346,7 @@ func TestWhole(t *testing.T) {
 
 func TestPlanAllocs(t *testing.T) {
 	e := env(t, false, 1800)
-	for _, text := range []string{"split(midsld) disorder", "fake(ttl=4, md5) split(1, midsld) disorder ipid(rnd)",
-		"split(1, midsld) fake(clone, ts, badack, place=around) rst(badseq)", "seqovl(300, sni=a.example) fake(random, badsum) dup(2)",
-		"seqovl(3, random) fake(http, badseq, place=after) ipfrag(64)"} {
+	for _, text := range strategies {
 		s := mustParse(t, text)
 		var p Plan
 		var out engine.Batch

@@ -48,17 +48,18 @@ func (m idMode) set(b []byte, order uint16, rnd uint64) {
 		return
 	}
 	id := binary.BigEndian.Uint16(b[4:])
+	// Linux keeps a zero only in packets with DF; in others it would send some
+	// number of its own (raw_send_hdrinc in net/ipv4/raw.c, ip_select_ident).
+	if m == idZero && b[6]&0x40 == 0 {
+		m = idKeep
+	}
 	switch m {
 	case idKeep:
 		if id != 0 { // RFC 6864: zero is what a sender of atomic packets may always use
 			id += order
 		}
 	case idZero:
-		// Linux keeps a zero only in packets with DF; in others it would send some
-		// number of its own (raw_send_hdrinc in net/ipv4/raw.c, ip_select_ident).
-		if b[6]&0x40 != 0 {
-			id = 0
-		}
+		id = 0
 	case idSeq:
 		id = id + order + 1
 	case idRnd:

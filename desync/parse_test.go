@@ -200,7 +200,14 @@ func FuzzPlan(f *testing.F) {
 			return
 		}
 		for _, st := range s.stream {
-			if d, ok := st.(*fake); ok && d.fool == 0 && d.ttl.n >= 10 {
+			d := &decoy{}
+			switch st := st.(type) {
+			case *fake:
+				d = &st.decoy
+			case *rst:
+				d = &st.decoy
+			}
+			if d.fool == 0 && !d.ttl.auto && d.ttl.n >= reach {
 				return
 			}
 		}

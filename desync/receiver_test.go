@@ -23,6 +23,8 @@ type receiver struct {
 	next      int // bytes that the application has
 	parts     map[fragID][]fragPart
 	wasReset  bool
+	ended     bool // by a FIN that does not stand behind the message
+	urgent    bool // a byte is taken out of the stream
 	unaligned bool // a fragment that is not the last is no multiple of 8 long
 }
 
@@ -124,6 +126,11 @@ func (r *receiver) take(b []byte) {
 	if ok && int32(binary.BigEndian.Uint32(ts)-tsRecent) < 0 || v.Flags&packet.ACK == 0 || int32(v.Ack-sentNext) > 0 {
 		return
 	}
+	if v.Flags&packet.SYN != 0 {
+		return // answered, and discarded
+	}
+	r.urgent = r.urgent || v.Flags&packet.URG != 0 && binary.BigEndian.Uint16(b[v.IPLen+18:]) > 0
+	r.ended = r.ended || v.Flags&packet.FIN != 0 && end != r.size
 	for k, c := range v.Payload {
 		if i := at + k; i >= r.next && i < r.size && (!r.have[i] || r.lastWins) {
 			r.stream[i], r.have[i] = c, true
@@ -178,9 +185,9 @@ func check(t *testing.T, s *Strategy, e *Env) {
 	for i, order := range orders(out.Len(), e.Rand^uint64(len(e.Msg.Bytes))) {
 		for _, last := range []bool{false, true} {
 			r := read(e, out, order, last)
-			if r.next != r.size || r.wasReset || r.unaligned || !bytes.Equal(r.stream, e.Msg.Bytes) {
-				t.Fatalf("%s: order %d: the server reads something else (%d of %d, reset %v, bad fragment %v):\n%s",
-					s, i, r.next, r.size, r.wasReset, r.unaligned, text)
+			if r.next != r.size || r.wasReset || r.unaligned || r.ended || r.urgent || !bytes.Equal(r.stream, e.Msg.Bytes) {
+				t.Fatalf("%s: order %d: the server reads something else (%d of %d, reset %v, ended %v, urgent %v, bad fragment %v):\n%s",
+					s, i, r.next, r.size, r.wasReset, r.ended, r.urgent, r.unaligned, text)
 			}
 		}
 	}

@@ -1,11 +1,13 @@
 package desync
 
 import (
+	"errors"
 	"strings"
 	"time"
 
 	"b4/engine"
 	"b4/http1"
+	"b4/packet"
 	"b4/quic"
 	"b4/tlshello"
 )
@@ -154,9 +156,23 @@ type Env struct {
 	Rand uint64 // equal for every plan of one message, so that a retransmission repeats it
 }
 
+// errUrgent is why a message with urgent data goes as it came: where it lies is
+// told by its distance from the segment's beginning (RFC 9293 section 3.1).
+var errUrgent = errors.New("the client's segment has urgent data, which a cut would move")
+
+// urgent reports whether the client's segment has urgent data.
+func (e *Env) urgent() bool {
+	h, n := e.Conn.Header, e.Conn.IPLen
+	return e.Msg.Proto != QUIC && h[n+13]&packet.URG != 0
+}
+
 // Plan works out the packets for e.Msg into p, whose memory is reused. After an
 // error p is empty, and the message must go as it came.
 func (s *Strategy) Plan(p *Plan, e *Env) error {
+	p.reset(0)
+	if e.urgent() {
+		return errUrgent
+	}
 	p.reset(len(e.Msg.Bytes))
 	if s.proto == HTTP { // its steps change the message, for those behind them too
 		p.env = *e
