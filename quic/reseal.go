@@ -137,10 +137,10 @@ func (s *Sealer) arrange(l *Layout) (changed bool) {
 			if n <= 0 || n >= len(s.frames[i].data) {
 				continue
 			}
-			front, rest := s.frames[i], s.frames[i]
-			front.data, rest.data, rest.off = front.data[:n], rest.data[n:], uint64(at)
-			s.frames[i] = front
-			s.frames = slices.Insert(s.frames, i+1, rest)
+			s.frames = append(s.frames, frame{})
+			copy(s.frames[i+1:], s.frames[i:])
+			s.frames[i].data = s.frames[i].data[:n]
+			s.frames[i+1].data, s.frames[i+1].off = s.frames[i+1].data[n:], uint64(at)
 			changed = true
 		}
 	}
