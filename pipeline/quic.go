@@ -34,14 +34,14 @@ func (p *Pipeline) datagram(pkt *engine.Packet) (engine.Verdict, Reason) {
 	case pkt.Super:
 		return engine.Accept, Cut // the engine could not have it cut
 	}
-	kinds := kindsOf(v.Payload)
+	has := kindsOf(v.Payload)
 	f, known := p.quic.flows.Lookup(p.now, flow.KeyOf(v))
 	switch {
-	case kinds.has(quic.Handshake) && known:
+	case has.kind(quic.Handshake) && known:
 		return p.shaken(f)
-	case kinds.has(quic.Initial):
+	case has.kind(quic.Initial):
 		return p.initial(pkt, f)
-	case kinds.has(quic.NotQUIC) || kinds.has(quic.UnknownVersion):
+	case has.kind(quic.NotQUIC) || has.kind(quic.UnknownVersion):
 		return engine.Accept, NotQUIC
 	case known && f.State.forbidden():
 		return engine.Drop, Dropped
@@ -55,28 +55,25 @@ func longHeader(b []byte) bool { return len(b) > 0 && b[0]&0x80 != 0 }
 // kinds is a set of kinds of packets, a bit for each.
 type kinds uint16
 
-func (k kinds) has(kind quic.Kind) bool { return k&(1<<kind) != 0 }
+func (k kinds) kind(of quic.Kind) bool { return k&(1<<of) != 0 }
 
-// maxPackets bounds the packets of a datagram that are looked at. There are at
-// most five kinds, and clients send one of each.
+// maxPackets bounds the packets of a datagram that are looked at. Clients put one
+// of each kind into one, and some two Initials.
 const maxPackets = 6
 
 // kindsOf is what the packets of a client's datagram are, as far as they belong
 // together (RFC 9000 section 12.2).
-func kindsOf(b []byte) (k kinds) {
-	var dcid []byte
-	for i := 0; i < maxPackets && len(b) > 0; i++ {
+func kindsOf(b []byte) kinds {
+	first := quic.Parse(b)
+	k := kinds(1) << first.Kind
+	b = b[first.Len:]
+	for i := 1; i < maxPackets && len(b) > 0; i++ {
 		h := quic.Parse(b)
-		if i == 0 {
-			dcid = h.DCID
-		} else if h.Kind == quic.NotQUIC || !bytes.Equal(dcid, h.DCID) {
+		if h.Kind == quic.NotQUIC || !bytes.Equal(h.DCID, first.DCID) {
 			break
 		}
 		k |= 1 << h.Kind
 		b = b[h.Len:]
-		if h.Len == 0 {
-			break
-		}
 	}
 	return k
 }
@@ -127,16 +124,12 @@ func (p *Pipeline) initialOf(pkt *engine.Packet, f *flow.Flow[initials]) (engine
 			return engine.Accept, QUICPart
 		}
 	}
+	again = again && s.rule == before
 	if s.judged && !again {
 		p.messages[desync.QUIC].Add(1)
 	}
-	return p.follow(pkt, f, h, again && s.rule == before)
+	return p.follow(pkt, f, h, again)
 }
-
-// quicMTU is an IP packet that QUIC's paths carry: less does not hold a first
-// datagram (RFC 9000 section 14.1), and IPv6 has it everywhere (RFC 8200 section
-// 5). What a client sends on top of that it knows to pass.
-const quicMTU = 1280
 
 // forbidden reports whether nothing of the flow may go on.
 func (s *initials) forbidden() bool { return s.rule != nil && s.rule.For[desync.QUIC].Action >= Drop }
@@ -171,6 +164,11 @@ func (p *Pipeline) follow(pkt *engine.Packet, f *flow.Flow[initials], h tlshello
 	return v, why
 }
 
+// quicMTU is an IP packet that QUIC's paths carry: less does not hold a first
+// datagram (RFC 9000 section 14.1), and IPv6 has it everywhere (RFC 8200 section
+// 5). What a client sends on top of that it knows to pass.
+const quicMTU = 1280
+
 // treatDatagram applies the strategy of f's rule to the datagram at hand. Its
 // packets take its place, so that the flow keeps its NAT binding.
 func (p *Pipeline) treatDatagram(pkt *engine.Packet, f *flow.Flow[initials], h tlshello.Hello, again bool) (engine.Verdict, Reason) {
@@ -201,7 +199,8 @@ func (p *Pipeline) treatDatagram(pkt *engine.Packet, f *flow.Flow[initials], h t
 }
 
 // shaken takes the client's first Handshake packet: the server has answered the
-// hello, and what Initial packets still come have nothing of it.
+// hello, and what Initial packets still come have nothing of it. Our part is over;
+// a client that opens another connection from the same port is on its own.
 func (p *Pipeline) shaken(f *flow.Flow[initials]) (engine.Verdict, Reason) {
 	s := &f.State
 	if s.forbidden() {

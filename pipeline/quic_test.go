@@ -313,6 +313,16 @@ func TestQUICRetry(t *testing.T) {
 	}
 }
 
+// The server has asked for another hello by HelloRetryRequest.
+func TestQUICSecondHello(t *testing.T) {
+	r := newQUICRig(t)
+	one, two := cryptoHello(host, 0, false), cryptoHello(host, 700, true)
+	r.want(engine.Replace, "treated", r.initial(0, one))
+	r.want(engine.Replace, "again", r.initial(len(one), two[:400]))
+	r.want(engine.Replace, "again", r.initial(len(one)+400, two[400:]))
+	r.reads(slices.Concat(one, two))
+}
+
 // Another connection of the same ports has a rule of its own.
 func TestQUICPortsUsedAgain(t *testing.T) {
 	r := newQUICRig(t, forQUIC(t, "bad.example", Drop, ""), forQUIC(t, host, Desync, "fake(ttl=3)"))
