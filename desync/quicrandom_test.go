@@ -1,0 +1,50 @@
+package desync
+
+import (
+	"math/rand"
+	"testing"
+
+	"b4/quic"
+)
+
+// scrambled is a client's datagram with a hello of random size, in frames that the
+// client may have cut and turned, on the way to a server at any distance.
+func scrambled(t testing.TB, r *rand.Rand) *Env {
+	size := quic.MinDatagram + r.Intn(260)
+	e := quicEnv(t, r.Intn(2) == 0, 200+r.Intn(900), size)
+	if r.Intn(2) == 0 {
+		l := quic.Layout{Cuts: []int{1 + r.Intn(200), 1 + r.Intn(200)}, Reverse: r.Intn(2) == 0, Ahead: r.Intn(3) == 0, Max: size}
+		if b, ok := new(quic.Sealer).AppendReseal(nil, nil, e.Msg.Bytes, &l); ok {
+			e = decoded(t, b, r.Intn(2) == 0)
+		}
+	}
+	if e.Conn.MTU = 1500; r.Intn(3) == 0 {
+		e.Conn.MTU = max(1280, len(e.Conn.Header)+len(e.Msg.Bytes))
+	}
+	e.Conn.Hops = uint8(r.Intn(30))
+	e.Rand = r.Uint64()
+	return e
+}
+
+// Whatever the language can say of QUIC, the server reads what the client wrote.
+func TestQUICAnyStrategy(t *testing.T) {
+	r := rand.New(rand.NewSource(6))
+	ran := 0
+	for ran < 500 {
+		if s, err := QUIC.ParseWith(compose(r, QUIC), noFile); err == nil {
+			checkQUIC(t, s, scrambled(t, r))
+			ran++
+		}
+	}
+}
+
+func FuzzQUIC(f *testing.F) {
+	for i, s := range quicStrategies {
+		f.Add(s, int64(i))
+	}
+	f.Fuzz(func(t *testing.T, text string, seed int64) {
+		if s, err := QUIC.ParseWith(text, noFile); err == nil {
+			checkQUIC(t, s, scrambled(t, rand.New(rand.NewSource(seed))))
+		}
+	})
+}
