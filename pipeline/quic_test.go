@@ -466,3 +466,18 @@ func TestQUICForgotten(t *testing.T) {
 		}
 	}
 }
+
+func TestQUICTrace(t *testing.T) {
+	r := newQUICRig(t)
+	var got []Event
+	stop, _ := r.p.Trace(&Tracer{Hosts: set(t, host), Each: func(e Event) { got = append(got, e) }})
+	defer stop()
+	r.send(r.initial(0, cryptoHello("other.example", 0, false)))
+	r.port++
+	r.send(r.initial(0, cryptoHello(host, 0, false)))
+	r.send(r.long(handshake, 60))
+	if len(got) != 2 || got[0].Proto != "quic" || got[0].Host != host || got[0].Rule != "video" || got[0].Why != "treated" ||
+		len(got[0].Packets) != 2 || got[1].Why != "finished" {
+		t.Fatalf("%+v", got)
+	}
+}
