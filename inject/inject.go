@@ -131,11 +131,10 @@ func message(b []byte, level, typ, n int) []byte {
 // Send allocates nothing. Packets longer than the device's MTU are refused
 // (EMSGSIZE), never cut; fragments leave as the fragments they are.
 //
-// What is Back goes to conntrack instead, without the Injected mark: there it
-// belongs to the connection, which NAT leads to the client, be that behind
-// a masquerade. The connection must be one already: its first packet has left
-// the router, whatever by then was in it. Back takes no device, as only
-// NAT knows the packet's destination.
+// What is Back goes to conntrack instead: there it belongs to the connection,
+// which NAT leads to the client, be that behind a masquerade. The connection must
+// be one already: its first packet has left the router, whatever by then was in
+// it. Neither o.Mark nor o.Out, which lead to the server, count then.
 //
 // The kernel fills in an IPv4 header's total length and checksum whatever they
 // were, and its identification where that is zero and the packet may be
@@ -143,7 +142,7 @@ func message(b []byte, level, typ, n int) []byte {
 func (s *Sender) Send(o engine.Out) error {
 	b, m := o.Bytes, s.stamp(o.Mark)
 	if o.Back {
-		m, o.Out = m&^s.marks.Injected, 0
+		m, o.Out = 0, 0
 	}
 	switch {
 	case len(b) >= 20 && b[0]>>4 == 4:

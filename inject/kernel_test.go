@@ -111,6 +111,7 @@ func TestKernelRoute(t *testing.T) {
 			{"by mark", engine.Meta{Mark: userMark | marks.Done}, f.source, b},
 			{"by source", engine.Meta{}, f.policy, b},
 			{"by source and device", engine.Meta{Out: b.index}, f.policy, b},
+			{"back, against mark and device", engine.Meta{Mark: userMark | marks.Done, Out: b.index, Back: true}, f.source, a},
 			{"by device against mark", engine.Meta{Mark: userMark, Out: b.index}, f.source, b},
 		} {
 			p := f.packet(c.source, 600)
@@ -161,6 +162,23 @@ func TestKernelMark(t *testing.T) {
 		}
 		if n := count(); n != uint64(i+1) {
 			t.Errorf("%s: %d packets with the mark", f.name, n)
+		}
+	}
+}
+
+// Answers have no mark at all: the packet's leads to the server.
+func TestKernelBackMark(t *testing.T) {
+	nstest.Enter(t)
+	uplinks(t)
+	s := sender(t)
+	count := markCounter(t, 0)
+	for i, f := range families {
+		o := engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Mark: userMark | testMarks(t).Done, Back: true}}
+		if err := s.Send(o); err != nil {
+			t.Fatal(f.name, err)
+		}
+		if n := count(); n != uint64(i+1) {
+			t.Errorf("%s: %d packets without a mark", f.name, n)
 		}
 	}
 }
