@@ -72,6 +72,11 @@ func (r *reader) u8() (int, bool) {
 
 // uint reads a big-endian number of n bytes.
 func (r *reader) uint(n int) (int, bool) {
+	if n == 2 && r.rec >= 2 && r.pos+2 <= len(r.b) { // most are, and in one record
+		v := binary.BigEndian.Uint16(r.b[r.pos:])
+		r.advance(2)
+		return int(v), true
+	}
 	v := 0
 	for range n {
 		c, ok := r.u8()
