@@ -65,15 +65,15 @@ func build(path string, conf uci.Config) (s *settings, err error) {
 		errs = append(errs, err)
 		s.pipe.Rules = append(s.pipe.Rules, rule)
 	}
-	s.wants()
+	s.gather()
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// wants works out what the rules together want to be shown.
-func (s *settings) wants() {
+// gather works out what the rules together want to be shown.
+func (s *settings) gather() {
 	m := &s.conf.Main
 	var used [desync.Protos]bool
 	for i := range s.pipe.Rules {
@@ -208,7 +208,7 @@ const steerAll = "all"
 func (s *settings) rules(f fw.Features, u *uplink) fw.Config {
 	m := &s.conf.Main
 	c := fw.Config{
-		Marks: s.marks, TCP: s.tcp, IPv4: true, IPv6: m.IPv6, Router: m.Router,
+		Marks: s.marks, TCP: s.tcp, UDP: s.udp, IPv4: true, IPv6: m.IPv6, Router: m.Router,
 		Bound: fw.DefaultBound, All: m.Steer == steerAll, SkipIPsec: f.IPsec,
 	}
 	if u != nil {
@@ -218,22 +218,18 @@ func (s *settings) rules(f fw.Features, u *uplink) fw.Config {
 	}
 	c.Form, c.Queue, c.SYN = f.Queue, m.QueueNum, s.need.Phases&desync.SYN != 0
 	c.Replies = fw.Replies{
-		SYNACK: s.need.Phases&desync.SYNACK != 0 || s.need.Hops,
-		First:  replies(s.need),
+		SYNACK: s.need.Phases&desync.SYNACK != 0 || s.need.Hops || m.Observe,
+		End:    m.Observe,
+	}
+	if m.Observe || s.need.Phases&desync.Replies != 0 {
+		c.Replies.First = firstReplies
 	}
 	return c
 }
 
-// firstReplies is how many packets of the server a strategy sees that asks for
-// its first ones.
+// firstReplies is how many packets of a server are shown where its first ones
+// are wanted: its SYN,ACK, perhaps a bare ACK, and its first data.
 const firstReplies = 3
-
-func replies(n desync.Need) int {
-	if n.Phases&desync.Replies != 0 {
-		return firstReplies
-	}
-	return 0
-}
 
 // queue is the NFQUEUE that s wants.
 func (s *settings) queue(send engine.Sender, report func(error)) nfq.Config {

@@ -67,14 +67,22 @@ func writeRules(w io.Writer, s *settings) {
 		fmt.Fprintln(w)
 		for proto, t := range s.pipe.Rules[i].For {
 			if t.Action == pipeline.Desync && t.Steps != nil {
-				fmt.Fprintf(w, "\t%v by strategy %s: %v (puts %v on the wire%s)\n", desync.Proto(proto), r.Strategy, t.Steps, t.Steps.Harm(), shows(t.Steps.Need()))
+				fmt.Fprintf(w, "\t%v by strategy %s: %v (puts %v on the wire%s)\n", desync.Proto(proto), r.Strategy, t.Steps, t.Steps.Harm(), also(t.Steps.Need()))
 			}
 		}
 	}
 }
 
-// shows says what has to come to b4 besides the message.
-func shows(n desync.Need) string {
+// also is the end of a line on a strategy that needs n.
+func also(n desync.Need) string {
+	if text := wants(n); text != "" {
+		return "; " + text
+	}
+	return ""
+}
+
+// wants says what has to come to b4 besides the message; "" is nothing.
+func wants(n desync.Need) string {
 	var what []string
 	if n.Phases&desync.SYN != 0 {
 		what = append(what, "SYNs")
@@ -88,7 +96,7 @@ func shows(n desync.Need) string {
 	if what == nil {
 		return ""
 	}
-	return "; has b4 shown " + strings.Join(what, " and ")
+	return "has b4 shown " + strings.Join(what, " and ")
 }
 
 // checkNames writes which devices the names of an option stand for.

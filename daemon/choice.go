@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 
+	"b4/desync"
 	"b4/engine"
 	"b4/fw"
 	"b4/nfq"
+	"b4/pipeline"
 	"b4/tun"
 )
 
@@ -29,6 +31,9 @@ func choose(k kernel, s *settings) (choice, error) {
 	c, err := s.choose(k)
 	if errors.Is(err, engine.ErrNotSupported) {
 		err = s.wrong("main.engine", err)
+	}
+	if err == nil && c.engine == engineTun {
+		err = s.beyondTun(c.why)
 	}
 	return c, err
 }
@@ -73,6 +78,28 @@ func hasTun(k kernel, f fw.Features) error {
 		return fmt.Errorf("engine %s: %w: install kmod-nft-nat", engineTun, engine.ErrNotSupported)
 	}
 	return k.newTun(tun.Config{}).Supported()
+}
+
+// beyondTun blames the options that want packets which only a queue shows, where
+// there is a TUN, and why.
+func (s *settings) beyondTun(why string) error {
+	var errs []error
+	for _, r := range s.pipe.Rules {
+		for proto, t := range r.For {
+			if t.Action != pipeline.Desync || t.Steps == nil {
+				continue
+			}
+			if n := t.Steps.Need(); n.Phases != 0 || n.Hops {
+				option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
+				errs = append(errs, s.wrong(option, fmt.Errorf("a strategy that %s needs engine %s, and this is %s (%s)",
+					wants(n), engineQueue, engineTun, why)))
+			}
+		}
+	}
+	if s.conf.Main.Observe {
+		errs = append(errs, s.wrong("main.observe", fmt.Errorf("it needs engine %s, and this is %s (%s)", engineQueue, engineTun, why)))
+	}
+	return errors.Join(errs...)
 }
 
 // serves reports whether engine, started for s, can serve t as it is.

@@ -24,6 +24,7 @@ func (d *Daemon) methods(s *control.Server) {
 	s.Handle("counters", typed("counters", d.handleCounters))
 	s.Handle("recent", typed("recent", d.handleRecent))
 	s.Handle("test_host", typed("test_host", d.handleTestHost))
+	s.Handle("strategies", typed("strategies", d.handleStrategies))
 	s.Handle("check", typed("check", d.handleCheck))
 	s.Handle("reload", typed("reload", d.handleReload))
 	s.Handle("pause", typed("pause", d.handlePause))

@@ -94,3 +94,31 @@ func (q *ParamHelp) usage() string {
 	}
 	return s
 }
+
+// Values is which values the parameter takes, and the one it has if left out; ""
+// where its kind says it all.
+func (q *ParamHelp) Values() string {
+	text := q.values()
+	switch {
+	case q.Default == "":
+		return text
+	case text == "":
+		return "else " + q.Default
+	}
+	return text + "; else " + q.Default
+}
+
+func (q *ParamHelp) values() string {
+	switch {
+	case len(q.Words) > 0:
+		return list(q.Words)
+	case q.Kind == distance.String():
+		further := strconv.Itoa(maxFurther)
+		return "1 to 255, auto, auto-" + further + " to auto+" + further
+	case q.Kind != number.String():
+		return ""
+	case q.Multiple > 1:
+		return "multiples of " + strconv.Itoa(q.Multiple) + " from " + strconv.Itoa(q.Min) + " to " + strconv.Itoa(q.Max)
+	}
+	return strconv.Itoa(q.Min) + " to " + strconv.Itoa(q.Max)
+}

@@ -1,5 +1,6 @@
 // Package docs has no code: it holds what users read. UCI.md is made from the
-// schema, by `go test ./docs -update`, and its test fails where it is stale.
+// schema and STRATEGIES.md from the strategy language, by `go test ./docs -update`,
+// and a test fails where one is stale.
 package docs
 
 import (
@@ -12,7 +13,7 @@ import (
 	"b4/uci"
 )
 
-var update = flag.Bool("update", false, "write UCI.md anew")
+var update = flag.Bool("update", false, "write the pages anew")
 
 const head = `# The configuration, option by option
 
@@ -48,9 +49,8 @@ var sections = []struct{ typ, name, about string }{
 		"where procd's jail (package procd-ujail) shows b4 its own directories only."},
 	{"strategy", "default", "Any number; rules call them by their names. The strategy default is there\n" +
 		"without being written: " + "`" + uci.DefaultTLS + "`" + ". A section of that name\n" +
-		"replaces it. The name auto is taken: it stands for b4's own choice. The README\n" +
-		"lists the steps that a strategy is made of. This version treats TLS; quic and http\n" +
-		"are read, and left alone with a warning."},
+		"replaces it. The name auto is taken: it stands for b4's own choice.\n" +
+		"[STRATEGIES.md](STRATEGIES.md) has the steps that a strategy is made of."},
 }
 
 const kinds = `## Kinds
@@ -76,6 +76,7 @@ var examples = map[string]string{
 	"b4.enabled": "1", "b4.wan": "wan", "b4.memory_limit": "24",
 	"tun.out": "wan", "tun.gateway": "192.0.2.1", "tun.ip6gw": "fe80::1", "tun.mtu": "1492",
 	"rule.domain": "example.org", "rule.not": "www.example.org", "rule.domain_file": "/etc/b4/names.txt",
+	"rule.quic":    "reject",
 	"strategy.tls": "fake(ttl=4) split(midsld) disorder", "strategy.quic": "fake(repeat=6)", "strategy.http": "split(method+2)",
 }
 
@@ -149,9 +150,11 @@ func code(text string) string {
 
 var plain = strings.NewReplacer("*", `\*`, "|", `\|`, "<", "&lt;").Replace
 
-func TestManual(t *testing.T) {
-	const file = "UCI.md"
-	want := manual()
+func TestManual(t *testing.T) { written(t, "UCI.md", manual()) }
+
+// written compares a page with what it is to be, or writes it.
+func written(t *testing.T, file, want string) {
+	t.Helper()
 	if *update {
 		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)

@@ -36,6 +36,7 @@ const usage = `usage: b4d COMMAND [options]
   status [-json]     how the running b4d is
   trace HOST         what happens to the packets to HOST and names below it, live
   pause MINUTES      change nothing on the wire for a while; 0 ends it
+  strategies [-json] the steps that strategies are made of
   cleanup            remove what a killed b4d may have left
   version            the version alone
 
@@ -52,7 +53,8 @@ func command(args []string, stdout, stderr io.Writer) int {
 	}
 	run, ok := map[string]func([]string, io.Writer, io.Writer) error{
 		"run": runDaemon, "check": runCheck, "status": runStatus, "trace": runTrace, "pause": runPause,
-		"cleanup": runCleanup, "version": runVersion, "--version": runVersion, "-version": runVersion,
+		"strategies": runStrategies,
+		"cleanup":    runCleanup, "version": runVersion, "--version": runVersion, "-version": runVersion,
 		"help": runHelp, "-h": runHelp, "--help": runHelp, "-help": runHelp,
 	}[args[0]]
 	if !ok {

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"b4/daemon"
+)
+
+func runStrategies(args []string, stdout, stderr io.Writer) error {
+	f := flag.NewFlagSet("strategies", flag.ContinueOnError)
+	asJSON := f.Bool("json", false, "print JSON")
+	if err := parse(f, args, stderr, 0, "no arguments"); err != nil {
+		return err
+	}
+	lang := daemon.Strategies()
+	if *asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(lang)
+	}
+	writeLanguage(stdout, &lang)
+	return nil
+}
+
+// writeLanguage writes a step a paragraph, in the order of phases.
+func writeLanguage(w io.Writer, l *daemon.Language) {
+	phase := ""
+	for i := range l.Steps {
+		s := &l.Steps[i]
+		if s.Phase != phase {
+			phase = s.Phase
+			fmt.Fprintf(w, "steps of phase %s\n", phase)
+		}
+		fmt.Fprintf(w, "  %s (%s)\n      %s\n", s.Usage(), strings.Join(s.For, ", "), s.Help)
+		for _, p := range s.Params {
+			fmt.Fprintf(w, "      %-8s %s", p.Name, p.Help)
+			if values := p.Values(); values != "" {
+				fmt.Fprintf(w, " (%s)", values)
+			}
+			fmt.Fprintln(w)
+		}
+	}
+	fmt.Fprintln(w, "markers of positions")
+	for _, m := range l.Markers {
+		fmt.Fprintf(w, "  %-8s (%s) %s\n", m.Name, strings.Join(m.For, ", "), m.Help)
+	}
+}

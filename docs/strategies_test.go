@@ -1,0 +1,102 @@
+package docs
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"b4/desync"
+)
+
+const strategiesHead = `# Strategies, step by step
+
+<!-- Made from the steps of package desync: go test ./docs -update -->
+
+A strategy is a line of text: steps, done in order. ` + "`fake(ttl=auto) split(midsld) disorder`" + `
+sends a decoy, and then the message in two segments, the later one first. It is
+written into an option of a section strategy (tls, http or quic), or, for TLS, into
+a rule itself; [UCI.md](UCI.md) has them all.
+
+- Whatever the steps, the server reads what the client wrote: the very bytes of a
+  ClientHello, and of a plain request one that means the same in as many bytes.
+- Steps of the handshake stand first, then those for the message, then those for
+  packets. A text that breaks a rule is refused, with the position and the reason.
+- What a message has not (a name, an ALPN), or a connection has no place for (an
+  IPv6 option in IPv4), is left out. Where nothing would keep the server from a
+  decoy, the message goes as it came.
+- Decoys are for censors that nothing milder fools: a proxy or normaliser on the way
+  may take one for data, and then an allowed site breaks. Try segments first.
+  [MATRIX.md](MATRIX.md) shows what fools which model of a censor.
+- ` + "`b4d strategies`" + ` prints this list, ` + "`-json`" + ` for programs.
+`
+
+// phases says what the phases of steps are, in the order they stand.
+var phases = []struct{ name, title, about string }{
+	{"syn", "The handshake", "These act before the name is known. They count in the first rule alone, and only\n" +
+		"if that rule is for all names. Engine nfqueue shows b4 the packets for them, engine\n" +
+		"tun does not."},
+	{"message", "The message", "These make segments, in QUIC frames, of the ClientHello or the request, and decoys beside them."},
+	{"packet", "Packets", "These act on the packets that carry all that, and stand last."},
+}
+
+// protocols are the kinds of messages, as the steps name them.
+var protocols = map[string]string{"tls": "TLS", "http": "HTTP", "quic": "QUIC"}
+
+// strategies is the whole of STRATEGIES.md.
+func strategies() string {
+	var b strings.Builder
+	b.WriteString(strategiesHead)
+	for _, p := range phases {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", p.title, p.about)
+		for _, s := range desync.Steps() {
+			if s.Phase == p.name {
+				writeStep(&b, &s)
+			}
+		}
+	}
+	b.WriteString("\n## Positions\n\nA number counts bytes from the beginning of the message, a negative one from its\n" +
+		"end. A marker names a place, with `+n` or `-n` behind where another byte near it is\nmeant: `midsld`, `host+2`, `-1`.\n\n" +
+		"| marker | in | is |\n|---|---|---|\n")
+	for _, m := range desync.Markers() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", m.Name, names(m.For), plain(m.Help))
+	}
+	return b.String()
+}
+
+func writeStep(b *strings.Builder, s *desync.StepHelp) {
+	fmt.Fprintf(b, "\n### %s\n\n`%s`\n\n%s: %s.\n", s.Name, s.Usage(), names(s.For), plain(s.Help))
+	if len(s.Params) == 0 {
+		return
+	}
+	b.WriteString("\n| parameter | values | what it is |\n|---|---|---|\n")
+	for _, p := range s.Params {
+		name := p.Name
+		if p.Keyed {
+			name += "="
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", name, plain(p.Values()), plain(p.Help))
+	}
+}
+
+func names(protos []string) string {
+	var list []string
+	for _, p := range protos {
+		list = append(list, protocols[p])
+	}
+	return strings.Join(list, ", ")
+}
+
+func TestStrategies(t *testing.T) { written(t, "STRATEGIES.md", strategies()) }
+
+// Every step stands in a phase that the page has, and is for a protocol it names.
+func TestPhases(t *testing.T) {
+	for _, s := range desync.Steps() {
+		known := false
+		for _, p := range phases {
+			known = known || p.name == s.Phase
+		}
+		if !known || strings.Contains(names(s.For), ", ,") || names(s.For) == "" {
+			t.Errorf("%s is of phase %q, for %q", s.Name, s.Phase, s.For)
+		}
+	}
+}
