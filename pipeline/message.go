@@ -48,18 +48,26 @@ func (m *message) parse(b []byte) status {
 	return status(st)
 }
 
+// begins is parse for the first bytes of a connection. A CCS alone begins nothing.
+func (m *message) begins(payload []byte) status {
+	st := m.parse(payload)
+	if st == msgPart && tlshello.SkipCCS(payload) == len(payload) {
+		return msgNone
+	}
+	return st
+}
+
 // begins reports whether a segment may begin a message.
 func begins(payload []byte) bool {
 	var m message
-	return m.parse(payload) != msgNone && tlshello.SkipCCS(payload) < len(payload)
+	return m.begins(payload) != msgNone
 }
 
 // continues is begins for a segment of a connection under way. There a word is
 // no request yet: it may as well be a part of something else.
 func continues(payload []byte) bool {
 	var m message
-	return m.parse(payload) != msgNone && tlshello.SkipCCS(payload) < len(payload) &&
-		(m.proto == desync.TLS || m.request.MethodEnd > 0)
+	return m.begins(payload) != msgNone && (m.proto == desync.TLS || m.request.MethodEnd > 0)
 }
 
 // named reports whether the whole host name is there.

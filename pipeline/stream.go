@@ -13,11 +13,12 @@ func (p *Pipeline) first(pkt *engine.Packet, f *flow.Flow[state], alone bool) (e
 	v := &p.view
 	begun := p.flows.Begin(f, v.Seq, v.Payload)
 	f.State.first, f.State.ack = alone, v.Ack
+	st := f.State.msg.begins(v.Payload)
 	switch {
-	case !begins(v.Payload) && p.recent[f.Key().Hash()%uint64(len(p.recent))] == f.Key().Hash():
+	case st == msgNone && p.recent[f.Key().Hash()%uint64(len(p.recent))] == f.Key().Hash():
 		p.flows.Remove(f) // was under way when the kernel was told
 		return engine.Accept | engine.Done, Finished
-	case !begins(v.Payload):
+	case st == msgNone:
 		p.midStream.Add(1)
 		return engine.Accept, NotTLS
 	case !begun:
@@ -25,7 +26,7 @@ func (p *Pipeline) first(pkt *engine.Packet, f *flow.Flow[state], alone bool) (e
 		return engine.Accept, TooLong
 	}
 	f.State.phase = gathering
-	return p.look(pkt, f)
+	return p.look(pkt, f, st)
 }
 
 // behind takes the beginning of a message behind a segment that came before it
@@ -57,16 +58,17 @@ func (p *Pipeline) gather(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 	if !p.flows.Insert(f, v.Seq, v.Payload) {
 		return p.giveUp(f)
 	}
-	return p.look(pkt, f)
+	return p.look(pkt, f, p.parse(f))
 }
 
 // parse looks for a message at the beginning of f's stream.
 func (p *Pipeline) parse(f *flow.Flow[state]) status { return f.State.msg.parse(f.Stream().Bytes()) }
 
 // look decides on a message that is whole, and holds a copy of the packet if not.
+// st is how far it is there.
 // A superpacket is not held, as it could not be sent: with it all goes that
 // waits, as if the time for the rest were over.
-func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
+func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state], st status) (engine.Verdict, Reason) {
 	s, v := &f.State, &p.view
 	s.flags |= v.Flags & (packet.PSH | packet.FIN)
 	if !pkt.Super {
@@ -81,7 +83,7 @@ func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 			return engine.Accept, Early
 		}
 	}
-	switch p.parse(f) {
+	switch st {
 	case msgWhole:
 		return p.decide(pkt, f)
 	case msgNone:
