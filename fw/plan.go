@@ -67,9 +67,9 @@ type Config struct {
 	All bool
 }
 
-// Replies says which packets of the server are queued as well, to be looked at
-// only: a mark on their verdict asks for nothing. The zero value asks for none.
-// Replies to the router itself are among them, whatever Router says.
+// Replies says which packets of TCP servers are queued as well. They may be
+// replaced, but a mark on their verdict asks for nothing. The zero value asks for
+// none. Replies to the router itself are among them, whatever Router says.
 type Replies struct {
 	SYNACK bool // the SYN,ACK
 	First  int  // packets 1..First of the server, the SYN,ACK being the first

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,18 +180,22 @@ func TestVerdictKeepsID(t *testing.T) {
 	enterHouse(t, func(h *house) {
 		client, server := h.udp(false)
 		h.wan.watch(func(p []byte) bool { return protocol(p) == unix.IPPROTO_UDP && p[0]>>4 == 4 })
-		flags := byte(0x40) // DF
+		flags := byte(0) // and DF in turn
 		h.queue(func(c *Config) { c.UDP = []uint16{443} }, func(p *engine.Packet, out, _ *engine.Batch) engine.Verdict {
 			b := bytes.Clone(p.Bytes)
+			flags ^= 0x40
 			b[4], b[5], b[6] = 0, 0, flags
 			packet.Finish(b, 20, packet.UDP)
 			out.Add(b, p.Meta)
 			return engine.Replace
 		})
-		for _, flags = range []byte{0x40, 0} {
+		for range 2 {
 			if err := converseUDP(client, server, long(1200)); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if got := h.wan.packets(); len(got) != 2 {
+			t.Errorf("%d datagrams left", len(got))
 		}
 		for _, p := range h.wan.packets() {
 			if binary.BigEndian.Uint16(p[4:]) != 0 {
@@ -235,7 +242,7 @@ func (h *house) twoFirst(v6 bool) (from [2]netip.AddrPort) {
 			h.t.Fatal(err)
 		}
 	}
-	time.Sleep(20 * time.Millisecond) // until the second waits too
+	awaitQueued(h.t, 2)
 	close(written)
 	for i := range from {
 		var err error
@@ -253,4 +260,23 @@ func (h *house) twoFirst(v6 bool) (from [2]netip.AddrPort) {
 	client.Close()
 	server.Close()
 	return from
+}
+
+// awaitQueued waits until so many packets wait in the one queue there is.
+func awaitQueued(t testing.TB, want int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Its number, its owner, how many wait in it, and more (seq_show of
+		// net/netfilter/nfnetlink_queue.c).
+		if f := strings.Fields(string(b)); len(f) > 2 && f[2] == strconv.Itoa(want) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no %d packets wait: %s", want, b)
+		}
+	}
 }
