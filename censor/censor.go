@@ -177,7 +177,7 @@ func (c *Censor) valid(pkt []byte) bool {
 // counts it.
 func (c *Censor) reads(f *flow, h *half, fromClient bool) bool {
 	v := &c.view
-	if len(v.Payload) == 0 || h.done || f.exempt || v.Flags&c.p.Flags != c.p.Flags ||
+	if len(v.Payload) == 0 || v.Flags&packet.SYN != 0 && !c.p.SYNData || h.done || f.exempt || v.Flags&c.p.Flags != c.p.Flags ||
 		!fromClient && !c.p.Inbound || !c.watches(v.Dst.Port()) {
 		return false
 	}

@@ -97,7 +97,8 @@ func (x *Inline) judge(pkt []byte, fromClient bool) Verdict {
 	return x.relay(mine, pkt, fromClient)
 }
 
-// open begins one direction. A SYN passes with what it says.
+// open begins one direction. A SYN passes with its options, and without data (RFC
+// 7413), which comes again.
 func (x *Inline) open(k tuple, pkt []byte, fromClient bool) Verdict {
 	if last, _, ok := x.flows.oldest(); ok && x.flows.full() {
 		x.flows.remove(last)
@@ -107,18 +108,23 @@ func (x *Inline) open(k tuple, pkt []byte, fromClient bool) Verdict {
 		f = x.flows.put(k, [2]relay{})
 	}
 	r := &f[sideOf(fromClient)]
+	if x.endSystem && (x.signed(pkt) || x.discards(pkt)) {
+		return Verdict{}
+	}
 	if r.stream.begun && r.stream.base == x.view.Seq+1 {
-		return Verdict{Forward: true}
+		return x.hello(r, pkt)
 	}
 	*r = relay{}
 	r.stream.begin(x.view.Seq + 1)
 	r.note(&x.view, pkt)
-	if len(x.view.Payload) > 0 { // data on a SYN (RFC 7413) is not let through; it comes again
-		s := x.segment(r, x.view.Seq, nil)
-		s.Flags, s.Options = x.view.Flags, pkt[x.view.IPLen+20:x.view.Hdr]
-		return Verdict{Forward: true, Rewritten: s.Append(nil)}
-	}
-	return Verdict{Forward: true}
+	return x.hello(r, pkt)
+}
+
+// hello is the SYN in x.view as it leaves.
+func (x *Inline) hello(r *relay, pkt []byte) Verdict {
+	s := x.segment(r, x.view.Seq, nil)
+	s.Ack, s.Flags, s.Options = x.view.Ack, x.view.Flags, pkt[x.view.IPLen+20:x.view.Hdr]
+	return Verdict{Forward: true, Rewritten: s.Append(nil)}
 }
 
 // takes reports whether the packet in x.view is one of mine's stream.

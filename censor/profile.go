@@ -29,6 +29,7 @@ type Profile struct {
 	TCP         Reassembly
 	JoinRecords bool // a hello over several TLS records is one hello
 	WholeHello  bool // reads no name before it has the whole hello
+	SYNData     bool // data on a SYN (RFC 7413) is the stream's beginning; without it it is not read
 	Defrag      bool // joins IP fragments; without it they pass unread
 	NoTLS       bool // reads no hellos over TCP
 	HTTP        Reading

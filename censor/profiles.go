@@ -201,27 +201,33 @@ type guess struct {
 
 func checksums(p *Profile)  { p.Checksum = true }
 func lastWins(p *Profile)   { p.TCP.LastWins = true }
+func synData(p *Profile)    { p.SYNData = true }
 func turnDefrag(p *Profile) { p.Defrag = !p.Defrag }
 
 var guesses = []guess{
 	{"tspu-2024", "checks checksums", checksums},
 	{"tspu-2024", "keeps early packets", func(p *Profile) { p.TCP.Mode = Full }},
 	{"tspu-2024", "joins fragments", turnDefrag},
+	{"tspu-2024", "reads data on a SYN", synData},
 	{"tspu-quic22", "leaves fragments", turnDefrag},
 	{"tspu-quic25", "leaves fragments", turnDefrag},
 	{"tspu-quic25", "frames in order", func(p *Profile) { p.QUIC.Frames = InOrder }},
 	{"gfw-2024", "last copy wins", lastWins},
 	{"gfw-2025-edge", "last copy wins", lastWins},
 	{"gfw-2024", "leaves fragments", turnDefrag},
+	{"gfw-2024", "reads data on a SYN", synData},
 	{"gfw-2025-edge", "leaves fragments", turnDefrag},
+	{"gfw-2025-edge", "reads data on a SYN", synData},
 	{"gfw-quic", "leaves fragments", turnDefrag},
 	{"gfw-quic", "one frame", func(p *Profile) { p.QUIC.Frames = None }},
 	{"iran-2020", "one packet is enough", func(p *Profile) { p.Protocols.Any = true }},
 	{"iran-2024", "checks checksums", checksums},
 	{"iran-2024", "in order", func(p *Profile) { p.TCP.Mode = InOrder }},
 	{"iran-2024", "leaves fragments", turnDefrag},
+	{"iran-2024", "reads data on a SYN", synData},
 	{"iran-2026", "checks checksums", checksums},
 	{"iran-2026", "leaves fragments", turnDefrag},
+	{"iran-2026", "reads data on a SYN", synData},
 	{"iran-2026", "last copy wins", lastWins},
 	{"tr-2024", "joins nothing", func(p *Profile) { p.TCP.Mode = None }},
 }

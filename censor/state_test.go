@@ -183,11 +183,15 @@ func TestKnobs(t *testing.T) {
 // Data on a SYN begins one number after it.
 func TestDataOnSYN(t *testing.T) {
 	h := hello(t, blockedName, false)
-	w := newWire(t, profile(t, "full"), families[1])
-	w.judge(w.out(firstSeq-1, packet.SYN, h[:90]), true)
-	w.send(90, h[90:])
-	if !w.blocked() {
-		t.Error("not read")
+	for _, reads := range []bool{true, false} {
+		p := profile(t, "full")
+		p.SYNData = reads
+		w := newWire(t, p, families[1])
+		w.judge(w.out(firstSeq-1, packet.SYN, h[:90]), true)
+		w.send(90, h[90:])
+		if w.blocked() != reads {
+			t.Errorf("blocked %v", w.blocked())
+		}
 	}
 }
 

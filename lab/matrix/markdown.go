@@ -7,16 +7,9 @@ import (
 	"b4/desync"
 )
 
-// Markdown writes the whole matrix, the document that docs/MATRIX.md is.
-func Markdown() (string, error) {
-	var tables []*Table
-	for k := range Kinds {
-		t, err := Make(k)
-		if err != nil {
-			return "", err
-		}
-		tables = append(tables, t)
-	}
+// Markdown writes the matrix, one table a kind, as the document that
+// docs/MATRIX.md is.
+func Markdown(tables []*Table) string {
 	var b strings.Builder
 	b.WriteString(preface)
 	writeBest(&b, tables)
@@ -24,7 +17,7 @@ func Markdown() (string, error) {
 	for _, t := range tables {
 		t.write(&b)
 	}
-	return b.String(), nil
+	return b.String()
 }
 
 const preface = `# Strategies against model censors
@@ -37,7 +30,7 @@ nothing of what a strategy does in any country or at any provider: that only a t
 
 A client, routers, the model, more routers, and a server that reads TCP as Linux does run in memory, in both
 families; nothing is lost on the way. A strategy **breaks an allowed site** where a site that nobody blocks opens
-without the strategy and does not with it. Decoys of ` + "`ttl=11`" + ` die one router before the server.
+without the strategy and does not with it. Censors that act on chance act always.
 
 ## What opens each profile
 
@@ -129,11 +122,13 @@ func (t *Table) why(i int) string {
 	p := &t.Profiles[i]
 	switch {
 	case t.Kind == Initial && p.AllowList:
-		return "it acts on addresses and reads no names in QUIC; TCP is left"
+		return "it acts on addresses, and is not known to let go QUIC that says an allowed name; TCP is left where QUIC is rejected"
 	case p.AllowList:
-		return "it acts on addresses, and lets go what says an allowed name in clear"
+		return "it acts on addresses, and lets go what says an allowed name in a hello"
 	case t.Kind == Initial && p.QUIC.All:
-		return "it looks at no name; reject QUIC and TCP is left"
+		return "it looks at no name; TCP is left where QUIC is rejected"
+	case t.Kind == Initial:
+		return "it reads each Initial of version 1 by itself, its frames in any order; TCP is left where QUIC is rejected"
 	case p.Fragment > 0:
 		return "it acts on every hello in pieces, and joins them"
 	}

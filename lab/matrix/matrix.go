@@ -36,19 +36,19 @@ func (t *Try) Run() (Outcome, error) {
 	if err != nil {
 		return Unfit, err
 	}
-	return t.run(t.call(none, Blocked) == nil, t.call(none, Allowed) == nil)
+	return t.run(t.call(none, Blocked) == nil, t.call(none, allowed(&t.Profile)) == nil)
 }
 
 // run is Run where it is known which sites open without a strategy.
-func (t *Try) run(blocked, allowed bool) (Outcome, error) {
+func (t *Try) run(blocked, other bool) (Outcome, error) {
 	s, err := t.Kind.Proto().Parse(t.Strategy)
 	if err != nil {
 		return Unfit, err
 	}
-	switch err := t.call(s, Allowed); {
+	switch err := t.call(s, allowed(&t.Profile)); {
 	case errors.Is(err, errPlan):
 		return Unfit, nil
-	case err != nil && allowed:
+	case err != nil && other:
 		return Broke, nil
 	case blocked:
 		return Free, nil
@@ -65,8 +65,16 @@ func (t *Try) Breaks(j Judge) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	err = t.callBy(j, s, Allowed, 0)
+	err = t.callBy(j, s, Other, 0)
 	return err != nil && !errors.Is(err, errPlan), nil
+}
+
+// allowed is the site that p is to let go.
+func allowed(p *censor.Profile) string {
+	if p.AllowList {
+		return Allowed
+	}
+	return Other
 }
 
 // call connects to a site, as many times at once as it takes for censors that
@@ -127,6 +135,19 @@ type Table struct {
 // opens tells which sites open.
 type opens struct{ blocked, allowed bool }
 
+// All makes the tables of every kind.
+func All() ([]*Table, error) {
+	var tables []*Table
+	for k := range Kinds {
+		t, err := Make(k)
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, t)
+	}
+	return tables, nil
+}
+
 // Make tries every strategy on every variant of every profile, for one kind of
 // message.
 func Make(k Kind) (*Table, error) {
@@ -142,7 +163,7 @@ func Make(k Kind) (*Table, error) {
 	for i, p := range t.Profiles {
 		for f := range t.without[i] {
 			try := Try{Profile: p, Kind: k, V6: f == 1}
-			t.without[i][f] = opens{try.call(none, Blocked) == nil, try.call(none, Allowed) == nil}
+			t.without[i][f] = opens{try.call(none, Blocked) == nil, try.call(none, allowed(&p)) == nil}
 		}
 	}
 	for _, text := range Strategies(k.Proto()) {

@@ -12,12 +12,13 @@ import (
 )
 
 // The names that clients ask for. Censors act on what lies below Listed; those
-// with a list of allowed names know Allowed alone. They are of one length, so
-// that nothing else tells them apart.
+// with a list of allowed names know Allowed alone, which decoys say too. The
+// names are of one length, so that nothing else tells them apart.
 const (
 	Listed  = "blocked.example"
 	Blocked = "www.blocked.example"
 	Allowed = "www.allowed.example"
+	Other   = "www.another.example" // nobody acts on it
 )
 
 // A Kind is a kind of first message.

@@ -10,11 +10,14 @@ import (
 
 // A receiver is one end's TCP, as Linux's is as far as decoys count on it.
 type receiver struct {
+	open     bool   // has had the peer's SYN
+	answers  bool   // its SYN answers another
 	base     uint32 // sequence number of the stream's first byte
 	sent     uint32 // after what it has sent itself
 	stream   []byte // what has come
 	have     []bool
 	next     int    // bytes that the application has
+	window   int    // of the peer's SYN
 	recent   uint32 // the peer's newest timestamp
 	stamped  bool
 	wasReset bool
@@ -38,6 +41,10 @@ func (r *receiver) take(b []byte) {
 	if _, signed := v.TCPOption(b, 19); signed { // tcp_inbound_hash in net/ipv4/tcp.c
 		return
 	}
+	if !r.open {
+		r.handshake(&v)
+		return
+	}
 	at := int(int32(v.Seq - r.base))
 	if end := at + len(v.Payload); end < r.next || at > r.next+window || end > maxStream {
 		return
@@ -55,6 +62,14 @@ func (r *receiver) take(b []byte) {
 		r.recent, r.stamped = binary.BigEndian.Uint32(ts), true
 	}
 	r.add(at, v.Payload)
+}
+
+// handshake takes the peer's SYN. Data on it is left for later, as without a Fast
+// Open cookie (tcp_conn_request in net/ipv4/tcp_input.c).
+func (r *receiver) handshake(v *packet.View) {
+	if v.Flags&(packet.SYN|packet.RST) == packet.SYN && (v.Flags&packet.ACK != 0) == !r.answers {
+		r.open, r.base, r.window = true, v.Seq+1, int(v.Window)
+	}
 }
 
 // add takes bytes in at offset at. What comes in its turn counts for more than

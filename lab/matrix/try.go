@@ -23,12 +23,12 @@ var (
 )
 
 const (
-	replies   = 60   // packets of an answer: past every count that a censor keeps
+	replies   = 30   // packets of an answer: with what goes back, past every count that a censor keeps
 	replySize = 1000 // bytes of each
 	// Of TCP, an answer comes as fast as it can; a QUIC connection lasts longer
 	// than a censor takes to begin.
 	tcpPace = time.Millisecond
-	udpPace = 200 * time.Millisecond
+	udpPace = 400 * time.Millisecond
 )
 
 var (
@@ -71,41 +71,33 @@ func (c *caller) segment(seq, ack uint32, flags uint8, payload []byte) packet.Se
 
 // answer is a packet of the server's.
 func (c *caller) answer(seq, ack uint32, flags uint8, payload []byte) []byte {
-	s := packet.Segment{Src: c.dst, Dst: c.src, Seq: seq, Ack: ack, Flags: flags, Window: 500, TTL: 64, ID: 77, Payload: payload}
+	s := packet.Segment{Src: c.dst, Dst: c.src, Seq: seq, Ack: ack, Flags: flags, Window: 65535, TTL: 64, ID: 77, Payload: payload}
 	return s.Append(nil)
 }
 
 // tcp connects, sends msg and reads the answer.
 func (c *caller) tcp(msg []byte) error {
-	server := receiver{base: clientISN + 1, sent: serverISN + 1}
-	client := receiver{base: serverISN + 1, sent: clientISN + 1 + uint32(len(msg))}
-	opened := 0
-	c.way.server = func(b []byte) {
-		var v packet.View
-		if v.Decode(b) && v.Flags&packet.SYN != 0 {
-			opened++
-			return
-		}
-		server.take(b)
-	}
-	c.way.client = func(b []byte) {
-		var v packet.View
-		if v.Decode(b) && v.Flags&packet.SYN != 0 {
-			opened++
-			return
-		}
-		client.take(b)
-	}
+	server := receiver{answers: true, sent: serverISN + 1}
+	client := receiver{sent: clientISN + 1 + uint32(len(msg))}
+	c.way.server, c.way.client = server.take, client.take
 	syn := c.segment(clientISN, 0, packet.SYN, nil)
-	c.way.send(syn.Append(nil), true)
-	c.way.send(c.answer(serverISN, clientISN+1, packet.SYN|packet.ACK, nil), false)
-	if opened < 2 {
+	if err := c.handshake(syn.Append(nil), (*desync.Strategy).PlanSYN, true); err != nil {
+		return err
+	}
+	if server.open && server.base != clientISN+1 {
+		return errWrong
+	}
+	reply := c.answer(serverISN, clientISN+1, packet.SYN|packet.ACK, nil)
+	if err := c.handshake(reply, (*desync.Strategy).PlanReply, false); err != nil {
+		return err
+	}
+	if !server.open || !client.open {
 		return errLost
 	}
 	ack := c.segment(clientISN+1, serverISN+1, packet.ACK, nil)
 	c.way.send(ack.Append(nil), true)
 	header := c.segment(clientISN+1, serverISN+1, packet.PSH|packet.ACK, nil)
-	if err := c.plan(header.Append(nil), msg); err != nil {
+	if err := c.plan(header.Append(nil), msg, client.window); err != nil {
 		return err
 	}
 	switch {
@@ -118,6 +110,40 @@ func (c *caller) tcp(msg []byte) error {
 	}
 	return c.listen(&server, &client, len(msg))
 }
+
+// handshake sends a packet of the handshake by the strategy, which changes the
+// server's behind the way and the client's ahead of it.
+func (c *caller) handshake(pkt []byte, plan func(*desync.Strategy, *desync.Plan, *desync.Env) error, fromClient bool) error {
+	var v packet.View
+	v.Decode(pkt)
+	env := c.env(pkt, &v)
+	var p desync.Plan
+	if err := plan(c.strategy, &p, &env); err != nil {
+		return fmt.Errorf("%w: %w", errPlan, err)
+	}
+	var b engine.Batch
+	if !p.Whole() {
+		p.Emit(&b, engine.Meta{}, &env, 0, 0)
+	} else {
+		b.Add(pkt, engine.Meta{})
+	}
+	for i := range b.Len() {
+		c.way.send(b.At(i).Bytes, fromClient)
+	}
+	return nil
+}
+
+// env is what the strategy knows of a connection of which v is header.
+func (c *caller) env(header []byte, v *packet.View) desync.Env {
+	return desync.Env{
+		Msg:  desync.Message{Proto: c.kind.Proto()},
+		Conn: desync.Conn{Header: header, IPLen: v.IPLen, Base: v.Seq, MTU: mtu, Hops: Routers},
+		Rand: 7,
+	}
+}
+
+// mtu is of the client's link, in bytes.
+const mtu = 1500
 
 // listen has the server answer, and the client acknowledge.
 func (c *caller) listen(server, client *receiver, size int) error {
@@ -143,26 +169,28 @@ func (c *caller) listen(server, client *receiver, size int) error {
 	return nil
 }
 
-// plan sends msg, of which header is the packet's header, by the strategy.
-func (c *caller) plan(header, msg []byte) error {
+// plan sends msg, of which header is the packet's header, by the strategy. Where
+// that leaves it alone the client sends what the server's first window holds, and
+// then the rest.
+func (c *caller) plan(header, msg []byte, first int) error {
 	var v packet.View
-	if !v.Decode(header) {
-		return fmt.Errorf("%x is no packet", header)
-	}
-	env := desync.Env{
-		Msg:  c.kind.read(msg),
-		Conn: desync.Conn{Header: header, IPLen: v.IPLen, Base: v.Seq, MTU: 1500, Hops: Routers},
-		Rand: 7,
-	}
+	v.Decode(header)
+	env := c.env(header, &v)
+	env.Msg = c.kind.read(msg)
 	var p desync.Plan
 	if err := c.strategy.Plan(&p, &env); err != nil {
 		return fmt.Errorf("%w: %w", errPlan, err)
 	}
 	var b engine.Batch
-	p.Emit(&b, engine.Meta{}, &env, 0, len(msg))
+	if p.Whole() && first < len(msg) && v.Proto == packet.TCP {
+		p.Emit(&b, engine.Meta{}, &env, 0, first)
+		p.Emit(&b, engine.Meta{}, &env, first, len(msg))
+	} else {
+		p.Emit(&b, engine.Meta{}, &env, 0, len(msg))
+	}
 	for i := range b.Len() {
 		o := b.At(i)
-		c.way.now = c.way.now.Add(time.Millisecond + o.After)
+		c.way.now = c.way.now.Add(time.Millisecond)
 		c.way.send(o.Bytes, true)
 	}
 	return nil
@@ -196,7 +224,7 @@ func (c *caller) udp(msg []byte) error {
 		}
 	}
 	c.way.client = func([]byte) { back++ }
-	if err := c.plan(datagram(c.src, c.dst, nil), msg); err != nil {
+	if err := c.plan(datagram(c.src, c.dst, nil), msg, len(msg)); err != nil {
 		return err
 	}
 	if !read {

@@ -30,10 +30,11 @@ func run(args []string) error {
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
-	text, err := matrix.Markdown()
+	tables, err := matrix.All()
 	if err != nil {
 		return err
 	}
+	text := matrix.Markdown(tables)
 	if *path == "" {
 		_, err = os.Stdout.WriteString(text)
 		return err
