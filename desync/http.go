@@ -13,6 +13,22 @@ import (
 // sequence number. Bytes that a step needs are taken from white space that means
 // nothing, and bytes that it frees become such.
 
+// A rewriting step is one of them. It needs nothing but the message.
+type rewriting struct {
+	text  string
+	apply func(p *Plan, e *Env) error
+}
+
+func (*rewriting) Need() Need                    { return Need{} }
+func (*rewriting) Harm() Harm                    { return Segments }
+func (s *rewriting) String() string              { return s.text }
+func (s *rewriting) Apply(p *Plan, e *Env) error { return s.apply(p, e) }
+
+// rewriter makes a step without arguments.
+func rewriter(text string, apply func(p *Plan, e *Env) error) func(*parser, *args) Step {
+	return func(*parser, *args) Step { return &rewriting{text, apply} }
+}
+
 var (
 	errHead  = errors.New("the head of the request is not complete")
 	errBegun = errors.New("some of the request has left as it came, and its bytes must stay where they are")

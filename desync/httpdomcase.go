@@ -3,19 +3,13 @@ package desync
 // domcase writes the letters of the host's name large and small in turn, in the
 // Host field and in an absolute URI: wWw.ExAmPlE. To servers they are all one
 // (RFC 3986 section 3.2.2).
-type domcase struct{}
-
 var domcaseSpec = spec{
 	name: "domcase", in: inHTTP, phase: messagePhase,
 	help: "write the name in small and large letters in turn",
-	make: func(*parser, *args) Step { return domcase{} },
+	make: rewriter("domcase", alternateName),
 }
 
-func (domcase) Need() Need     { return Need{} }
-func (domcase) Harm() Harm     { return Segments }
-func (domcase) String() string { return "domcase" }
-
-func (domcase) Apply(p *Plan, e *Env) error {
+func alternateName(p *Plan, e *Env) error {
 	r := &e.Msg.Request
 	if !r.Named() {
 		return nil

@@ -5,19 +5,13 @@ import "b4/http1"
 // hostdot ends the name in the Host field in a dot, which makes it absolute (RFC
 // 1034 section 3.1). nginx and Apache take it for the same site; what runs on
 // Go's net/http (Caddy) or looks at Host itself may not. An address has no dot.
-type hostdot struct{}
-
 var hostdotSpec = spec{
 	name: "hostdot", in: inHTTP, phase: messagePhase, once: true,
 	help: "end the name in the Host field in a dot; nginx and Apache take it, servers in Go may not",
-	make: func(*parser, *args) Step { return hostdot{} },
+	make: rewriter("hostdot", addDot),
 }
 
-func (hostdot) Need() Need     { return Need{} }
-func (hostdot) Harm() Harm     { return Segments }
-func (hostdot) String() string { return "hostdot" }
-
-func (hostdot) Apply(p *Plan, e *Env) error {
+func addDot(p *Plan, e *Env) error {
 	r := &e.Msg.Request
 	if err := e.movable(); err != nil || !dotless(e.Msg.Bytes, r) {
 		return err

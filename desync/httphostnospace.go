@@ -2,19 +2,13 @@ package desync
 
 // hostnospace leaves no space behind the colon of the Host field, and gives it
 // to another field. White space there is optional (RFC 9112 section 5.1).
-type hostnospace struct{}
-
 var hostnospaceSpec = spec{
 	name: "hostnospace", in: inHTTP, phase: messagePhase, once: true,
 	help: "leave no space behind the colon of the Host field",
-	make: func(*parser, *args) Step { return hostnospace{} },
+	make: rewriter("hostnospace", closeHost),
 }
 
-func (hostnospace) Need() Need     { return Need{} }
-func (hostnospace) Harm() Harm     { return Segments }
-func (hostnospace) String() string { return "hostnospace" }
-
-func (hostnospace) Apply(p *Plan, e *Env) error {
+func closeHost(p *Plan, e *Env) error {
 	r := &e.Msg.Request
 	from := r.FieldEnd + 1
 	if err := e.movable(); err != nil || r.HostEnd == 0 || r.Host == from {

@@ -2,14 +2,16 @@ package desync
 
 import "strings"
 
-// hostspell writes the Host field's name in the letters given.
-type hostspell string
-
+// hostspell writes the Host field's name in the letters given. To servers they
+// are all one (RFC 9110 section 5.1).
 var hostspellSpec = spec{
 	name: "hostspell", in: inHTTP, phase: messagePhase,
 	help:   "write the Host field's name in other letters",
 	params: []param{{name: "name", kind: word, words: spellings("host"), must: true, help: "the name as it is to be"}},
-	make:   func(_ *parser, a *args) Step { return hostspell(a.word("name")) },
+	make: func(_ *parser, a *args) Step {
+		name := a.word("name")
+		return &rewriting{"hostspell(" + name + ")", func(p *Plan, e *Env) error { return spell(p, e, name) }}
+	},
 }
 
 // spellings are all ways to write name in small and capital letters.
@@ -25,17 +27,9 @@ func spellings(name string) []string {
 	return words
 }
 
-func (hostspell) Need() Need       { return Need{} }
-func (hostspell) Harm() Harm       { return Segments }
-func (h hostspell) String() string { return "hostspell(" + string(h) + ")" }
-
-func (h hostspell) Apply(p *Plan, e *Env) error {
-	h.spell(p, e)
-	return nil
-}
-
-func (h hostspell) spell(p *Plan, e *Env) {
+func spell(p *Plan, e *Env, name string) error {
 	if r := &e.Msg.Request; r.FieldEnd > 0 {
-		copy(p.rewrite(e)[r.Field:r.FieldEnd], h)
+		copy(p.rewrite(e)[r.Field:r.FieldEnd], name)
 	}
+	return nil
 }

@@ -5,19 +5,13 @@ import "b4/http1"
 // unixeol ends the lines of the head in LF alone, and makes spaces ahead of a
 // field's value of what that frees. Servers may take it (RFC 9112 section 2.2):
 // nginx and Go's net/http (Caddy) do, Apache and IIS answer with 400.
-type unixeol struct{}
-
 var unixeolSpec = spec{
 	name: "unixeol", in: inHTTP, phase: messagePhase, once: true,
 	help: "end lines in LF alone; nginx and servers in Go take it, Apache and IIS answer with 400",
-	make: func(*parser, *args) Step { return unixeol{} },
+	make: rewriter("unixeol", endInLF),
 }
 
-func (unixeol) Need() Need     { return Need{} }
-func (unixeol) Harm() Harm     { return Segments }
-func (unixeol) String() string { return "unixeol" }
-
-func (unixeol) Apply(p *Plan, e *Env) error {
+func endInLF(p *Plan, e *Env) error {
 	if err := e.movable(); err != nil {
 		return err
 	}
