@@ -20,6 +20,9 @@ func KeyOf(v *packet.View) Key {
 	return Key{v.Src.Addr().As16(), v.Dst.Addr().As16(), v.Src.Port(), v.Dst.Port(), v.Proto}
 }
 
+// Reverse is the key of the packets the other way.
+func (k Key) Reverse() Key { return Key{k.dst, k.src, k.dport, k.sport, k.proto} }
+
 // Src and Dst are the ends of the flow, for display.
 func (k *Key) Src() netip.AddrPort { return addrPort(k.src, k.sport) }
 

@@ -51,6 +51,9 @@ type Flow[S any] struct {
 // Key is the flow's key.
 func (f *Flow[S]) Key() *Key { return &f.key }
 
+// Seen is when the flow was seen last.
+func (f *Flow[S]) Seen() time.Time { return f.seen }
+
 // Stream is what the client has said so far.
 func (f *Flow[S]) Stream() *Stream { return &f.stream }
 
@@ -109,6 +112,15 @@ func (t *Table[S]) Lookup(now time.Time, k Key) (*Flow[S], bool) {
 	t.unlink(f)
 	t.link(f)
 	return f, true
+}
+
+// Peek finds a flow without counting as seeing it.
+func (t *Table[S]) Peek(k Key) (*Flow[S], bool) {
+	i, ok := t.index[k]
+	if !ok {
+		return nil, false
+	}
+	return t.slots[i], true
 }
 
 // Add makes a flow that is not there yet.

@@ -44,8 +44,11 @@ func (p *Pipeline) releaseBeyond(f *flow.Flow[state], n int) {
 	}
 }
 
-// evict lets go of a flow that must make room.
-func (p *Pipeline) evict(f *flow.Flow[state]) { p.release(f, Evicted) }
+// evict lets go of a flow that must make room or is over.
+func (p *Pipeline) evict(f *flow.Flow[state]) {
+	p.conclude(f, p.forgotten(f))
+	p.release(f, Evicted)
+}
 
 // Drain implements engine.Handler: what still waits is let go.
 func (p *Pipeline) Drain(out *engine.Batch) {
@@ -65,7 +68,7 @@ func (p *Pipeline) late(f *flow.Flow[state]) {
 	s.loose = true
 	if s.named = s.msg.named(); s.named {
 		p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
-		s.rule = p.config.Load().Choose(p.name)
+		p.choose(f)
 		switch why := s.ruling(); why {
 		case Dropped, Rejected:
 			s.phase = judged
@@ -94,6 +97,7 @@ func (p *Pipeline) treatLate(f *flow.Flow[state]) bool {
 	before := p.out.Len()
 	p.releaseBeyond(f, n)
 	p.plan.Emit(p.out, engine.Meta{Mark: last.Mark, Out: last.Out}, &p.env, 0, n)
+	f.State.watch.on = true
 	p.counts[Late].Add(uint64(f.Held()))
 	f.Release()
 	p.trace(f, Late, before)

@@ -44,6 +44,7 @@ type Pipeline struct {
 	hops      hops
 	wheel     wheel
 	aside     engine.Batch // what putOff sorts
+	tallies   tallies
 }
 
 // A phase is how far a flow has come.
@@ -67,6 +68,8 @@ type state struct {
 	ack   uint32
 	msg   message
 	rule  *Rule
+	steps *desync.Strategy // of a rule that treats; nil leaves the message as it is
+	watch watch
 }
 
 // New makes a pipeline for at most maxFlows undecided connections.

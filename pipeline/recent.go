@@ -85,9 +85,7 @@ func (h *hosts) note(now time.Time, s *subject, name []byte, why Reason) {
 	e.time, e.why, e.client, e.proto, e.rule, e.strategy = now, why, s.flow.Src().Addr(), s.proto, "", nil
 	if r := s.rule; r != nil {
 		e.rule = r.Name
-		if t := r.For[s.proto]; t.Action == Desync {
-			e.strategy = t.Steps
-		}
+		e.strategy = s.strategy()
 	}
 }
 

@@ -41,6 +41,13 @@ type Config struct {
 	// end, and not just how it begins.
 	All bool
 
+	// Observe says that the engine shows the servers' first packets, FIN and RST,
+	// to conclude from what became of a message.
+	Observe bool
+
+	// Chooser picks strategies; nil stands for the rules' own.
+	Chooser Chooser
+
 	// Ports are the servers'. A packet from one of them that goes to none is a
 	// reply, also where the engine does not tell (engine.Packet.Dir). It need
 	// not be set for an engine that tells, or one that is shown no replies.

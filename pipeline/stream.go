@@ -122,7 +122,7 @@ func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 	p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
 	s.named = len(p.name) > 0
 	if s.named {
-		s.rule = p.config.Load().Choose(p.name)
+		p.choose(f)
 	}
 	switch why := s.ruling(); why {
 	case Treated:
@@ -155,7 +155,7 @@ func (p *Pipeline) more(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 	case off >= have:
 		return p.later(pkt, f)
 	case off < 0 && s.msg.more() && continues(v.Payload): // the request before this one, again
-		f.State = state{}
+		p.next(f, false)
 		return p.first(pkt, f, false)
 	case off < 0 || end > have && (!p.flows.Insert(f, v.Seq, v.Payload) || end > len(f.Stream().Bytes())):
 		return engine.Accept, Early
@@ -163,6 +163,9 @@ func (p *Pipeline) more(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 	switch why := s.ruling(); why {
 	case Treated:
 		s.ack = v.Ack
+		if off == 0 {
+			p.resent(f)
+		}
 		return p.treat(pkt, f, off, end, Again)
 	case Dropped, Rejected:
 		return p.forbid(pkt, why)
@@ -184,11 +187,12 @@ func (p *Pipeline) later(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdic
 	gap := f.Stream().Offset(v.Seq) - len(f.Stream().Bytes())
 	switch {
 	case (answered || s.msg.bodyless(f.Stream().Bytes()) && gap == 0) && continues(v.Payload):
-		f.State = state{}
+		p.next(f, answered)
 		return p.first(pkt, f, answered && gap == 0)
 	case answered && tlshello.SkipCCS(v.Payload) == len(v.Payload):
 		// What follows may be sent again together with this.
-		f.State = state{phase: gathering, loose: true, first: gap == 0}
+		p.next(f, answered)
+		f.State.phase, f.State.loose, f.State.first = gathering, true, gap == 0
 		p.flows.Begin(f, v.Seq, v.Payload)
 		return engine.Accept, Early
 	case !answered || gap != 0 && gap != ccsLen:
@@ -198,7 +202,18 @@ func (p *Pipeline) later(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdic
 		return engine.Accept, Early
 	}
 	p.trace(f, Finished, p.out.Len())
+	p.conclude(f, Opened)
 	return p.done(f, Finished)
+}
+
+// next makes f ready for another message.
+func (p *Pipeline) next(f *flow.Flow[state], answered bool) {
+	o := NoEvidence
+	if answered {
+		o = Opened
+	}
+	p.conclude(f, o)
+	f.State = state{}
 }
 
 // done forgets a flow of which the kernel need show us no more.

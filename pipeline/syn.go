@@ -83,6 +83,9 @@ func (p *Pipeline) withoutData(pkt *engine.Packet) {
 func (p *Pipeline) answer(pkt *engine.Packet) (engine.Verdict, Reason) {
 	v := &p.view
 	if v.Flags&(packet.SYN|packet.ACK) != packet.SYN|packet.ACK {
+		if p.config.Load().Observe {
+			p.observe()
+		}
 		return engine.Accept, Reply
 	}
 	p.hops.learn(v.Src.Addr(), v.TTL)

@@ -37,15 +37,24 @@ func (p *Pipeline) Trace(t *Tracer) (stop func(), ok bool) {
 func (p *Pipeline) trace(f *flow.Flow[state], why Reason, since int) {
 	s := &f.State
 	p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
-	p.tell(&subject{f.Key(), s.msg.proto, s.rule, f.Stream().Base()}, why, since)
+	p.tell(&subject{f.Key(), s.msg.proto, s.rule, s.steps, f.Stream().Base()}, why, since)
 }
 
 // A subject is what a verdict is about, with the host in Pipeline.name.
 type subject struct {
 	flow  *flow.Key
 	proto desync.Proto
-	rule  *Rule  // nil where none matched
-	base  uint32 // of TCP: sequence number of the message's first byte
+	rule  *Rule            // nil where none matched
+	steps *desync.Strategy // nil for the rule's
+	base  uint32           // of TCP: sequence number of the message's first byte
+}
+
+// strategy is what is applied to s, nil where nothing is.
+func (s *subject) strategy() *desync.Strategy {
+	if s.steps == nil && s.rule.For[s.proto].Action == Desync {
+		return s.rule.For[s.proto].Steps
+	}
+	return s.steps
 }
 
 // tell is trace for any kind of flow.
@@ -59,7 +68,7 @@ func (p *Pipeline) tell(s *subject, why Reason, since int) {
 	e.Flow = s.flow.Src().String() + " -> " + s.flow.Dst().String()
 	if s.rule != nil {
 		e.Rule = s.rule.Name
-		if steps := s.rule.For[s.proto].Steps; steps != nil {
+		if steps := s.strategy(); steps != nil {
 			e.Strategy = steps.String()
 		}
 	}

@@ -45,6 +45,7 @@ func (p *Pipeline) treat(pkt *engine.Packet, f *flow.Flow[state], from, to int, 
 	p.releaseBeyond(f, to)
 	p.out.Own()
 	p.plan.Emit(p.out, pkt.Meta, &p.env, from, to)
+	f.State.watch.on = f.State.watch.on || why == Treated
 	f.Release()
 	p.trace(f, why, before)
 	return engine.Replace, why
@@ -53,7 +54,7 @@ func (p *Pipeline) treat(pkt *engine.Packet, f *flow.Flow[state], from, to int, 
 // work plans f's message, with the header of packet b, view v. whole says that
 // it stays as it is.
 func (p *Pipeline) work(f *flow.Flow[state], b []byte, v *packet.View) (err error, whole bool) {
-	steps := f.State.treatment().Steps
+	steps := f.State.steps
 	if steps == nil {
 		return nil, true
 	}
