@@ -2,6 +2,7 @@ package desync
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -164,15 +165,19 @@ func TestHarmAndNeed(t *testing.T) {
 	}
 }
 
-// Whatever parses has a canonical text that parses to itself.
+// Whatever parses, for whatever kind of message, has a canonical text that parses
+// to itself, and what does not says where.
 func FuzzParse(f *testing.F) {
-	for _, s := range strategies {
-		f.Add(s)
+	for _, s := range append(slices.Clone(strategies), synStrategies...) {
+		f.Add(s, uint8(TLS))
 	}
-	f.Add("seqovl(9, sni=a.b) fake(http, sni=a.b, badack, noack, place=each, repeat=3) rst(badseq, place=after) ipfrag(32) dup(5)")
-	f.Add("fake(clone, sni=a.b, ttl=9, badsum, md5, repeat=3) split(-1, midsld+2) ipid(seq)")
-	f.Fuzz(func(t *testing.T, text string) {
-		s, err := TLS.Parse(text)
+	f.Add("seqovl(9, sni=a.b) fake(http, sni=a.b, badack, noack, place=each, repeat=3) rst(badseq, place=after) ipfrag(32) dup(5)", uint8(HTTP))
+	f.Add("fake(file=/x, sni=a.b, ttl=auto-9, badsum, md5, repeat=3) split(-1, midsld+2) ipid(seq)", uint8(TLS))
+	f.Add("hostcase hostspell(HOST) domcase methodeol split(method+2)", uint8(HTTP))
+	f.Add("fake(clone, place=after) split(sniext) disorder pad(1300) udplen(9) ipfrag(8) delay(3)", uint8(QUIC))
+	f.Fuzz(func(t *testing.T, text string, proto uint8) {
+		pr := Proto(proto) % Protos
+		s, err := pr.ParseWith(text, readAny)
 		if err != nil {
 			var e *Error
 			if !errors.As(err, &e) || e.Pos < 0 || e.Pos > len(text) {
@@ -180,7 +185,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		again, err := TLS.Parse(s.String())
+		again, err := pr.ParseWith(s.String(), readAny)
 		if err != nil || again.String() != s.String() {
 			t.Fatalf("%q: canonical %q gives %v, %v", text, s, again, err)
 		}
