@@ -1,6 +1,9 @@
 package desync
 
 import (
+	"errors"
+	"math/rand/v2"
+
 	"b4/quic"
 	"b4/tlshello"
 )
@@ -12,10 +15,21 @@ import (
 // connection id in it, which the client does not know and discards (RFC 9000
 // section 5.2). It closes at once, as the hello's transport parameters tell another
 // id (section 7.3). What is no QUIC packet it discards.
+//
+// The made ones are sealed when the strategy is read: that costs more than all
+// else of a plan. Their connection ids are random, so that they mark no one but
+// this strategy of this process.
 type quicFake struct {
 	payload
 	decoy
+	seed uint64
+	made [len(quicVersions)][]byte // one of each version, where the payload is a hello
 }
+
+// quicVersions are the versions a client's Initial packet opens in.
+var quicVersions = [...]quic.Version{quic.V1, quic.V2, quic.Draft29}
+
+var errNoDecoy = errors.New("no decoy is made for this version of quic")
 
 // quicPayloads are the words for what a decoy is made of.
 var quicPayloads = []string{"quic", "clone", "zero", "random"}
@@ -28,12 +42,23 @@ var quicFakeSpec = spec{
 	help:   "send a decoy datagram, which the server discards or answers to nobody",
 	params: append(payloadParams("quic", quicPayloads), decoyParams(quicFools, placeNames[:each])...),
 	make: func(p *parser, a *args) Step {
-		f := &quicFake{makePayload(p, a), readDecoy(a)}
+		f := &quicFake{payload: makePayload(p, a), decoy: readDecoy(a), seed: rand.Uint64()}
 		if len(f.bytes) > maxPad {
 			p.fail(a.find("file").pos, "%s has %d bytes, more than the %d of a datagram", f.path, len(f.bytes), maxPad)
 		}
+		if f.kind == "quic" || f.kind == "clone" {
+			f.seal()
+		}
 		return f
 	},
+}
+
+// seal makes the decoys that depend on nothing of the client's but the version.
+func (f *quicFake) seal() {
+	var s quic.Sealer
+	for i, v := range quicVersions {
+		f.made[i], _ = s.AppendDecoy(nil, v, f.orDefault(), f.seed) // no host name is too long for it
+	}
 }
 
 func (f *quicFake) Need() Need     { return f.need() }
@@ -53,11 +78,13 @@ func (f *quicFake) Apply(p *Plan, e *Env) error {
 		if record := f.renamed(p, e); record != nil {
 			return f.clone(p, e, record[tlsRecord:])
 		}
-		out, err := p.dgram.sealer.AppendDecoy(p.arena, version(e), f.orDefault(), e.Rand)
-		if err != nil {
-			return err
+		for i, v := range quicVersions {
+			if v == version(e) {
+				f.post(p, e, f.made[i])
+				return nil
+			}
 		}
-		p.arena = out
+		return errNoDecoy
 	}
 	f.post(p, e, p.made(start))
 	return nil
@@ -120,7 +147,7 @@ const clonePart = 1100
 // clone posts hello in as many datagrams as it takes, the first byte's first.
 func (f *quicFake) clone(p *Plan, e *Env, hello []byte) error {
 	at := len(p.arena)
-	p.arena = appendRandom(p.arena, 16, e.Rand)
+	p.arena = appendRandom(p.arena, 16, f.seed) // for which the sealer has the keys
 	ids := p.made(at)
 	parts := (len(hello) + clonePart - 1) / clonePart
 	for i := range parts {
