@@ -54,7 +54,7 @@ func (r *rig) handshake(flags uint8, ttl uint8, payload []byte) *engine.Packet {
 // The distance to the server is in what is planned for its connections.
 func TestHopsInPlan(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
-		r := newRig(t)
+		r := newRig(t, Rule{Name: "all", For: treat(Desync, strategy(t, "fake(ttl=auto) split(midsld)"))})
 		r.v6 = v6
 		r.expect(engine.Accept, "reply")(r.handle(r.handshake(packet.SYN|packet.ACK, 52, nil)))
 		r.send(0, hello(host, 0, false), 1)

@@ -84,7 +84,10 @@ func (p *Pipeline) setEnv(f *flow.Flow[state], b []byte, v *packet.View) {
 	s, st := &f.State, f.Stream()
 	p.header = append(p.header[:0], b[:v.Hdr]...)
 	p.header[v.IPLen+13] |= s.flags
-	p.env.Conn = desync.Conn{Header: p.header, IPLen: v.IPLen, Base: st.Base(), MTU: max(s.mtu, minMTU(b)), First: s.first, Hops: p.hops.to(v.Dst.Addr())}
+	p.env.Conn = desync.Conn{Header: p.header, IPLen: v.IPLen, Base: st.Base(), MTU: max(s.mtu, minMTU(b)), First: s.first}
+	if s.steps.Need().Hops {
+		p.env.Conn.Hops = p.hops.to(v.Dst.Addr())
+	}
 	s.msg.fill(&p.env.Msg, st.Bytes())
 	p.env.Rand = f.Key().Hash() ^ uint64(st.Base())
 }
