@@ -157,6 +157,14 @@ func TestHarmAndNeed(t *testing.T) {
 		{"seqovl(1)", Decoys, Need{}},
 		{"dup(1)", Segments, Need{}},
 		{"split(1) ipfrag(24)", Segments, Need{Frag: true}},
+		{"fake(ttl=auto-1)", Decoys, Need{Hops: true}},
+		{"rst(ttl=auto, badsum)", Decoys, Need{Hops: true}},
+		{"syndata", Decoys, Need{Phases: SYN}},
+		{"synfake(badsum)", Decoys, Need{Phases: SYN}},
+		{"synfake(ttl=auto) wsize(9) delay(9)", Decoys, Need{Phases: SYN | SYNACK, Hops: true, Timer: true}},
+		{"wsize(9)", Segments, Need{Phases: SYNACK}},
+		{"delay(9)", Segments, Need{Timer: true}},
+		{"ipid(zero)", Segments, Need{}},
 	}
 	for _, tt := range tests {
 		if s := mustParse(t, tt.text); s.Harm() != tt.harm || s.Need() != tt.need {

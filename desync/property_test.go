@@ -151,6 +151,9 @@ func TestRandomStrategies(t *testing.T) {
 				switch pr {
 				case TLS:
 					check(t, s, e)
+					syn := synEnv(ran%2 == 0, false)
+					syn.Conn.Hops, syn.Rand = e.Conn.Hops, e.Rand
+					checkSYN(t, s, syn)
 				case HTTP:
 					checkHTTP(t, s, e)
 				case QUIC:
