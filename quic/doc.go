@@ -1,5 +1,6 @@
 // Package quic finds the ClientHello in a client's QUIC Initial packets (RFC
-// 9000, 9001, 9369) and seals Initial packets of its own.
+// 9000, 9001, 9369), writes such packets anew with their frames in another order,
+// and seals Initial packets of its own.
 //
 // The keys of Initial packets follow from a connection id that stands in clear
 // beside them, so nothing here is secret: what protects an Initial keeps out
