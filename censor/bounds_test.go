@@ -131,6 +131,7 @@ func FuzzJudge(f *testing.F) {
 		f.Add(train(syn.Append(nil), rest.Append(nil), s.Append(nil)))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		throughBoxes(t, b)
 		for _, p := range Profiles() {
 			p.Checksum, p.MD5, p.AckRange = false, p.JoinRecords, p.InsideSYN // let more in
 			c := New(p, []string{"blocked.example"}, 1)
@@ -152,6 +153,24 @@ func FuzzJudge(f *testing.F) {
 			}
 		}
 	})
+}
+
+// throughBoxes gives a train to the boxes that put TCP in order.
+func throughBoxes(t *testing.T, in []byte) {
+	boxes := []*Inline{NewNormaliser(), NewProxy()}
+	for len(in) > 1 {
+		n := min(int(binary.BigEndian.Uint16(in)), len(in)-2)
+		for _, x := range boxes {
+			v := x.Judge(epoch, in[2:2+n], n%5 != 0)
+			if v.Rewritten != nil && x.view.Proto == packet.TCP {
+				decoded(t, v.Rewritten)
+			}
+			for _, i := range v.Inject {
+				decoded(t, i.Bytes)
+			}
+		}
+		in = in[2+n:]
+	}
 }
 
 func train(pkts ...[]byte) []byte {

@@ -50,9 +50,11 @@ func (c *Censor) findQUIC(now time.Time, h *half) bool {
 	if h.done {
 		return false
 	}
-	if !h.stream.begun || h.stream.packets >= max(q.Datagrams, 1) {
+	id := connectionID(c.view.Payload)
+	if !h.stream.begun || h.stream.packets >= max(q.Datagrams, 1) || h.id != id {
 		c.release(h)
 		h.stream.begin(0)
+		h.id = id
 	}
 	before := h.stream.packets
 	for b := c.view.Payload; len(b) > 0; {
@@ -69,8 +71,15 @@ func (c *Censor) findQUIC(now time.Time, h *half) bool {
 		return false
 	}
 	c.stats.Hellos++
+	h.stream.packets = q.Datagrams // the next one is another's
 	return (c.listed(name) || len(c.p.ECH) > 0 && slices.Contains(c.p.ECH, string(name)) && offersECH(h.stream.ready())) &&
 		c.tooMany(now, name)
+}
+
+// connectionID is the destination's in the long header that b begins with.
+func connectionID(b []byte) string {
+	c := cursor{b: b[5:]}
+	return string(c.take(c.u8()))
 }
 
 // gather adds the CRYPTO frames (RFC 9000 section 19.6) among frames to h's

@@ -76,6 +76,7 @@ func TestDatagrams(t *testing.T) {
 		{"junk from the server ahead", func(w *wire) { w.datagram([]byte("junk"), false); w.datagram(whole, true) }, []string{"tspu-quic22", "tspu-quic25", "kz"}},
 		{"two datagrams", func(w *wire) { w.datagram(one, true); w.datagram(two, true) }, []string{"tspu-quic22", "kz"}},
 		{"two datagrams turned", func(w *wire) { w.datagram(two, true); w.datagram(one, true) }, []string{"tspu-quic22", "kz"}},
+		{"another hello ahead", func(w *wire) { w.datagram(other, true); w.datagram(whole, true) }, []string{"tspu-quic22", "tspu-quic25", "kz"}},
 		{"short header", func(w *wire) { w.datagram(append([]byte{0x40}, make([]byte, 1200)...), true) }, nil},
 	}
 	for _, tt := range tests {

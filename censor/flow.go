@@ -34,6 +34,7 @@ type half struct {
 	done     bool   // nothing more is read
 	familiar bool   // a packet looked like one of Protocols
 	stream   stream
+	id       string // of QUIC: the connection id that stream is of
 }
 
 // Indices of flow.half.

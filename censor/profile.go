@@ -91,7 +91,7 @@ type QUIC struct {
 	First      bool     // looks only at the first datagram of a connection, whoever sent it
 	SourceHigh bool     // looks only at datagrams from a port above the one they go to
 	Frames     Mode     // how CRYPTO frames are joined; with None only the first of a datagram is read
-	Datagrams  int      // over so many datagrams they are joined; zero is one
+	Datagrams  int      // over so many datagrams to one connection id they are joined; zero is one
 }
 
 // Protocols tells which packets must look like TLS, HTTP or DNS, whatever they

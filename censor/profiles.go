@@ -229,6 +229,7 @@ var guesses = []guess{
 	{"iran-2026", "leaves fragments", turnDefrag},
 	{"iran-2026", "reads data on a SYN", synData},
 	{"iran-2026", "last copy wins", lastWins},
+	{"kz", "joins fragments", turnDefrag},
 	{"tr-2024", "joins nothing", func(p *Profile) { p.TCP.Mode = None }},
 }
 

@@ -121,14 +121,14 @@ func (r *Row) name() string {
 func (t *Table) why(i int) string {
 	p := &t.Profiles[i]
 	switch {
-	case t.Kind == Initial && p.AllowList:
+	case t.Kind.Proto() == desync.QUIC && p.AllowList:
 		return "it acts on addresses, and is not known to let go QUIC that says an allowed name; TCP is left where QUIC is rejected"
 	case p.AllowList:
 		return "it acts on addresses, and lets go what says an allowed name in a hello"
-	case t.Kind == Initial && p.QUIC.All:
+	case t.Kind.Proto() == desync.QUIC && p.QUIC.All:
 		return "it looks at no name; TCP is left where QUIC is rejected"
-	case t.Kind == Initial:
-		return "it reads each Initial of version 1 by itself, its frames in any order; TCP is left where QUIC is rejected"
+	case t.Kind.Proto() == desync.QUIC:
+		return "it reads every Initial of version 1, frames in any order; TCP is left where QUIC is rejected"
 	case p.Fragment > 0:
 		return "it acts on every hello in pieces, and joins them"
 	}

@@ -103,8 +103,8 @@ func (t *Try) callBy(j Judge, s *desync.Strategy, name string, n int) error {
 	}
 	c := caller{way: w, strategy: s, kind: t.Kind, plain: t.Profile.PlainTCP}
 	c.src, c.dst = ends(t.Kind, t.V6, n)
-	if t.Kind == Initial {
-		return c.udp(t.Kind.message(name))
+	if t.Kind.Proto() == desync.QUIC {
+		return c.udp(t.Kind.datagrams(name))
 	}
 	return c.tcp(t.Kind.message(name))
 }

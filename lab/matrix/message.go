@@ -30,11 +30,12 @@ const (
 	Late                    // one of two packets, the name in the second
 	Request                 // a plain HTTP/1 request
 	Initial                 // a ClientHello in one QUIC datagram
+	Initials                // a post-quantum one in two, the name in the first
 	Kinds
 )
 
 func (k Kind) String() string {
-	return [...]string{"hello", "post-quantum", "name late", "http", "quic"}[k]
+	return [...]string{"hello", "post-quantum", "name late", "http", "quic", "quic, post-quantum"}[k]
 }
 
 // Proto is what strategies for k are of.
@@ -42,7 +43,7 @@ func (k Kind) Proto() desync.Proto {
 	switch k {
 	case Request:
 		return desync.HTTP
-	case Initial:
+	case Initial, Initials:
 		return desync.QUIC
 	}
 	return desync.TLS
@@ -60,21 +61,33 @@ func (k Kind) port() uint16 {
 // packets' worth with all else.
 const keyShare = 1400
 
-// message returns what a client says to name first.
-func (k Kind) message(name string) []byte {
-	switch k {
-	case Request:
-		return []byte("GET / HTTP/1.1\r\nHost: " + name + "\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n")
-	case Initial:
+// datagrams returns what a client says to name first, by QUIC.
+func (k Kind) datagrams(name string) [][]byte {
+	hello, at := tlshello.AppendDecoy(nil, name, 3), 0
+	if k == Initials {
+		hello = PostQuantum.message(name)
+	}
+	const fits = 1100 // handshake bytes beside headers and tag
+	var out [][]byte
+	for rest := hello[5:]; len(rest) > 0; {
+		n := min(len(rest), fits)
 		var s quic.Sealer
-		h := tlshello.AppendDecoy(nil, name, 3)
 		b, err := s.Append(nil, &quic.Packet{
-			Version: quic.V1, DCID: []byte("8 bytes."), SCID: []byte("its own."), Crypto: h[5:],
+			Version: quic.V1, DCID: []byte("8 bytes."), SCID: []byte("its own."),
+			Number: uint32(len(out)), Offset: at, Crypto: rest[:n],
 		}, quic.MinDatagram)
 		if err != nil {
 			panic(err) // all of it is constant
 		}
-		return b
+		out, at, rest = append(out, b), at+n, rest[n:]
+	}
+	return out
+}
+
+// message returns what a client says to name first, by TCP.
+func (k Kind) message(name string) []byte {
+	if k == Request {
+		return []byte("GET / HTTP/1.1\r\nHost: " + name + "\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n")
 	}
 	h := tlshello.AppendDecoy(nil, name, 3)
 	at, _ := tlshello.Parse(h)
@@ -97,8 +110,8 @@ func insert(h []byte, pos tlshello.Hello, at int) []byte {
 	return h
 }
 
-// read is b as strategies take it.
-func (k Kind) read(b []byte) desync.Message {
+// read is b as strategies take it. By QUIC, conn has read what came before.
+func (k Kind) read(b []byte, conn *quic.Conn) desync.Message {
 	m := desync.Message{Proto: k.Proto(), Bytes: b}
 	switch m.Proto {
 	case desync.TLS:
@@ -107,7 +120,7 @@ func (k Kind) read(b []byte) desync.Message {
 		m.Request, _ = http1.Parse(b)
 	case desync.QUIC:
 		var d quic.Decoder
-		m.QUIC = new(quic.Conn)
+		m.QUIC = conn
 		if _, err := d.Datagram(m.QUIC, b); err == nil {
 			m.Crypto = m.QUIC.Message()
 			m.Hello, _ = m.QUIC.Hello()

@@ -67,6 +67,7 @@ var strategies = [desync.Protos][]string{
 		"ipfrag(32)",
 		"fake(http, ttl=auto)",
 		"fake(http, md5)",
+		"fake(hello, sni=www.allowed.example, ttl=auto)",
 		"fake(http, sni=www.allowed.example, ttl=auto) split(midsld) disorder",
 	},
 	desync.QUIC: {

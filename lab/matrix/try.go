@@ -2,7 +2,6 @@ package matrix
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -97,7 +96,7 @@ func (c *caller) tcp(msg []byte) error {
 	ack := c.segment(clientISN+1, serverISN+1, packet.ACK, nil)
 	c.way.send(ack.Append(nil), true)
 	header := c.segment(clientISN+1, serverISN+1, packet.PSH|packet.ACK, nil)
-	if err := c.plan(header.Append(nil), msg, client.window); err != nil {
+	if err := c.plan(header.Append(nil), msg, nil, client.window); err != nil {
 		return err
 	}
 	switch {
@@ -172,11 +171,11 @@ func (c *caller) listen(server, client *receiver, size int) error {
 // plan sends msg, of which header is the packet's header, by the strategy. Where
 // that leaves it alone the client sends what the server's first window holds, and
 // then the rest.
-func (c *caller) plan(header, msg []byte, first int) error {
+func (c *caller) plan(header, msg []byte, conn *quic.Conn, first int) error {
 	var v packet.View
 	v.Decode(header)
 	env := c.env(header, &v)
-	env.Msg = c.kind.read(msg)
+	env.Msg = c.kind.read(msg, conn)
 	var p desync.Plan
 	if err := c.strategy.Plan(&p, &env); err != nil {
 		return fmt.Errorf("%w: %w", errPlan, err)
@@ -196,38 +195,19 @@ func (c *caller) plan(header, msg []byte, first int) error {
 	return nil
 }
 
-// udp sends the datagram msg and then talks for a while.
-func (c *caller) udp(msg []byte) error {
-	read, heard, back := false, 0, 0
-	servers := map[string]*quic.Conn{}
-	want := c.kind.read(msg).Crypto
-	var frags receiver
-	c.way.server = func(b []byte) {
-		if b = frags.join(b); b == nil {
-			return
-		}
-		var v packet.View
-		if !v.Decode(b) || !packet.ChecksumOK(b) || discards(b, v.IPLen) {
-			return
-		}
-		if bytes.Equal(v.Payload, talk) {
-			heard++
-		}
-		conn := servers[string(quic.Parse(v.Payload).DCID)]
-		if conn == nil {
-			conn = new(quic.Conn)
-			servers[string(quic.Parse(v.Payload).DCID)] = conn
-		}
-		var d quic.Decoder
-		if _, err := d.Datagram(conn, v.Payload); err == nil && bytes.Equal(conn.Message(), want) {
-			read = true
-		}
-	}
+// udp sends the datagrams and then talks for a while.
+func (c *caller) udp(datagrams [][]byte) error {
+	var server endpoint
+	var client quic.Conn
+	back := 0
+	c.way.server = server.take
 	c.way.client = func([]byte) { back++ }
-	if err := c.plan(datagram(c.src, c.dst, nil), msg, len(msg)); err != nil {
-		return err
+	for _, b := range datagrams {
+		if err := c.plan(datagram(c.src, c.dst, nil), b, &client, len(b)); err != nil {
+			return err
+		}
 	}
-	if !read {
+	if !server.heard(client.Message()) {
 		return errLost
 	}
 	for range replies {
@@ -235,30 +215,8 @@ func (c *caller) udp(msg []byte) error {
 		c.way.send(datagram(c.dst, c.src, talk), false)
 		c.way.send(datagram(c.src, c.dst, talk), true)
 	}
-	if heard < replies || back < replies {
+	if server.talked < replies || back < replies {
 		return errLost
 	}
 	return nil
-}
-
-// talk has the form of a packet after the handshake.
-var talk = append([]byte{0x40}, make([]byte, 1100)...)
-
-// datagram makes a UDP packet.
-func datagram(src, dst netip.AddrPort, payload []byte) []byte {
-	from, to := src.Addr().AsSlice(), dst.Addr().AsSlice()
-	b := make([]byte, 12, 48+len(payload))
-	b[0], b[8], b[9] = 0x45, 64, packet.UDP
-	binary.BigEndian.PutUint16(b[4:], 1000)
-	if src.Addr().Is6() {
-		b = b[:8]
-		b[0], b[4], b[5], b[6], b[7] = 0x60, 0, 0, packet.UDP, 64
-	}
-	b = append(append(b, from...), to...)
-	ipLen := len(b)
-	b = binary.BigEndian.AppendUint16(b, src.Port())
-	b = binary.BigEndian.AppendUint16(b, dst.Port())
-	b = append(append(b, 0, 0, 0, 0), payload...)
-	packet.Finish(b, ipLen, packet.UDP)
-	return b
 }
