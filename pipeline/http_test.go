@@ -138,6 +138,38 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// Of a request beyond the bounds the name is hidden where it is in the part that
+// is held.
+func TestLongRequest(t *testing.T) {
+	r := webRig(t)
+	msg := request(host, 40_000, false)
+	for off := 0; off < len(msg); off += 1400 {
+		r.send(off, msg[off:min(off+1400, len(msg))], 1)
+	}
+	r.reads(msg)
+	if c := r.p.Counts(); r.shown() || c["too_long"] != 1 || c["held"] != flow.MaxHeld {
+		t.Errorf("name shown: %v, %v", r.shown(), c)
+	}
+	r.wait(2 * flow.Idle)
+	r.reads(msg)
+}
+
+// A superpacket that begins a request comes as the wire's segments.
+func TestSuperRequest(t *testing.T) {
+	for _, size := range []int{1700, 5000} {
+		r := all(t)
+		c := *r.p.config.Load()
+		c.Rules = []Rule{{Name: "web", For: web(t, Desync, "split(midsld) disorder")}}
+		r.p.Use(&c)
+		msg := append(request(host, size, true), make([]byte, 30_000)...)
+		r.super(0, msg, 100)
+		r.reads(msg)
+		if r.shown() || r.p.Messages(desync.HTTP) != 1 {
+			t.Errorf("%d bytes: name shown %v", size, r.shown())
+		}
+	}
+}
+
 // What a connection speaks is told by what it says, not by its port, and a
 // proxy's client may say one behind the other.
 func TestConnect(t *testing.T) {

@@ -107,8 +107,14 @@ func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state], st status) (eng
 	return engine.Drop, Held
 }
 
-// giveUp lets a message that is beyond the bounds go as it came.
+// giveUp lets a message that is beyond the bounds go as it came, but for a name
+// that is there already: what has come of that is treated.
 func (p *Pipeline) giveUp(f *flow.Flow[state]) (engine.Verdict, Reason) {
+	if f.State.msg.named() && f.Held() > 0 {
+		if p.late(f); f.State.phase == judged {
+			return engine.Accept, TooLong
+		}
+	}
 	p.release(f, TooLong)
 	f.State.phase = givenUp
 	return engine.Accept, TooLong
