@@ -40,12 +40,15 @@ const maxRepeat = 10
 func decoyParams(can Fool, places []string) []param {
 	params := []param{
 		{name: "ttl", keyed: true, kind: distance,
-			help: "routers the decoy passes; auto is up to the last one ahead of the server, as far as its answer tells"},
+			help: "the decoy's TTL; with auto it ends at the last router ahead of the server, as far as the server's answer tells, with auto-1 at the one before"},
 		{name: fooling, kind: word, words: foolWords(can), many: true, help: "what keeps the server from it besides"},
 	}
 	if len(places) > 0 {
-		params = append(params, param{name: "place", keyed: true, kind: word, words: places, def: placeNames[before],
-			help: "before or after all segments, or ahead of (around: on both sides of) each"})
+		help := "before or after all segments"
+		if len(places) > int(each) {
+			help += ", ahead of each, or around each"
+		}
+		params = append(params, param{name: "place", keyed: true, kind: word, words: places, def: placeNames[before], help: help})
 	}
 	return append(params, param{name: "repeat", keyed: true, kind: number, lo: 1, hi: maxRepeat, def: "1", help: "how often it is sent"})
 }
