@@ -71,7 +71,7 @@ func (c *Censor) findQUIC(now time.Time, h *half) bool {
 		return false
 	}
 	c.stats.Hellos++
-	h.stream.packets = q.Datagrams // the next one is another's
+	h.stream.packets = max(q.Datagrams, 1) // the next one is another's
 	return (c.listed(name) || len(c.p.ECH) > 0 && slices.Contains(c.p.ECH, string(name)) && offersECH(h.stream.ready())) &&
 		c.tooMany(now, name)
 }
