@@ -20,12 +20,19 @@ const defaultSNI = "www.w3.org"
 // payloadNames are the words for what a decoy is made of.
 var payloadNames = []string{"hello", "clone", "http", "quic", "zero", "random"}
 
+// payloadHelp says what each of them is.
+var payloadHelp = [...]string{"a ClientHello", "the client's message with another name", "a request", "a QUIC Initial", "zeroes", "random bytes"}
+
 // payloadParams are the parameters of a step that sends a payload, by default
 // the one named def.
 func payloadParams(def string, words []string) []param {
+	var help []string
+	for _, w := range words {
+		help = append(help, payloadHelp[index(payloadNames, w)])
+	}
 	return []param{
 		{name: "payload", kind: word, words: words, def: def,
-			help: "a ClientHello, the client's message with another name, a request, a QUIC Initial, or bytes without meaning"},
+			help: list(help)},
 		{name: "sni", keyed: true, kind: hostname, def: defaultSNI, help: "the name it says; a clone without it says one as long as the client's"},
 		{name: "file", keyed: true, kind: path, help: "or what a file has, at most 4 KB"},
 	}
