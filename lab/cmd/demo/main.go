@@ -24,7 +24,7 @@ func main() {
 	verbose := flag.Bool("v", false, "print what b4d logs")
 	flag.Parse()
 
-	d := demo{engines: strings.Split(*engines, ","), small: *small, verbose: *verbose, size: 32 << 20, used: map[string]usage{}}
+	d := demo{engines: strings.Split(*engines, ","), small: *small, verbose: *verbose, size: 64 << 20, used: map[string]usage{}}
 	if *small {
 		d.size = 1 << 20
 	}
