@@ -44,6 +44,20 @@ model does not act on such a message as it is.
 const legend = `
 \* breaks an allowed site behind a traffic normaliser or a transparent proxy, or both (see below).
 
+## How to read the tables
+
+open: a blocked site opens. shut: it does not. BROKE: an allowed site does not open any more, whatever the blocked one
+does. –: the model does not act on such a message, nor does the strategy make it. n/a: the strategy does not fit such
+packets. ¹: not the same in IPv4 and IPv6, or fit for one of them only; the worse, or the one that fits, is shown.
+
+The columns "normaliser" and "proxy" are boxes that censor nothing. A normaliser puts TCP in order and looks at no more
+than checksums and sequence numbers; a transparent proxy takes what an end system takes. Both forward their own
+segments with a full TTL, so that a decoy they take is data to the server.
+
+The numbers in the models come from IMC'21 and IMC'22 (tspu-*), FOCI'26 (tspu-quic25), WWW'21 and USENIX Security'24
+and '25 and IEEE S&P'25 (gfw-*), FOCI'20 (iran-2020), WWW'23 (tm-2023), the Geneva project, 2021 (in-airtel), OONI'24
+(kz), and field reports where no paper has them. full and http-* are nobody's in particular.
+
 `
 
 // most is how many strategies the first table names for a profile and a kind.

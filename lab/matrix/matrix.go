@@ -120,7 +120,17 @@ type Row struct {
 // A Cell is what a strategy does to one profile.
 type Cell struct {
 	Outcome Outcome // in both families, or the worse of them
-	Differs bool    // between them
+	Differs bool    // they are not the same, or the strategy fits but one
+}
+
+// cell joins the outcomes of the two families. Where a strategy fits only one,
+// its outcome counts.
+func cell(v4, v6 Outcome) Cell {
+	c := Cell{max(v4, v6), v4 != v6}
+	if c.Differs && c.Outcome == Unfit {
+		c.Outcome = min(v4, v6)
+	}
+	return c
 }
 
 // A Table is all strategies for one kind of message on all profiles.
@@ -190,7 +200,7 @@ func (t *Table) row(text string) (Row, error) {
 				return row, err
 			}
 		}
-		row.Cells = append(row.Cells, Cell{max(got[0], got[1]), got[0] != got[1]})
+		row.Cells = append(row.Cells, cell(got[0], got[1]))
 	}
 	for i, box := range []func() *censor.Inline{censor.NewNormaliser, censor.NewProxy} {
 		for _, v6 := range []bool{false, true} {

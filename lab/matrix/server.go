@@ -27,6 +27,7 @@ type receiver struct {
 const (
 	window    = 1 << 16
 	maxStream = 1 << 17
+	usual     = replies * replySize
 )
 
 // take takes one packet off the wire.
@@ -77,6 +78,9 @@ func (r *receiver) handshake(v *packet.View) {
 // net/ipv4/tcp_input.c).
 func (r *receiver) add(at int, data []byte) {
 	if grow := at + len(data) - len(r.stream); grow > 0 {
+		if r.stream == nil {
+			r.stream, r.have = make([]byte, 0, usual), make([]bool, 0, usual)
+		}
 		r.stream = append(r.stream, make([]byte, grow)...)
 		r.have = append(r.have, make([]bool, grow)...)
 	}

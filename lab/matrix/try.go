@@ -22,8 +22,8 @@ var (
 )
 
 const (
-	replies   = 30   // packets of an answer: with what goes back, past every count that a censor keeps
-	replySize = 1000 // bytes of each
+	replies   = 30  // packets of an answer: with what goes back, past every count that a censor keeps
+	replySize = 600 // bytes of each: all together more than a throttle lets through at once
 	// Of TCP, an answer comes as fast as it can; a QUIC connection lasts longer
 	// than a censor takes to begin.
 	tcpPace = time.Millisecond
@@ -144,9 +144,11 @@ func (c *caller) env(header []byte, v *packet.View) desync.Env {
 // mtu is of the client's link, in bytes.
 const mtu = 1500
 
+// page is the answer.
+var page = bytes.Repeat([]byte("answer "), replies*replySize/7+1)[:replies*replySize]
+
 // listen has the server answer, and the client acknowledge.
 func (c *caller) listen(server, client *receiver, size int) error {
-	page := bytes.Repeat([]byte("answer "), replies*replySize/7+1)[:replies*replySize]
 	for i := range replies {
 		c.way.now = c.way.now.Add(tcpPace)
 		at := i * replySize
