@@ -1,3 +1,3 @@
 // Package pipeline carries a packet from its bytes to a verdict: decode, flow,
-// hello, rule, strategy. It is the same for every engine.
+// message, rule, strategy. It is the same for every engine.
 package pipeline

@@ -138,6 +138,58 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// What a strategy changes in a request it changes alike whenever the request is
+// sent again, and leaves alone where some has left as it came.
+func TestRewrittenRequest(t *testing.T) {
+	msg := request(host, 3000, true)
+	n := len(msg)
+	for _, tt := range []struct {
+		name    string
+		parts   [][2]int
+		changed bool
+	}{
+		{"in order", [][2]int{{0, 1400}, {1400, 2800}, {2800, n}}, true},
+		{"again", [][2]int{{0, 1400}, {1400, 2800}, {2800, n}, {0, 1400}, {1000, 2400}, {2800, n}}, true},
+		{"last first", [][2]int{{2800, n}, {0, 1400}, {1400, 2800}, {2800, n}}, false},
+		{"late", [][2]int{{0, 1400}, {-1, 0}, {1400, 2800}, {2800, n}, {0, 1400}, {1400, n - 100}}, false},
+	} {
+		r := newRig(t, Rule{Name: "web", For: web(t, Desync, "hostcase hostnospace split(host)")})
+		for _, p := range tt.parts {
+			if p[0] < 0 {
+				r.wait(flow.Hold)
+				continue
+			}
+			r.send(p[0], msg[p[0]:p[1]], 1)
+		}
+		got := r.stream(n)
+		if !bytes.Equal(got, msg) != tt.changed || tt.changed && !bytes.Contains(got, []byte("hoSt:"+host)) {
+			t.Errorf("%s: the server reads %q", tt.name, got[n-60:])
+		}
+	}
+}
+
+// stream is the first n bytes that the server reads, which no two packets may
+// say differently.
+func (r *rig) stream(n int) []byte {
+	r.t.Helper()
+	got, have := make([]byte, n), make([]bool, n)
+	offs, data := r.pieces()
+	for i := range offs {
+		for k, c := range data[i] {
+			if at := offs[i] + k; at >= 0 && at < n {
+				if have[at] && got[at] != c {
+					r.t.Fatalf("byte %d is %q and then %q", at, got[at], c)
+				}
+				got[at], have[at] = c, true
+			}
+		}
+	}
+	if slices.Contains(have, false) {
+		r.t.Error("bytes are missing")
+	}
+	return got
+}
+
 // Of a request beyond the bounds the name is hidden where it is in the part that
 // is held.
 func TestLongRequest(t *testing.T) {

@@ -61,6 +61,7 @@ const (
 type state struct {
 	phase phase
 	loose bool  // its beginning has gone on: no more is held
+	begun bool  // some of the message has left as it came
 	first bool  // the server has all that comes below the message
 	named bool  // the message names a host
 	flags uint8 // PSH and FIN if any segment of the message had them

@@ -61,7 +61,7 @@ func (p *Pipeline) Hellos() uint64 { return p.messages[desync.TLS].Load() }
 // Messages is how many whole messages of a kind were seen, each counted once.
 func (p *Pipeline) Messages(kind desync.Proto) uint64 { return p.messages[kind].Load() }
 
-// MidStream is how many connections first showed data that begins no hello:
+// MidStream is how many connections first showed data that begins no message:
 // their beginning passed by. It stays zero where the engine shows all traffic:
 // there a connection is under way for most of its time.
 func (p *Pipeline) MidStream() uint64 { return p.midStream.Load() }

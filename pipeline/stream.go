@@ -35,6 +35,7 @@ func (p *Pipeline) behind(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 	seq := f.Stream().Base()
 	alone := f.Stream().Offset(p.view.Seq) < 0 || p.answered(f)
 	p.scratch = append(p.scratch[:0], f.Stream().Bytes()...)
+	f.State.begun = true
 	verdict, why := p.first(pkt, f, alone)
 	if why == Held && p.flows.Insert(f, seq, p.scratch) {
 		if p.parse(f) == msgWhole {

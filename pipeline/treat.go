@@ -89,5 +89,6 @@ func (p *Pipeline) setEnv(f *flow.Flow[state], b []byte, v *packet.View) {
 		p.env.Conn.Hops = p.hops.to(v.Dst.Addr())
 	}
 	s.msg.fill(&p.env.Msg, st.Bytes())
+	p.env.Msg.Begun = s.begun || s.loose
 	p.env.Rand = f.Key().Hash() ^ uint64(st.Base())
 }

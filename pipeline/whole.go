@@ -9,7 +9,7 @@ import "b4/packet"
 // ours. pkt may be just the packet's beginning, headers and a record's, of a
 // packet to any side.
 //
-// What continues a hello whose beginning came before is not told from other data;
+// What continues a message whose beginning came before is not told from other data;
 // a Pipeline copes with it, and lets nothing leave that is longer than the path
 // carries. Whole allocates nothing and keeps nothing of pkt.
 func Whole(pkt []byte) bool {
