@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"b4/packet"
@@ -33,14 +34,19 @@ func addrPort(a [16]byte, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(a).Unmap(), port)
 }
 
-// Hash is the same number for the same key in every run.
+// Hash is the same number for the same key in every run. All its bits are good.
 func (k *Key) Hash() uint64 {
-	h := uint64(14695981039346656037) // FNV-1a, 64 bit
-	for _, c := range k.src {
-		h = (h ^ uint64(c)) * 1099511628211
+	h := uint64(k.sport)<<32 ^ uint64(k.dport)<<16 ^ uint64(k.proto)
+	for i := 0; i < len(k.src); i += 8 {
+		h = mix(h ^ binary.BigEndian.Uint64(k.src[i:]))
+		h = mix(h ^ binary.BigEndian.Uint64(k.dst[i:]))
 	}
-	for _, c := range k.dst {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
-	return (h ^ uint64(k.sport)<<32 ^ uint64(k.dport)<<16 ^ uint64(k.proto)) * 1099511628211
+	return h
+}
+
+// mix is the finalizer of splitmix64 (Steele, Lea and Flood 2014).
+func mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
 }
