@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
@@ -52,6 +53,7 @@ func BenchmarkSteered(b *testing.B) {
 			}
 			pkts = append(pkts, r.segment(len(bm.msg), []byte{23, 3, 3, 0, 1, 9}, 2))
 			b.ReportAllocs()
+			b.ResetTimer()
 			for range b.N {
 				for _, k := range pkts {
 					r.out.Reset()
@@ -62,6 +64,27 @@ func BenchmarkSteered(b *testing.B) {
 				r.p.Tick(r.now, &r.out)
 			}
 			if c := r.p.Counts(); c["treated"] != uint64(b.N) || c["finished"] != uint64(b.N) {
+				b.Error(c)
+			}
+		})
+	}
+}
+
+// BenchmarkHello is a ClientHello alone, of a connection that is new each time and
+// takes the place of an older.
+func BenchmarkHello(b *testing.B) {
+	for _, domains := range []int{0, 100_000} {
+		b.Run(fmt.Sprintf("domains=%d", domains), func(b *testing.B) {
+			r := newRig(b, Rule{Name: "all", Domains: many(b, domains), For: treat(Desync, strategy(b, "split(midsld) disorder"))})
+			pkt := r.segment(0, hello(host, 0, false), 1)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				binary.BigEndian.PutUint16(pkt.Bytes[20:], uint16(i))
+				r.out.Reset()
+				r.p.Handle(r.now, pkt, &r.out)
+			}
+			if c := r.p.Counts(); c["treated"] != uint64(b.N) {
 				b.Error(c)
 			}
 		})
