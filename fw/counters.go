@@ -16,6 +16,7 @@ type Counters struct {
 	Bare    uint64 `json:"bare"`    // then: packets that carry nothing, left alone
 	Queued  uint64 `json:"queued"`  // then: packets that were shown to b4d, queued or steered
 	QUIC    uint64 `json:"quic"`    // datagrams with a long header, of clients to a watched UDP port: all were shown to b4d
+	Blocked uint64 `json:"blocked"` // datagrams of [Config.Block] that did not leave
 	Replies uint64 `json:"replies"` // packets of servers that were shown to b4d; by a TUN, not those to the router itself, which count too
 }
 
@@ -27,7 +28,7 @@ func (c *Conn) Counters() (Counters, error) {
 		return Counters{}, os.ErrClosed
 	}
 	var n Counters
-	byName := map[string]*uint64{"opened": &n.Opened, "bare": &n.Bare, "queued": &n.Queued, "replies": &n.Replies, "quic": &n.QUIC}
+	byName := map[string]*uint64{"opened": &n.Opened, "bare": &n.Bare, "queued": &n.Queued, "replies": &n.Replies, "quic": &n.QUIC, "blocked": &n.Blocked}
 	err := c.s.dump(request(unix.NFT_MSG_GETOBJ, nil), func(_ uint8, a attrs) error {
 		name, count, err := decodeCounter(a)
 		if p := byName[name]; p != nil {

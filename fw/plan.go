@@ -50,13 +50,19 @@ type Config struct {
 	Form       QueueForm // Native or Xt, see Probe; or Tun
 	Tun        TunConfig // where Form is Tun
 	TCP        []uint16  // watched destination ports of TCP
-	UDP        []uint16  // watched destination ports of UDP, for a queue only; of both together at least one
+	UDP        []uint16  // watched destination ports of UDP, for a queue only
+	Block      QUICBlock // QUIC that is not let out; of its ports and the two above at least one
 	IPv4, IPv6 bool      // watched families, at least one
-	Router     bool      // also the connections that the router itself opens
-	Bound      int       // packets 1..Bound of a connection, both directions summed
-	SYN        bool      // SYNs too; for a queue only
-	SkipIPsec  bool      // leave alone what an IPsec policy will wrap; needs Features.IPsec
-	Replies    Replies   // for a queue only, but for what All brings anyway
+
+	// Scatter4 and Scatter6 leave UDP alone in their family, as it must be where
+	// [Scatters] says so. What is blocked is not concerned.
+	Scatter4, Scatter6 bool
+
+	Router    bool    // also the connections that the router itself opens
+	Bound     int     // packets 1..Bound of a connection, both directions summed
+	SYN       bool    // SYNs too; for a queue only
+	SkipIPsec bool    // leave alone what an IPsec policy will wrap; needs Features.IPsec
+	Replies   Replies // for a queue only, but for what All brings anyway
 
 	// All shows b4d the watched TCP ports wholly, both directions, whatever Bound
 	// and the mark Done say, and of UDP all that UDP shows of what clients send: for kernels that count no packets, and for
@@ -83,15 +89,18 @@ func Plan(c Config) (*Ruleset, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("plan rules: %w", err)
 	}
-	c.TCP, c.UDP = sorted(c.TCP), sorted(c.UDP)
+	c.TCP, c.UDP, c.Block.Ports = sorted(c.TCP), c.shownUDP(), sorted(c.Block.Ports)
 
 	r := &Ruleset{}
-	if c.Form == Tun {
+	switch {
+	case len(c.TCP)+len(c.UDP) == 0: // b4d is shown nothing
+	case c.Form == Tun:
 		r.chains = c.tunChains()
-	} else {
+	default:
 		r.chains = c.queueChains()
 	}
-	for _, s := range []portSet{{portsSet, c.TCP}, {udpPortsSet, c.UDP}} {
+	r.chains = append(r.chains, c.blockChains()...)
+	for _, s := range []portSet{{portsSet, c.TCP}, {udpPortsSet, c.UDP}, {blockedSet, c.Block.Ports}} {
 		if len(s.ports) > 1 {
 			r.ports = append(r.ports, s)
 		}
@@ -104,6 +113,14 @@ func sorted(ports []uint16) []uint16 {
 	ports = slices.Clone(ports)
 	slices.Sort(ports)
 	return slices.Compact(ports)
+}
+
+// shownUDP returns the ports of UDP that are left to be shown, in order.
+func (c *Config) shownUDP() []uint16 {
+	if v4, v6 := c.udpFamilies(); !v4 && !v6 {
+		return nil
+	}
+	return slices.DeleteFunc(sorted(c.UDP), func(p uint16) bool { return slices.Contains(c.Block.Ports, p) })
 }
 
 func (c *Config) queueChains() []chain {
@@ -122,14 +139,14 @@ func (c *Config) queueChains() []chain {
 }
 
 func (c *Config) check() error {
-	m := c.Marks
+	m, ports := c.Marks, slices.Concat(c.TCP, c.UDP, c.Block.Ports)
 	switch {
 	case m.Injected == 0 || m.Done == 0:
 		return errors.New("no mark bits")
 	case c.Form != Native && c.Form != Xt && c.Form != Tun:
 		return fmt.Errorf("queue form %v: want native, xt or tun", c.Form)
-	case len(c.TCP)+len(c.UDP) == 0 || slices.Contains(c.TCP, 0) || slices.Contains(c.UDP, 0):
-		return fmt.Errorf("ports %v of TCP and %v of UDP: want at least one, from 1 to 65535", c.TCP, c.UDP)
+	case len(ports) == 0 || slices.Contains(ports, 0):
+		return fmt.Errorf("ports %v of TCP, %v of UDP and %v that are blocked: want at least one, from 1 to 65535", c.TCP, c.UDP, c.Block.Ports)
 	case !c.IPv4 && !c.IPv6:
 		return errors.New("neither IPv4 nor IPv6 is wanted")
 	case c.Bound < 1 && !c.All:
@@ -164,25 +181,30 @@ func (c *Config) rawOut() chain {
 func (c *Config) steer() chain {
 	var rules []rule
 	if len(c.TCP) > 0 {
-		rules = append(rules, c.leaving("decisive", port{dport, c.TCP}))
+		rules = append(rules, c.leaving("decisive", c.family(), port{dport, c.TCP}))
 	}
 	if len(c.UDP) > 0 {
-		rules = append(rules, c.leaving("initial", udpPort(c.UDP), longHeader{}))
+		rules = append(rules, c.leaving("initial", only(c.udpFamilies()), udpPort{udpPortsSet, c.UDP}, longHeader{}))
 	}
 	return chain{"steer", &hook{filter, postrouting, 101}, rules}
 }
 
 // leaving leads to a chain the first packets of watched connections that match.
-func (c *Config) leaving(chain string, match ...term) rule {
-	r := append(rule(match), bits{metaMark, c.Marks.Injected, false}, direction{reply: false})
-	if !c.All {
-		r = append(r, packets{upto: c.Bound}, bits{ctMark, c.Marks.Done, false})
-	}
-	r = append(r, c.family()...)
+func (c *Config) leaving(chain string, family []term, match ...term) rule {
+	r := c.first(family, match...)
 	if !c.Router {
 		r = append(r, forwarded{})
 	}
 	return append(r, device{oifname}, gotoChain(chain))
+}
+
+// first matches the first packets of a client's connections, of a family.
+func (c *Config) first(family []term, match ...term) rule {
+	r := append(rule(match), bits{metaMark, c.Marks.Injected, false}, direction{reply: false})
+	if !c.All {
+		r = append(r, packets{upto: c.Bound}, bits{ctMark, c.Marks.Done, false})
+	}
+	return append(r, family...)
 }
 
 // opening matches SYNs that are no answers.
@@ -268,15 +290,20 @@ func (c *Config) replies() chain {
 }
 
 // family restricts a rule where one of the families is not wanted.
-func (c *Config) family() []term {
+func (c *Config) family() []term { return only(c.IPv4, c.IPv6) }
+
+func only(v4, v6 bool) []term {
 	switch {
-	case !c.IPv6:
+	case !v6:
 		return []term{nfproto(4)}
-	case !c.IPv4:
+	case !v4:
 		return []term{nfproto(6)}
 	}
 	return nil
 }
+
+// udpFamilies are those of which UDP is shown.
+func (c *Config) udpFamilies() (v4, v6 bool) { return c.IPv4 && !c.Scatter4, c.IPv6 && !c.Scatter6 }
 
 func (c *Config) queue(count string) rule {
 	return rule{counter{count}, queue{c.Queue, c.Form}}

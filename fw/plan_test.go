@@ -41,6 +41,20 @@ func TestPlanGolden(t *testing.T) {
 			c.TCP, c.UDP, c.Router, c.SkipIPsec, c.Replies = nil, []uint16{443, 8443, 443}, true, true, Replies{SYNACK: true}
 		}},
 		{"quic-all", func(c *Config) { c.TCP, c.UDP, c.All, c.IPv6 = []uint16{80, 443}, []uint16{443, 784}, true, false }},
+		{"quic-v6", func(c *Config) { c.UDP, c.Scatter4 = []uint16{443}, true }},
+		{"quic-scattered", func(c *Config) { c.UDP, c.Scatter4, c.IPv6 = []uint16{443}, true, false }},
+		{"block", func(c *Config) { c.UDP, c.Block = []uint16{443, 784}, QUICBlock{Ports: []uint16{443}, Reject: true} }},
+		{"block-alone", func(c *Config) {
+			c.TCP, c.Block, c.Router, c.SkipIPsec, c.IPv4 = nil, QUICBlock{Ports: []uint16{8443, 443}}, true, true, false
+		}},
+		{"block-tun", func(c *Config) {
+			toTUN(c, "192.0.2.1", "")
+			c.Block, c.Router, c.Scatter4 = QUICBlock{Ports: []uint16{443}, Reject: true}, true, true
+		}},
+		{"block-all-tun", func(c *Config) {
+			toTUN(c, "", "")
+			c.TCP, c.All, c.Bound, c.Block = nil, true, 0, QUICBlock{Ports: []uint16{443}, Reject: true}
+		}},
 		{"v4", func(c *Config) { c.IPv6 = false }},
 		{"v6", func(c *Config) { c.IPv4 = false }},
 		{"router", func(c *Config) { c.Router = true }},
@@ -108,6 +122,8 @@ func TestPlanRefuses(t *testing.T) {
 		{"no ports", "ports []", func(c *Config) { c.TCP = nil }},
 		{"UDP port 0", "[0] of UDP", func(c *Config) { c.UDP = []uint16{0} }},
 		{"port 0", "ports [443 0]", func(c *Config) { c.TCP = []uint16{443, 0} }},
+		{"blocked port 0", "[0] that are blocked", func(c *Config) { c.Block.Ports = []uint16{0} }},
+		{"blocked UDP to a TUN", "no QUIC", func(c *Config) { toTUN(c, "", ""); c.UDP, c.Block.Ports = []uint16{443}, []uint16{443} }},
 		{"no family", "neither", func(c *Config) { c.IPv4, c.IPv6 = false, false }},
 		{"no bound", "bound 0", func(c *Config) { c.Bound = 0 }},
 		{"negative replies", "first -1", func(c *Config) { c.Replies.First = -1 }},

@@ -12,6 +12,7 @@ import (
 type Features struct {
 	Owner   bool      // tables can belong to a socket (Linux 5.12)
 	Queue   QueueForm // how a rule queues; None if it cannot
+	Reject  bool      // rules can answer by ICMP (kmod-nft-core)
 	Tun     bool      // rules can lead to a TUN, which takes kmod-nft-nat; package tun knows whether there are TUNs
 	IPsec   bool      // rules can see what an IPsec policy will wrap
 	Missing string    // the package to install where Queue is None
@@ -36,13 +37,14 @@ func (s *socket) probe() (Features, error) {
 	}
 	decisive := chain{name: "decisive", rules: []rule{{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept}}}
 	initial := chain{name: "initial", rules: []rule{{counter{"quic"}, accept}}}
-	core := []chain{c.rawOut(), decisive, initial, c.steer(), c.confirm()}
+	core := append([]chain{c.rawOut(), decisive, initial, c.steer(), c.confirm()}, c.blockChains()...)
 	if err := s.accepts(0, core...); err != nil {
 		return Features{Missing: "kmod-nft-core"}, fmt.Errorf("probe nf_tables: %w", err)
 	}
 	f := Features{
-		Owner: s.accepts(tableOwner) == nil,
-		IPsec: s.accepts(0, chain{name: "ipsec", rules: []rule{{ipsec{}, accept}}}) == nil,
+		Owner:  s.accepts(tableOwner) == nil,
+		IPsec:  s.accepts(0, chain{name: "ipsec", rules: []rule{{ipsec{}, accept}}}) == nil,
+		Reject: s.accepts(0, chain{name: "reject", rules: []rule{{unreachable{}}}}) == nil,
 	}
 	c.IPv6 = true
 	c.Form = Tun
@@ -64,7 +66,7 @@ func (s *socket) probe() (Features, error) {
 func probeConfig() (Config, error) {
 	marks, err := mark.New(mark.Base)
 	return Config{
-		Marks: marks, TCP: []uint16{80, 443}, UDP: []uint16{443}, IPv4: true, Bound: DefaultBound,
+		Marks: marks, TCP: []uint16{80, 443}, UDP: []uint16{443}, Block: QUICBlock{Ports: []uint16{443}}, IPv4: true, Bound: DefaultBound,
 		Tun: TunConfig{Device: "tun", WAN: "wan", SNAT4: netip.AddrFrom4([4]byte{192, 0, 2, 1})},
 	}, err
 }

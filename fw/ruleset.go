@@ -24,10 +24,11 @@ const (
 	// Watched ports, if there are several.
 	portsSet    = "ports" // of TCP
 	udpPortsSet = "udp_ports"
+	blockedSet  = "blocked_ports" // of UDP
 )
 
 // counterNames are the named counters of the table. They outlive a reload.
-var counterNames = []string{"opened", "bare", "queued", "replies", "quic"}
+var counterNames = []string{"opened", "bare", "queued", "replies", "quic", "blocked"}
 
 // A Ruleset is the wanted contents of table inet b4. It is immutable.
 type Ruleset struct {

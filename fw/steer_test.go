@@ -106,7 +106,7 @@ func TestSteerOnlyWhatIsAskedFor(t *testing.T) {
 }
 
 func (n Counters) minus(o Counters) Counters {
-	return Counters{n.Opened - o.Opened, n.Bare - o.Bare, n.Queued - o.Queued, n.QUIC - o.QUIC, n.Replies - o.Replies}
+	return Counters{n.Opened - o.Opened, n.Bare - o.Bare, n.Queued - o.Queued, n.QUIC - o.QUIC, n.Blocked - o.Blocked, n.Replies - o.Replies}
 }
 
 // A connection that is older than packet accounting counts 0 for ever, which

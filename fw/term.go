@@ -65,20 +65,23 @@ func (p port) code(c *coder) {
 }
 
 // udpPort matches UDP datagrams to one of some ports, as port does of TCP.
-type udpPort []uint16
+type udpPort struct {
+	set   string // where several stand
+	ports []uint16
+}
 
 func (p udpPort) String() string {
-	if len(p) > 1 {
-		return "udp dport @" + udpPortsSet
+	if len(p.ports) > 1 {
+		return "udp dport @" + p.set
 	}
-	return fmt.Sprintf("udp dport %d", p[0])
+	return fmt.Sprintf("udp dport %d", p.ports[0])
 }
 
 func (p udpPort) code(c *coder) {
 	c.put(
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal(unix.IPPROTO_UDP),
 		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: uint32(dport), Len: 2})
-	c.among(udpPortsSet, p)
+	c.among(p.set, p.ports)
 }
 
 // among compares the port that is loaded.

@@ -1,0 +1,91 @@
+package fw
+
+import (
+	"encoding/binary"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// A QUICBlock says which QUIC is not let out. The kernel does it all, whatever
+// [Config.Form]: nothing is shown to b4d, but it is b4d that keeps the devices
+// watched. What is blocked are the datagrams that begin a handshake, of the
+// watched families, among the packets 1..Bound of a connection that leaves by a
+// watched device: those of clients, and with [Config.Router] the router's own.
+type QUICBlock struct {
+	Ports []uint16 // destination ports of UDP; those that stand in Config.UDP too are blocked, not shown
+
+	// Reject has the sender told by ICMP (port unreachable), so that a browser
+	// takes to TCP at once; it needs Features.Reject. Otherwise it is left to
+	// wait. The kernel limits the errors it sends: 6 at once and 1 a second,
+	// to one host (net.ipv4.icmp_ratelimit, net.ipv6.icmp.ratelimit). The router's
+	// own programs are told by every send as well, which fails with EPERM.
+	Reject bool
+}
+
+// blockChains are behind the routing decision, and the last where an ICMP error
+// can be sent (nft_reject_validate): what leaves by a watched device is known. At
+// -1 they are ahead of the firewall's forward chain, whose flow offload takes
+// packets past all others.
+func (c *Config) blockChains() []chain {
+	if len(c.Block.Ports) == 0 {
+		return nil
+	}
+	first := append(c.first(c.family(), udpPort{blockedSet, c.Block.Ports}, longHeader{}), device{oifname}, gotoChain("blocked"))
+	chains := []chain{c.blocked(), {"block", &hook{filter, forward, -1}, []rule{first}}}
+	if c.Router {
+		chains = append(chains, chain{"block_own", &hook{filter, output, -1}, []rule{first}})
+	}
+	return chains
+}
+
+// blocked ends what begins like QUIC's handshake.
+func (c *Config) blocked() chain {
+	var rules []rule
+	if c.SkipIPsec {
+		rules = append(rules, rule{ipsec{}, accept})
+	}
+	end := rule{counter{"blocked"}, drop}
+	if c.Block.Reject {
+		end[1] = unreachable{}
+	}
+	return chain{"blocked", nil, append(rules, rule{likeRTP{}, accept}, end)}
+}
+
+// likeRTP matches, among datagrams that begin with a set bit, those of RTP and
+// RTCP, which calls send to port 443 as well: the next bit is clear (RFC 9443
+// section 2). Clients of QUIC may clear it too (RFC 9287 section 3.1), so what has a
+// version of QUIC's in its place is none of them; of RTP, that would be the first
+// packet of a stream of PCM, at a timestamp below 2^24.
+type likeRTP struct{}
+
+// The versions of QUIC, RFC 9000 section 15 and RFC 9369 section 3.1.
+const (
+	quicV1 = 1
+	quicV2 = 0x6b3343cf
+)
+
+func (likeRTP) String() string {
+	return "@th,64,8 & 0x40 == 0x00 @th,72,32 != 0x00000001 @th,72,32 != 0x6b3343cf"
+}
+
+func (likeRTP) code(c *coder) {
+	c.put(
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 8, Len: 1},
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{0x40}, Xor: []byte{0}},
+		equal(0))
+	for _, version := range []uint32{quicV1, quicV2} {
+		c.put(
+			&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 9, Len: 4},
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: binary.BigEndian.AppendUint32(nil, version)})
+	}
+}
+
+// unreachable drops a packet and tells its sender that nobody listens there, by
+// the ICMP of its family.
+type unreachable struct{}
+
+func (unreachable) String() string { return "reject" } // which is nft's word for it
+func (unreachable) code(c *coder) {
+	c.put(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
+}
