@@ -45,6 +45,9 @@ func load(path string, overrides []string) (*settings, []uci.Warning, error) {
 		return nil, warnings, err
 	}
 	s, err := build(path, conf)
+	if err == nil {
+		warnings = append(warnings, s.early()...)
+	}
 	return s, warnings, err
 }
 
@@ -53,7 +56,7 @@ func build(path string, conf uci.Config) (s *settings, err error) {
 	if path == "" {
 		path = uci.DefaultPath
 	}
-	s = &settings{file: path, conf: conf, pipe: &pipeline.Config{All: conf.Main.Steer == steerAll}}
+	s = &settings{file: path, conf: conf, pipe: &pipeline.Config{All: conf.Main.Steer == steerAll, Observe: conf.Main.Observe}}
 	if s.marks, err = mark.New(conf.Main.Mark); err != nil {
 		return nil, s.wrong("main.mark", err)
 	}
@@ -72,14 +75,22 @@ func build(path string, conf uci.Config) (s *settings, err error) {
 	return s, nil
 }
 
+// handshake is the packets that come before a name is known.
+const handshake = desync.SYN | desync.SYNACK
+
 // gather works out what the rules together want to be shown.
 func (s *settings) gather() {
 	m := &s.conf.Main
 	var used [desync.Protos]bool
 	for i := range s.pipe.Rules {
-		for proto, t := range s.pipe.Rules[i].For {
+		r := &s.pipe.Rules[i]
+		for proto, t := range r.For {
 			if t.Action == pipeline.Desync && t.Steps != nil {
-				s.need = s.need.Union(t.Steps.Need())
+				need := t.Steps.Need()
+				if r != s.pipe.Certain() {
+					need.Phases &^= handshake
+				}
+				s.need = s.need.Union(need)
 				used[proto] = true
 			}
 			used[proto] = used[proto] || t.Action >= pipeline.Drop
@@ -93,6 +104,21 @@ func (s *settings) gather() {
 		s.udp = m.QUICPorts
 	}
 	s.pipe.Ports = slices.Concat(s.tcp, s.udp)
+}
+
+// early warns of steps for the handshake in rules that it comes too early for.
+func (s *settings) early() (list []uci.Warning) {
+	for i := range s.pipe.Rules {
+		r := &s.pipe.Rules[i]
+		for proto, t := range r.For {
+			if r != s.pipe.Certain() && t.Action == pipeline.Desync && t.Steps != nil && t.Steps.Need().Phases&handshake != 0 {
+				option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
+				list = append(list, uci.Warning{At: s.conf.Place(option), Text: fmt.Sprintf(
+					"%s: its steps for the handshake do nothing in rule %s: a name is not known by then, and only a first rule that is for all names counts", option, r.Name)})
+			}
+		}
+	}
+	return list
 }
 
 // texts are what a strategy does to each kind of message: nil is nothing.

@@ -26,9 +26,12 @@ type Status struct {
 	Paused  *time.Time        `json:"paused_until"`
 	Rules   []RuleStatus      `json:"rules"`
 	Kernel  fw.Counters       `json:"kernel"`
-	Hellos  uint64            `json:"hellos"`     // whole ClientHellos seen
+	Hellos  uint64            `json:"hellos"`     // whole ClientHellos seen over TCP
+	HTTP    uint64            `json:"requests"`   // whole heads of plain HTTP requests seen
+	QUIC    uint64            `json:"initials"`   // whole ClientHellos seen over QUIC
 	Late    uint64            `json:"mid_stream"` // connections whose beginning passed by
 	Reasons map[string]uint64 `json:"reasons"`    // packets by why they got their verdict
+	Tallies []pipeline.Tally  `json:"outcomes"`   // what became of treated messages, by rule and strategy
 	Health  []string          `json:"health"`     // what is wrong, a sentence each; none is well
 }
 
@@ -78,7 +81,7 @@ func (d *Daemon) Status() Status {
 	defer d.mu.Unlock()
 	s := Status{
 		Version: d.opts.Version, Enabled: d.set.conf.Main.Enabled, Config: d.opts.Config, WAN: d.wan.wan.String(),
-		Rules: ruleStatus(d.set), Watched: []string{}, Health: []string{}, Reasons: map[string]uint64{},
+		Rules: ruleStatus(d.set), Watched: []string{}, Tallies: []pipeline.Tally{}, Health: []string{}, Reasons: map[string]uint64{},
 	}
 	if until := d.paused; time.Now().Before(until) {
 		s.Paused = &until
@@ -92,6 +95,8 @@ func (d *Daemon) Status() Status {
 			s.Engine.Uplink = c.tunnel.uplink.String()
 		}
 		s.Watched = append(s.Watched, c.watched...)
+		s.HTTP, s.QUIC = c.pipe.Messages(desync.HTTP), c.pipe.Messages(desync.QUIC)
+		s.Tallies = append(s.Tallies, c.pipe.Outcomes()...)
 		s.Hellos, s.Late, s.Reasons = c.pipe.Hellos(), c.pipe.MidStream(), c.pipe.Counts()
 		s.Kernel, err = c.tab().Counters()
 	}

@@ -53,7 +53,7 @@ func writeStatus(w io.Writer, s *daemon.Status) {
 		fmt.Fprintf(w, "kernel:  %d connections opened, %d packets shown to b4\n", s.Kernel.Opened, s.Kernel.Queued)
 	}
 	fmt.Fprintf(w, "wan:     %s\n", s.WAN)
-	fmt.Fprintf(w, "hellos:  %d\n", s.Hellos)
+	fmt.Fprintf(w, "hellos:  %d over TCP, %d over QUIC; %d plain requests\n", s.Hellos, s.QUIC, s.HTTP)
 	for _, r := range s.Rules {
 		fmt.Fprintf(w, "rule %s: %s", r.Name, r.Action)
 		if r.QUICAction != r.Action {
@@ -66,19 +66,27 @@ func writeStatus(w io.Writer, s *daemon.Status) {
 		}
 		fmt.Fprintln(w)
 	}
-	var why []string
-	for reason, n := range s.Reasons {
-		if n > 0 {
-			why = append(why, fmt.Sprintf("%s %d", reason, n))
-		}
+	for _, t := range s.Tallies {
+		fmt.Fprintf(w, "became:  %s by %s, %s: %s\n", t.Proto, t.Rule, t.Strategy, counts(t.Outcomes))
 	}
-	slices.Sort(why)
-	if len(why) > 0 {
-		fmt.Fprintf(w, "why:     %s\n", strings.Join(why, ", "))
+	if why := counts(s.Reasons); why != "" {
+		fmt.Fprintf(w, "why:     %s\n", why)
 	}
 	for _, line := range s.Health {
 		fmt.Fprintf(w, "! %s\n", line)
 	}
+}
+
+// counts is what has been counted at all, by name.
+func counts(m map[string]uint64) string {
+	var list []string
+	for name, n := range m {
+		if n > 0 {
+			list = append(list, fmt.Sprintf("%s %d", name, n))
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
 }
 
 func runTrace(args []string, stdout, stderr io.Writer) error {
@@ -102,7 +110,7 @@ func writeEvent(w io.Writer, line json.RawMessage) error {
 	if err := json.Unmarshal(line, &e); err != nil {
 		return fmt.Errorf("read event: %w", err)
 	}
-	fmt.Fprintf(w, "%s %s %s: %s, rule %s, %s\n", e.Time.Format("15:04:05.000"), e.Flow, strconv.Quote(e.Host), e.Why, e.Rule, e.Strategy)
+	fmt.Fprintf(w, "%s %s %s %s: %s, rule %s, %s\n", e.Time.Format("15:04:05.000"), e.Flow, e.Proto, strconv.Quote(e.Host), e.Why, e.Rule, e.Strategy)
 	for _, p := range e.Packets {
 		if _, err := fmt.Fprintf(w, "    %s\n", p); err != nil {
 			return err
