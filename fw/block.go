@@ -7,19 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A QUICBlock says which QUIC is not let out. The kernel does it all, whatever
-// [Config.Form]: nothing is shown to b4d, but it is b4d that keeps the devices
-// watched. What is blocked are the datagrams that begin a handshake, of the
-// watched families, among the packets 1..Bound of a connection that leaves by a
-// watched device: those of clients, and with [Config.Router] the router's own.
+// A QUICBlock says which QUIC is not let out, whatever [Config.Form]. The kernel
+// does it all and b4d sees nothing of it, but it lasts while devices are watched.
+// What begins like a handshake is blocked, of the watched families, among the
+// packets 1..Bound of connections that leave by a watched device: those of
+// clients, and with [Config.Router] the router's own. A connection that is under way
+// goes on.
 type QUICBlock struct {
 	Ports []uint16 // destination ports of UDP; those that stand in Config.UDP too are blocked, not shown
 
 	// Reject has the sender told by ICMP (port unreachable), so that a browser
 	// takes to TCP at once; it needs Features.Reject. Otherwise it is left to
-	// wait. The kernel limits the errors it sends: 6 at once and 1 a second,
-	// to one host (net.ipv4.icmp_ratelimit, net.ipv6.icmp.ratelimit). The router's
-	// own programs are told by every send as well, which fails with EPERM.
+	// wait. The kernel limits the errors it sends a host: to 6 at once and 1 a
+	// second, a few more of IPv6 (measured; net.ipv4.icmp_ratelimit and
+	// net.ipv6.icmp.ratelimit). For the router's own programs there is no limit,
+	// and sending fails as well, with EPERM, as it does where packets are
+	// dropped.
 	Reject bool
 }
 
@@ -66,7 +69,7 @@ const (
 )
 
 func (likeRTP) String() string {
-	return "@th,64,8 & 0x40 == 0x00 @th,72,32 != 0x00000001 @th,72,32 != 0x6b3343cf"
+	return "@th,64,8 & 0x40 == 0x0 @th,72,32 != 0x1 @th,72,32 != 0x6b3343cf"
 }
 
 func (likeRTP) code(c *coder) {

@@ -83,11 +83,14 @@ func TestApplyListsBack(t *testing.T) {
 	})
 	ports := mustPlan(t, func(c *Config) { c.TCP, c.UDP = []uint16{80, 443}, []uint16{443, 784} })
 	udp := mustPlan(t, func(c *Config) { c.TCP, c.UDP = nil, []uint16{443, 8443} })
+	block := mustPlan(t, func(c *Config) { c.UDP, c.Block = []uint16{443}, QUICBlock{Ports: []uint16{443, 784}, Reject: true} })
+	only := mustPlan(t, func(c *Config) { c.TCP, c.Router, c.Block = nil, true, QUICBlock{Ports: []uint16{443, 784}} })
 	tunnel := mustPlan(t, behindNAT)
+	blocking := mustPlan(t, func(c *Config) { behindNAT(c); c.Block = QUICBlock{Ports: []uint16{443}} })
 	routed := mustPlan(t, func(c *Config) { toTUN(c, "", "") })
 	whole := mustPlan(t, func(c *Config) { c.All = true })
 	wholeTunnel := mustPlan(t, func(c *Config) { behindNAT(c); c.All = true })
-	for i, r := range []*Ruleset{plain, plain, full, full, plain, tunnel, tunnel, routed, full, tunnel, wholeTunnel, whole, tunnel, whole, wholeTunnel, ports, ports, full, udp, ports, tunnel, udp, plain} {
+	for i, r := range []*Ruleset{plain, plain, full, full, plain, tunnel, tunnel, routed, full, tunnel, wholeTunnel, whole, tunnel, whole, wholeTunnel, ports, ports, full, udp, ports, tunnel, udp, block, only, blocking, only, tunnel, plain} {
 		mustApply(t, c, r, "wan0", "wan1")
 		want := listing{rules: map[string]int{}}
 		for _, ch := range r.chains {

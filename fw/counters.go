@@ -16,7 +16,7 @@ type Counters struct {
 	Bare    uint64 `json:"bare"`    // then: packets that carry nothing, left alone
 	Queued  uint64 `json:"queued"`  // then: packets that were shown to b4d, queued or steered
 	QUIC    uint64 `json:"quic"`    // datagrams with a long header, of clients to a watched UDP port: all were shown to b4d
-	Blocked uint64 `json:"blocked"` // datagrams of [Config.Block] that did not leave
+	Blocked uint64 `json:"blocked"` // handshakes of QUIC that were not let out
 	Replies uint64 `json:"replies"` // packets of servers that were shown to b4d; by a TUN, not those to the router itself, which count too
 }
 

@@ -13,6 +13,14 @@
 //	                   initial  ... or begins like QUIC's handshake: to the queue
 //	postrouting   102  confirm  what the verdict's mark asked for is done
 //
+// QUIC that is blocked needs nobody to look at it. It ends where the kernel can
+// still send an ICMP error about it, which is ahead of postrouting:
+//
+//	forward        -1  block      a connection that leaves by a watched device, to a
+//	                              blocked port, and a packet with a long header
+//	output         -1  block_own  the same, of the router's own connections
+//	                   blocked    ... unless it is RTP: dropped or rejected
+//
 // A wedged daemon must not hold traffic up either. Each rule that queues or
 // steers asks the set wan for the packet's device, the set forgets its devices after
 // [Timeout], and only the packet loop's [Conn.Refresh] renews them.

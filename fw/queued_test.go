@@ -94,21 +94,31 @@ func eachFamily(t *testing.T, f func(t *testing.T, h *house, v6 bool)) {
 // udp dials from the client, and listens at the server.
 func (h *house) udp(v6 bool) (client, server *net.UDPConn) {
 	h.t.Helper()
-	to := netip.MustParseAddrPort("192.0.2.2:443")
-	if v6 {
-		to = netip.MustParseAddrPort("[fd00:b::2]:443")
-	}
-	var err, err2 error
-	h.server.Do(func() { server, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(to)) })
-	h.client.Do(func() { client, err2 = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to)) })
-	if err := errors.Join(err, err2); err != nil {
+	server = h.udpOf(h.server.Do, func() (*net.UDPConn, error) { return net.ListenUDP("udp", udpServer(v6)) })
+	return h.dialUDP(h.client.Do, v6), server
+}
+
+// udpServer is where the server listens.
+func udpServer(v6 bool) *net.UDPAddr {
+	return net.UDPAddrFromAddrPort(newFlow(v6, 1, 443).dst)
+}
+
+// dialUDP returns a new flow to the server.
+func (h *house) dialUDP(from func(func()), v6 bool) *net.UDPConn {
+	h.t.Helper()
+	return h.udpOf(from, func() (*net.UDPConn, error) { return net.DialUDP("udp", nil, udpServer(v6)) })
+}
+
+func (h *house) udpOf(do func(func()), open func() (*net.UDPConn, error)) (c *net.UDPConn) {
+	h.t.Helper()
+	var err error
+	do(func() { c, err = open() })
+	if err != nil {
 		h.t.Fatal(err)
 	}
-	for _, c := range []*net.UDPConn{client, server} {
-		c.SetDeadline(time.Now().Add(5 * time.Second))
-		h.t.Cleanup(func() { c.Close() })
-	}
-	return client, server
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	h.t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // long is a datagram that begins like QUIC's handshake.
