@@ -34,7 +34,8 @@ type settings struct {
 	pipe  *pipeline.Config
 	need  desync.Need // of all strategies that rules use
 
-	tcp, udp []uint16 // ports to watch
+	tcp, udp []uint16     // ports to watch
+	block    fw.QUICBlock // QUIC that no name lets out
 }
 
 // load reads and checks everything there is to check without the kernel. The
@@ -100,7 +101,10 @@ func (s *settings) gather() {
 	if used[desync.HTTP] {
 		s.tcp = append(slices.Clip(s.tcp), m.HTTPPorts...)
 	}
-	if used[desync.QUIC] {
+	switch all := s.pipe.Certain(); {
+	case all != nil && all.For[desync.QUIC].Action >= pipeline.Drop:
+		s.block = fw.QUICBlock{Ports: m.QUICPorts, Reject: all.For[desync.QUIC].Action == pipeline.Reject}
+	case used[desync.QUIC]:
 		s.udp = m.QUICPorts
 	}
 	s.pipe.Ports = slices.Concat(s.tcp, s.udp)
@@ -230,18 +234,20 @@ func addFile(b *match.Builder, path string) error {
 const steerAll = "all"
 
 // rules is what s wants of the table, on a kernel that offers f: with a queue,
-// or with a TUN before u.
-func (s *settings) rules(f fw.Features, u *uplink) fw.Config {
+// or with a TUN before u. NAT scatters datagrams in the families q says.
+func (s *settings) rules(f fw.Features, u *uplink, q scatter) fw.Config {
 	m := &s.conf.Main
 	c := fw.Config{
-		Marks: s.marks, TCP: s.tcp, UDP: s.udp, IPv4: true, IPv6: m.IPv6, Router: m.Router,
+		Marks: s.marks, TCP: s.tcp, Block: s.block, IPv4: true, IPv6: m.IPv6, Router: m.Router,
 		Bound: fw.DefaultBound, All: m.Steer == steerAll, SkipIPsec: f.IPsec,
 	}
+	c.Block.Reject = c.Block.Reject && f.Reject
 	if u != nil {
 		c.Form, c.IPv4, c.IPv6 = fw.Tun, u.v4.open, u.v6.open
 		c.Tun = fw.TunConfig{Device: s.conf.Tun.Device, WAN: u.device, SNAT4: u.v4.snat, SNAT6: u.v6.snat}
 		return c
 	}
+	c.UDP, c.Scatter4, c.Scatter6 = s.udp, q.v4, q.v6
 	c.Form, c.Queue, c.SYN = f.Queue, m.QueueNum, s.need.Phases&desync.SYN != 0
 	c.Replies = fw.Replies{
 		SYNACK: s.need.Phases&desync.SYNACK != 0 || s.need.Hops || m.Observe,

@@ -148,7 +148,14 @@ func checkKernel(k kernel, s *settings, w io.Writer) error {
 			return err
 		}
 	}
-	plan, err := fw.Plan(s.rules(c.features, u))
+	var q scatter
+	if u == nil {
+		q = findScatter(k, s, what.devices)
+	}
+	for _, note := range s.quicNotes(c, q) {
+		fmt.Fprintf(w, "warning: %s\n", note)
+	}
+	plan, err := fw.Plan(s.rules(c.features, u, q))
 	if err != nil {
 		return errors.Join(wanErr, err)
 	}

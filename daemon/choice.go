@@ -84,22 +84,33 @@ func hasTun(k kernel, f fw.Features) error {
 // there is a TUN, and why.
 func (s *settings) beyondTun(why string) error {
 	var errs []error
-	for _, r := range s.pipe.Rules {
+	needs := func(option, what string) {
+		errs = append(errs, s.wrong(option, fmt.Errorf("%s needs engine %s, and this is %s (%s)", what, engineQueue, engineTun, why)))
+	}
+	for i, r := range s.pipe.Rules {
 		for proto, t := range r.For {
-			if t.Action != pipeline.Desync || t.Steps == nil {
-				continue
+			option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
+			switch {
+			case t.Action != pipeline.Desync || t.Steps == nil:
+			case proto == int(desync.QUIC):
+				needs(option, "a strategy for QUIC")
+			case t.Steps.Need().Phases != 0 || t.Steps.Need().Hops:
+				needs(option, "a strategy that "+wants(t.Steps.Need()))
 			}
-			if n := t.Steps.Need(); n.Phases != 0 || n.Hops {
-				option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
-				errs = append(errs, s.wrong(option, fmt.Errorf("a strategy that %s needs engine %s, and this is %s (%s)",
-					wants(n), engineQueue, engineTun, why)))
-			}
+		}
+		if quic := s.conf.Rules[i].QUIC; s.spares(&r) && quic != "" {
+			needs("rule."+r.Name+".quic", "to "+quic+" QUIC by name")
 		}
 	}
 	if s.conf.Main.Observe {
-		errs = append(errs, s.wrong("main.observe", fmt.Errorf("it needs engine %s, and this is %s (%s)", engineQueue, engineTun, why)))
+		needs("main.observe", "to look at answers")
 	}
 	return errors.Join(errs...)
+}
+
+// spares reports whether engine tun lets QUIC pass that rule r would block.
+func (s *settings) spares(r *pipeline.Rule) bool {
+	return r.For[desync.QUIC].Action >= pipeline.Drop && len(s.block.Ports) == 0
 }
 
 // serves reports whether engine, started for s, can serve t as it is.

@@ -19,19 +19,21 @@ import (
 // A core is what treats packets: table, raw sockets, engine and pipeline. It
 // exists while b4 is enabled.
 type core struct {
-	kernel  kernel
-	choice  choice
-	tunnel  *tunnel // of engine tun only
-	rules   string  // as last applied, with
-	watched []string
-	idle    error // why nothing is steered though it should be; nil if all is well
-	table   atomic.Pointer[table]
-	engine  engine.Engine
-	pipe    *pipeline.Pipeline
-	undo    undo
-	done    chan struct{} // closed when the engine's loop has ended
-	err     error         // why, once done is closed
-	lost    chan struct{} // told by the packet loop when the table is gone
+	kernel   kernel
+	choice   choice
+	tunnel   *tunnel // of engine tun only
+	firewall news    // of the rules that say how connections leave
+	scatter  scatter
+	rules    string // as last applied, with
+	watched  []string
+	idle     error // why nothing is steered though it should be; nil if all is well
+	table    atomic.Pointer[table]
+	engine   engine.Engine
+	pipe     *pipeline.Pipeline
+	undo     undo
+	done     chan struct{} // closed when the engine's loop has ended
+	err      error         // why, once done is closed
+	lost     chan struct{} // told by the packet loop when the table is gone
 }
 
 // startCore brings everything up, or nothing. It opens what the rules point to
@@ -69,20 +71,20 @@ func startCore(k kernel, s *settings, what scope, log *slog.Logger) (_ *core, er
 // startEngine opens the chosen engine and serves it, and what leads to it.
 func (c *core) startEngine(s *settings, send engine.Sender, log *slog.Logger) error {
 	report := sampler{log: log, every: 10 * time.Second}
+	watch, err := c.kernel.watchFirewall()
+	if err != nil {
+		return err
+	}
+	c.firewall = follow(watch)
+	c.undo.add(func() error { return errors.Join(watch.Close(), <-c.firewall.ended) })
 	if c.choice.engine == engineTun {
 		routes, err := c.kernel.openRoutes()
 		if err != nil {
 			return err
 		}
 		c.undo.add(routes.Close)
-		watch, err := c.kernel.watchFirewall()
-		if err != nil {
-			return err
-		}
-		firewall := follow(watch)
-		c.undo.add(func() error { return errors.Join(watch.Close(), <-firewall.ended) })
 		e := c.kernel.newTun(s.tun(send, report.report))
-		c.tunnel, c.engine = &tunnel{kernel: c.kernel, engine: e, routes: routes, firewall: firewall}, e
+		c.tunnel, c.engine = &tunnel{kernel: c.kernel, engine: e, routes: routes}, e
 	} else {
 		c.engine = c.kernel.newQueue(s.queue(send, report.report))
 	}
@@ -141,9 +143,10 @@ func (c *core) align(s *settings, what scope) error {
 	c.idle = nil
 	switch {
 	case c.tunnel == nil && what.paused:
-		return c.put(s.rules(c.choice.features, nil), nil)
+		return c.put(s.rules(c.choice.features, nil, c.scatter), nil)
 	case c.tunnel == nil:
-		return c.put(s.rules(c.choice.features, nil), what.devices)
+		c.scatter = findScatter(c.kernel, s, what.devices)
+		return c.put(s.rules(c.choice.features, nil, c.scatter), what.devices)
 	case what.paused:
 		return c.rest()
 	}
@@ -151,7 +154,7 @@ func (c *core) align(s *settings, what scope) error {
 		return c.rest()
 	}
 	u := &c.tunnel.uplink
-	return c.put(s.rules(c.choice.features, u), []string{u.device})
+	return c.put(s.rules(c.choice.features, u, scatter{}), []string{u.device})
 }
 
 // rest leaves every packet alone.

@@ -122,10 +122,7 @@ func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news
 		var ended, lost <-chan struct{}
 		var firewall news
 		if d.core != nil {
-			ended, lost = d.core.done, d.core.lost
-			if d.core.tunnel != nil {
-				firewall = d.core.tunnel.firewall
-			}
+			ended, lost, firewall = d.core.done, d.core.lost, d.core.firewall
 		}
 		var timer <-chan time.Time
 		if wait := d.patience(); wait > 0 {

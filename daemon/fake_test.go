@@ -59,13 +59,14 @@ type fake struct {
 	nat      fw.Translation
 	advice   []route.Advice
 	owned    string // of ownSysctls
+	scatter4 bool   // NAT draws ports
 	refused  string // the chain that does not forward what comes from the TUN
 }
 
 func newFake(t *testing.T) *fake {
 	return &fake{t: t, fail: map[string]bool{}, why: errBroken, live: map[string]int{}, news: make(chan struct{}, 8), fwNews: make(chan struct{}, 8), dies: map[string]chan struct{}{"watch": make(chan struct{}), "firewall": make(chan struct{})},
 		wan:      netif.WAN{V4: []string{"wan0"}, V6: []string{"wan0"}},
-		features: fw.Features{Owner: true, Queue: fw.Native, Tun: true},
+		features: fw.Features{Owner: true, Queue: fw.Native, Tun: true, Reject: true},
 		links: route.Links{
 			Devices: []route.Device{{Index: 1, Name: "b4tun0", Up: true}, {Index: 7, Name: "wan0", MTU: 1492, Up: true}, {Index: 8, Name: "ppp0", MTU: 1480, Up: true}},
 			Addrs: []route.Addr{
@@ -143,6 +144,10 @@ func (k *fake) openRoutes() (routes, error) {
 
 func (k *fake) readNAT(string) (fw.Translation, error) {
 	return get(k, func() fw.Translation { return k.nat }), k.step("nat", 0)
+}
+
+func (k *fake) scatters(string) (v4, v6 bool, err error) {
+	return get(k, func() bool { return k.scatter4 }), false, k.step("scatters", 0)
 }
 
 func (k *fake) acceptsForward(string) (bool, string, error) {

@@ -23,6 +23,7 @@ type kernel interface {
 	newTun(tun.Config) tunEngine
 	openRoutes() (routes, error)
 	readNAT(wan string) (fw.Translation, error)
+	scatters(wan string) (v4, v6 bool, err error)
 	acceptsForward(dev string) (ok bool, why string, err error)
 	sysctls(dev, wan string) []route.Advice
 	ownSysctls(dev string, writeBack bool)
@@ -74,6 +75,7 @@ func (linux) refreshEvery() time.Duration                     { return fw.Refres
 func (linux) newQueue(c nfq.Config) engine.Engine             { return nfq.New(c) }
 func (linux) newTun(c tun.Config) tunEngine                   { return tun.New(c) }
 func (linux) readNAT(wan string) (fw.Translation, error)      { return fw.ReadNAT(wan) }
+func (linux) scatters(wan string) (v4, v6 bool, err error)    { return fw.Scatters(wan) }
 func (linux) acceptsForward(dev string) (bool, string, error) { return fw.AcceptsForward(dev) }
 func (linux) sysctls(dev, wan string) []route.Advice          { return route.Sysctls(dev, wan) }
 func (linux) ownSysctls(dev string, writeBack bool)           { route.OwnSysctls(dev, writeBack) }

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -187,7 +186,8 @@ func uplink6(t *testing.T, i int, name string) {
 	settle6(t)
 }
 
-// settle6 waits until the kernel is done with IPv6 addresses.
+// settle6 waits until the kernel is done with IPv6 addresses: a router's last act
+// is the route to the anycast address of each network.
 func settle6(t *testing.T) {
 	t.Helper()
 	c, err := rtnl.Dial()
@@ -195,12 +195,23 @@ func settle6(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for settled := false; !settled; time.Sleep(time.Millisecond) {
-		addrs, err := rtnl.Dump(c, unix.RTM_GETADDR, unix.AF_INET6, func(all []byte, m rtnl.Message) []byte { return append(all, m.Body[2]) })
+	count := func(typ uint16, is func(body []byte) bool) int {
+		found, err := rtnl.Dump(c, typ, unix.AF_INET6, func(all []struct{}, m rtnl.Message) []struct{} {
+			if is(m.Body) {
+				all = append(all, struct{}{})
+			}
+			return all
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		settled = !slices.ContainsFunc(addrs, func(flags byte) bool { return flags&unix.IFA_F_TENTATIVE != 0 })
+		return len(found)
+	}
+	const shorter = 127 // networks have such an address (RFC 4291 section 2.6.1), pairs and single addresses none
+	for settled := false; !settled; time.Sleep(time.Millisecond) {
+		tentative := count(unix.RTM_GETADDR, func(b []byte) bool { return b[2]&unix.IFA_F_TENTATIVE != 0 })
+		networks := count(unix.RTM_GETADDR, func(b []byte) bool { return b[1] < shorter && b[3] == unix.RT_SCOPE_UNIVERSE })
+		settled = tentative == 0 && networks == count(unix.RTM_GETROUTE, func(b []byte) bool { return b[7] == unix.RTN_ANYCAST })
 	}
 }
 

@@ -145,6 +145,9 @@ func (d *Daemon) health(s *Status, countErr error) (list []string) {
 			say(true, "Uplink %s: %s.", t.uplink.device, note)
 		}
 	}
+	for _, note := range d.set.quicNotes(d.core.choice, d.core.scatter) {
+		say(true, "%s.", note)
+	}
 	k := s.Kernel
 	say(countErr != nil, "The table inet b4 cannot be read: %v.", countErr)
 	say(k.Bare >= enough && k.Opened >= enough && s.Hellos == 0,

@@ -181,11 +181,10 @@ func (u *uplink) note(format string, a ...any) { u.notes = append(u.notes, fmt.S
 // A tunnel is what engine tun has besides its device: the routes that lead
 // there, and the uplink behind it.
 type tunnel struct {
-	kernel   kernel
-	engine   tunEngine
-	routes   routes
-	firewall news   // of the rules that say how connections leave
-	uplink   uplink // that packets leave by; zero before there was one
+	kernel kernel
+	engine tunEngine
+	routes routes
+	uplink uplink // that packets leave by; zero before there was one
 }
 
 // steer makes packets with our mark go into the TUN, and what comes out of it
