@@ -85,6 +85,7 @@ func eachFamily(t *testing.T, f func(t *testing.T, h *house, v6 bool)) {
 	for _, tt := range translations {
 		for _, v6 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, v6 %v", tt.name, v6), func(t *testing.T) {
+				t.Parallel()
 				enterHouse(t, func(h *house) { f(t, h, v6) }, tt.masq4, tt.masq6)
 			})
 		}

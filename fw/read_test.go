@@ -156,6 +156,7 @@ func TestReadNAT(t *testing.T) {
 
 // The kernel hands long lists over in parts.
 func TestReadLongNAT(t *testing.T) {
+	t.Parallel()
 	nstest.Enter(t)
 	s := newStranger(t)
 	srcnatWAN, _ := s.firewall4(func(*nftables.Table) []expr.Any { return []expr.Any{meta(oifname), equal(deviceKey("wan0")...)} })
@@ -219,6 +220,7 @@ func TestAcceptsForwardIsTrue(t *testing.T) {
 // A firewall's reload is one change: whoever reads meanwhile sees the old rules
 // or the new ones.
 func TestReadNATDuringReload(t *testing.T) {
+	t.Parallel()
 	nstest.Enter(t)
 	c, err := nftables.New(nftables.AsLasting()) // one socket, of this namespace
 	if err != nil {

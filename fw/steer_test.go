@@ -368,6 +368,7 @@ func TestVerdictMarks(t *testing.T) {
 
 // A daemon that is dead (no listener) or wedged (no refresh) stops nothing.
 func TestWedgedListener(t *testing.T) {
+	t.Parallel()
 	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	mustApply(t, c, mustPlan(t, nil), "wan0")

@@ -26,6 +26,7 @@ func TestTunAll(t *testing.T) {
 		{"both routed", false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			nstest.Enter(t)
 			h := newHouse(t, tt.masq4, tt.masq6)
 			h.serve()
@@ -86,6 +87,7 @@ func (j *judge) bytes() (up, down int) {
 // No route leads to a TUN here, so every packet passes: the counters tell which
 // would have been led there.
 func TestTunAllSteers(t *testing.T) {
+	t.Parallel()
 	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	mustApply(t, c, mustPlan(t, func(c *Config) { toTUN(c, "", ""); c.All = true }), "wan0")

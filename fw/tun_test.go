@@ -28,6 +28,7 @@ func TestTun(t *testing.T) {
 		{"both routed", false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			nstest.Enter(t)
 			h := newHouse(t, tt.masq4, tt.masq6)
 			h.serve()
@@ -258,6 +259,7 @@ func TestTunSpeaksToNobody(t *testing.T) {
 
 // Whatever becomes of b4d, connections that are under way go on, and new ones.
 func TestTunFailsOpen(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		fail  func(h *house)
@@ -281,6 +283,7 @@ func TestTunFailsOpen(t *testing.T) {
 
 func failOpen(t *testing.T, name string, steer func(*house, func(*Config)), fail func(*house), stall time.Duration) {
 	t.Run(name, func(t *testing.T) {
+		t.Parallel()
 		nstest.Enter(t)
 		h := newHouse(t, true, true)
 		h.serve()

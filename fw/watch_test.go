@@ -27,6 +27,7 @@ func told(t *testing.T, w *nlwatch.Watcher, act func() error) bool {
 // Another's rules are told of, and so is their end; what fills sets is not, nor
 // is our own heartbeat.
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	nstest.Enter(t)
 	w, err := Watch()
 	if err != nil {
