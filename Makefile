@@ -149,15 +149,15 @@ arm5: go ## the same on emulated ARM without a floating point unit
 	@command -v qemu-arm-static >/dev/null || { echo "qemu-arm-static is missing: apt-get install qemu-user-static"; exit 1; }
 	$(env-armv5) $(GO) test -short -exec qemu-arm-static $(PURE)
 
-cross: $(TARGETS:%=cross-%) ## vet and build for every router; bound b4d's size
-	@size=$$(stat -c %s $(BUILD)/mipsle/b4d); echo "b4d for mipsle: $$size bytes of $(MAXSIZE)"; \
-	[ $$size -le $(MAXSIZE) ] || { echo "b4d for mipsle is too large"; exit 1; }
+cross: $(TARGETS:%=cross-%) ## vet and build for every router
 
 cross-%: go
 	GOOS=linux $(env-$*) $(GO) vet ./...
 	GOOS=linux $(env-$*) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/$*/b4d ./cmd/b4d
 
-packages: $(PACKED:%=packed-%) ## .ipk, .apk and feeds for OpenWrt, into build/packages/
+packages: $(PACKED:%=packed-%) ## .ipk, .apk and feeds for OpenWrt, into build/packages/; bound b4d's size
+	@size=$$(stat -c %s $(BUILD)/packed/mipsle/b4d); echo "b4d for mipsle: $$size bytes of $(MAXSIZE)"; \
+	[ $$size -le $(MAXSIZE) ] || { echo "b4d for mipsle is too large"; exit 1; }
 	$(BUILD)/mkpkg -bin $(BUILD)/packed -out $(BUILD)/packages -version '$(VERSION)' -epoch '$(or $(SOURCE_DATE_EPOCH),0)'
 
 reproducible: packages ## make the packages twice: they are the same to the byte
