@@ -251,9 +251,41 @@ func TestEmitPart(t *testing.T) {
 			t.Errorf("%d-%d: %s, want %s", tt.from, tt.to, got, tt.want)
 		}
 	}
-	_, out := wire(t, mustParse(t, "fake(ttl=3) split(600)"), e, 700, 900)
-	if out.Len() != 1 {
-		t.Errorf("%d packets, want the part alone: its decoy belongs to the first piece", out.Len())
+	for _, tt := range []struct {
+		text     string
+		from, to int
+	}{
+		{"fake(ttl=3) split(600)", 700, 900}, {"fake(ttl=3) split(600)", 600, 601},
+		{"split(600) fake(ttl=3, place=after)", 599, 600}, {"split(600, 600)", 0, 600},
+	} {
+		if got, out := wire(t, mustParse(t, tt.text), e, tt.from, tt.to); out.Len() != 1 {
+			t.Errorf("%s: want the part alone, its decoy belongs to another piece:\n%s", tt.text, got)
+		}
+	}
+}
+
+// Flags keep the meaning that they have in the client's segment, on the packet they
+// are for.
+func TestFlags(t *testing.T) {
+	const all = packet.FIN | packet.PSH | packet.ACK | packet.ECE | packet.CWR
+	tests := []struct {
+		counter uint8 // AE, with which ECE and CWR are a number
+		want    []uint8
+	}{
+		{0, []uint8{packet.PSH | packet.ACK | packet.ECE, packet.ACK | packet.ECE | packet.CWR, packet.FIN | packet.PSH | packet.ACK | packet.ECE}},
+		{1, []uint8{packet.PSH | packet.ACK | packet.ECE | packet.CWR, packet.ACK | packet.ECE | packet.CWR, all}},
+	}
+	for _, tt := range tests {
+		e := env(t, false, 517)
+		h := e.Conn.Header[e.Conn.IPLen:]
+		h[12], h[13] = h[12]|tt.counter, all
+		_, out := wire(t, mustParse(t, "fake(badsum) split(1)"), e, 0, len(e.Msg.Bytes))
+		for i, want := range tt.want {
+			b := out.At(i).Bytes[e.Conn.IPLen:]
+			if b[13] != want || b[12] != h[12] {
+				t.Errorf("AE %d, packet %d: flags %08b, want %08b, %x beside the header's length", tt.counter, i, b[13], want, b[12]&15)
+			}
+		}
 	}
 }
 
@@ -327,6 +359,16 @@ func TestUrgentDataStays(t *testing.T) {
 	e.Conn.Header[e.Conn.IPLen+13] |= packet.URG
 	var p Plan
 	if err := mustParse(t, "split(1)").Plan(&p, e); err != errUrgent || !p.Whole() {
+		t.Errorf("%v, whole %v", err, p.Whole())
+	}
+}
+
+// Where the server may lack what comes below the message, nothing is sent there.
+func TestOverlapNeedsAllBelow(t *testing.T) {
+	e := env(t, false, 517)
+	e.Conn.First = false
+	var p Plan
+	if err := mustParse(t, "seqovl(1)").Plan(&p, e); err != nil || !p.Whole() {
 		t.Errorf("%v, whole %v", err, p.Whole())
 	}
 }

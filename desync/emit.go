@@ -55,7 +55,7 @@ func (k *pkt) write(b []byte, order uint16, e *Env) (ipLen int) {
 	}
 	binary.BigEndian.PutUint32(t[4:], base+uint32(k.Off-len(k.Head)))
 	t[12] = uint8(hdr-ipLen)<<2 | t[12]&0xf
-	t[13] = k.flags(t[13], len(e.Msg.Bytes))
+	t[13] = k.flags(t[13], len(e.Msg.Bytes), t[12]&1 != 0)
 	if k.Window != 0 {
 		binary.BigEndian.PutUint16(t[14:], k.Window)
 	}
@@ -68,19 +68,23 @@ func (k *pkt) write(b []byte, order uint16, e *Env) (ipLen int) {
 }
 
 // flags spreads the client's flags: CWR stays on the first byte, FIN and PSH on
-// the last. A decoy never closes the connection.
-func (k *pkt) flags(f uint8, size int) uint8 {
+// the last. With AE the flags of ECN are a counter, which every packet has (RFC
+// 9768 section 3.2.2). A decoy never closes the connection.
+func (k *pkt) flags(f uint8, size int, counter bool) uint8 {
 	if k.Flags != 0 {
 		return k.Flags
 	}
-	if k.Off > 0 {
+	if k.Off > 0 && !counter {
 		f &^= packet.CWR
 	}
 	if k.Off+k.Len < size {
 		f &^= packet.FIN | packet.PSH
 	}
+	if !k.real() && !counter {
+		f &^= packet.CWR
+	}
 	if !k.real() {
-		f = f&^(packet.FIN|packet.CWR) | packet.PSH
+		f = f&^packet.FIN | packet.PSH
 	}
 	return f
 }

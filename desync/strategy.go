@@ -178,15 +178,9 @@ func (s *Strategy) Plan(p *Plan, e *Env) error {
 		p.env = *e
 		e = &p.env
 	}
-	for _, st := range s.stream {
-		err := st.Apply(p, e)
-		if err == nil && len(p.segs) > maxSegs {
-			err = errTooMany
-		}
-		if err != nil {
-			p.reset(0)
-			return err
-		}
+	if err := s.segments(p, e); err != nil {
+		p.reset(0)
+		return err
 	}
 	if s.proto == QUIC {
 		p.datagrams(e)
@@ -197,6 +191,34 @@ func (s *Strategy) Plan(p *Plan, e *Env) error {
 		st.Rewrite(p, e)
 	}
 	return nil
+}
+
+// segments lets the stream steps make p's segments. What keeps one of them from
+// its work may be the packet at hand, and that is another one when the message
+// comes again. How a request is written must not depend on it, or the server would
+// read some of each: then only the steps that write it are done.
+func (s *Strategy) segments(p *Plan, e *Env) error {
+	var failed error
+	for _, st := range s.stream {
+		_, rewrites := st.(*rewriting)
+		if failed != nil && !rewrites {
+			continue
+		}
+		err := st.Apply(p, e)
+		if err == nil && len(p.segs) > maxSegs {
+			err = errTooMany
+		}
+		if err != nil && rewrites {
+			return err
+		}
+		if err != nil {
+			failed = err
+		}
+	}
+	if failed != nil && p.text != nil {
+		p.segs, failed = append(p.segs[:0], Seg{Len: p.size}), nil
+	}
+	return failed
 }
 
 // Emit adds the packets of p that carry bytes [from, to) of the message, with
