@@ -52,7 +52,7 @@ PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -
 # Those with tests of the kernel, which want a router's kernel too.
 KERNEL := fw inject netif nfq rtnl tun route
 
-.PHONY: help build demo test lint bench guest guest-tests benchmips fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
+.PHONY: help build demo test lint bench guest guest-tests fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -92,7 +92,7 @@ feed-arm64   := aarch64_generic
 
 guest: go ## a small demo of the packages in emulated MIPS and ARM routers (QEMU), the kernel tests in a MIPS one
 	$(MAKE) -j 2 --output-sync=target guest-demo-mipsle guest-demo-arm64
-	$(MAKE) guest-tests benchmips
+	$(MAKE) guest-tests
 
 guest-demo-%: packed-%
 	$(env-$*) $(GO) -C lab build -trimpath -ldflags '-s -w' -o $(BUILD)/$*/demo ./cmd/demo
@@ -100,21 +100,17 @@ guest-demo-%: packed-%
 	$(GUEST) $(guest-$*) -ipk $(BUILD)/$*/packages/ipk/$(feed-$*)/b4_*.ipk -add $(BUILD)/$*/demo:/demo \
 		-run 'b4d check -offline && /demo -small -b4d /usr/sbin/b4d -config /etc/config/b4'
 
+# At the end it is measured what b4d does with a packet, compiled as in packages and
+# without the kernel's part. Emulation tells how figures compare with one another,
+# not how fast a router is.
 guest-tests: go
 	rm -rf $(BUILD)/mipsle/tests
 	$(env-mipsle) $(GO) test -c -ldflags '-s -w' -o $(BUILD)/mipsle/tests/ $(KERNEL:%=./%)
+	GOTOOLCHAIN=$(PACKGO) $(env-mipsle) $(GO) test -c $(SMALL) -ldflags '-s -w' -o $(BUILD)/mipsle/tests/ ./pipeline
 	$(GUEST) -m 256 -timeout 15m -add $(BUILD)/mipsle/tests:/tests \
 		$(foreach d,$(wildcard $(KERNEL:%=%/testdata)),-add $(CURDIR)/$(d):/src/$(d)) \
-		-run 'set -e; export B4_SLOW=1; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test; done'
-
-# What b4d does with a packet, without the kernel's part, compiled as in packages.
-# Emulation tells how figures compare with one another, not how fast a router is.
-benchmips: go ## the pipeline's benchmarks on emulated MIPS
-	@command -v qemu-mipsel-static >/dev/null || { echo "qemu-mipsel-static is missing: apt-get install qemu-user-static"; exit 1; }
-	@mkdir -p $(BUILD)/mipsle
-	@GOTOOLCHAIN=$(PACKGO) $(env-mipsle) $(GO) test -c $(SMALL) -o $(BUILD)/mipsle/pipeline.test ./pipeline
-	@echo "on emulated MIPS (qemu-user), not on a router:"
-	@cd pipeline && qemu-mipsel-static $(BUILD)/mipsle/pipeline.test -test.run '^$$' -test.bench 'Steered|NoInterest|QUIC' -test.benchtime 5000x -test.benchmem
+		-run 'set -e; export B4_SLOW=1; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test; done; echo "== on emulated MIPS:"; cd /; \
+			/tests/pipeline.test -test.run ^$$ -test.bench "Steered|NoInterest|QUIC" -test.benchtime 2000x -test.benchmem'
 
 # Where fuzz targets are, as path/of/package/FuzzName.
 FUZZ = $(shell grep -rEo --include='*_test.go' '^func Fuzz\w+' . | sed 's,^\./\(.*\)/[^/]*:func ,\1/,' | sort)
