@@ -9,9 +9,9 @@ import (
 )
 
 // An Inline is a box that puts TCP in order on the way: what leaves it is the
-// stream, in whole segments of the box's own, with a full TTL and no options
-// that the handshake did not have. It censors nothing. What breaks behind it is
-// a decoy that it takes for data.
+// stream, in whole segments of the box's own, towards the server with a full TTL,
+// and no options that the handshake did not have. It censors nothing. What breaks
+// behind it is a decoy that it takes for data.
 //
 // Sequence numbers are kept, so that the ends notice nothing. IP fragments are
 // joined, and UDP passes. It is for one goroutine.
@@ -23,12 +23,14 @@ type Inline struct {
 }
 
 // NewNormaliser returns a box that looks at checksums and sequence numbers, as
-// traffic normalisers do. Of bytes that come twice the first copy counts.
+// traffic normalisers do. Of bytes that come twice the first copy counts. What it
+// sends to the client has the TTL of what came, as where only what leaves a network
+// is put in order: the client sees how far the server is.
 func NewNormaliser() *Inline { return newInline(false) }
 
 // NewProxy returns a box that takes what an end system takes and nothing else:
-// a transparent proxy runs a TCP of its own. It stands before the server, so
-// that it gets what has too short a TTL for that.
+// a transparent proxy runs a TCP of its own, and all that it sends has a full TTL.
+// It stands before the server, so that it gets what has too short a TTL for that.
 func NewProxy() *Inline { return newInline(true) }
 
 func newInline(endSystem bool) *Inline {
@@ -44,14 +46,15 @@ const (
 
 // A relay is one direction of a connection.
 type relay struct {
-	stream  stream
-	left    int    // bytes of the stream that have left
-	ack     uint32 // the highest number its sender has acknowledged
-	acked   bool   // ack is known
-	recent  uint32 // its newest timestamp
-	stamped bool   // recent is known
-	options []byte // of its newest packet that counted
-	window  uint16
+	stream   stream
+	left     int    // bytes of the stream that have left
+	ack      uint32 // the highest number its sender has acknowledged
+	acked    bool   // ack is known
+	recent   uint32 // its newest timestamp
+	stamped  bool   // recent is known
+	options  []byte // of its newest packet that counted
+	window   uint16
+	keepsTTL bool // its packets leave with the TTL of the one that made them leave
 }
 
 // Judge passes a packet on as the box would. The packets it makes of what it
@@ -116,6 +119,7 @@ func (x *Inline) open(k tuple, pkt []byte, fromClient bool) Verdict {
 	}
 	*r = relay{}
 	r.stream.begin(x.view.Seq + 1)
+	r.keepsTTL = !x.endSystem && !fromClient
 	r.note(&x.view, pkt)
 	return x.hello(r, pkt)
 }
@@ -250,8 +254,12 @@ func (x *Inline) pieces(r *relay, from int, ready []byte, fin bool) (out [][]byt
 
 // segment is a packet of r's in the direction of the one in x.view.
 func (x *Inline) segment(r *relay, seq uint32, payload []byte) packet.Segment {
+	ttl := uint8(inlineTTL)
+	if r.keepsTTL {
+		ttl = x.view.TTL
+	}
 	return packet.Segment{Src: x.view.Src, Dst: x.view.Dst, Seq: seq, Ack: r.ack, Flags: packet.ACK,
-		Window: r.window, TTL: inlineTTL, Options: r.options, Payload: payload}
+		Window: r.window, TTL: ttl, Options: r.options, Payload: payload}
 }
 
 // forget drops what has left long ago.

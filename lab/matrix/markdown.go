@@ -35,8 +35,8 @@ without the strategy and does not with it. Censors that act on chance act always
 ## What opens each profile
 
 The mildest strategies that open a blocked site and break no allowed one: those that send segments of the client's
-own bytes come before those that send decoys, and of decoys those that nothing breaks behind a normaliser or a
-transparent proxy come first. A profile in italics is the one above with one guess turned around. "passes" is where the
+own bytes come before those that send decoys, and of decoys those come first with which nothing breaks behind a
+normaliser or a transparent proxy. A profile in italics is the one above with one guess turned around. "passes" is where the
 model does not act on such a message as it is.
 
 `
@@ -50,9 +50,10 @@ open: a blocked site opens. shut: it does not. BROKE: an allowed site does not o
 does. –: the model does not act on such a message, nor does the strategy make it. n/a: the strategy does not fit such
 packets. ¹: not the same in IPv4 and IPv6, or fit for one of them only; the worse, or the one that fits, is shown.
 
-The columns "normaliser" and "proxy" are boxes that censor nothing. A normaliser puts TCP in order and looks at no more
-than checksums and sequence numbers; a transparent proxy takes what an end system takes. Both forward their own
-segments with a full TTL, so that a decoy they take is data to the server.
+The columns "normaliser" and "proxy" are boxes half way that censor nothing. A normaliser puts TCP in order and looks
+at no more than checksums and sequence numbers; a transparent proxy takes what an end system takes. Both send on what
+they take with a full TTL, so that a decoy is data to the server. A proxy answers in the server's name: ttl=auto counts
+the routers to the proxy then, and a decoy does not get there. Behind a normaliser it counts all of them.
 
 The numbers in the models come from IMC'21 and IMC'22 (tspu-*), FOCI'26 (tspu-quic25), WWW'21 and USENIX Security'24
 and '25 and IEEE S&P'25 (gfw-*), FOCI'20 (iran-2020), WWW'23 (tm-2023), the Geneva project, 2021 (in-airtel), OONI'24
@@ -92,16 +93,26 @@ func (t *Table) Best(i int) (rows []Row, acts bool) {
 	if t.Rows[0].Cells[i].Outcome == Free {
 		return nil, false
 	}
-	for _, harmless := range []bool{true, false} {
+	for boxes := range len(Row{}.Behind) + 1 {
 		for h := desync.Nothing; h <= desync.Decoys; h++ {
 			for _, r := range t.Rows {
-				if r.Harm == h && (r.Behind == [2]bool{}) == harmless && r.Cells[i].Outcome == Opened {
+				if r.Harm == h && r.breaks() == boxes && r.Cells[i].Outcome == Opened {
 					rows = append(rows, r)
 				}
 			}
 		}
 	}
 	return rows, true
+}
+
+// breaks is behind how many of the boxes the strategy breaks an allowed site.
+func (r *Row) breaks() (n int) {
+	for _, b := range r.Behind {
+		if b {
+			n++
+		}
+	}
+	return n
 }
 
 func (t *Table) best(i int) string {
@@ -125,7 +136,7 @@ func (r *Row) name() string {
 		return "none"
 	}
 	star := ""
-	if r.Behind != [2]bool{} {
+	if r.breaks() > 0 {
 		star = " \\*"
 	}
 	return "`" + r.Strategy + "`" + star

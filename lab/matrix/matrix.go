@@ -95,6 +95,9 @@ func (t *Try) call(s *desync.Strategy, name string) error {
 	return nil
 }
 
+// earlier is the client of the connection that tells how far the server is.
+const earlier = 1000
+
 // callBy connects once, as the nth client, through j.
 func (t *Try) callBy(j Judge, s *desync.Strategy, name string, n int) error {
 	w := &way{judge: j, before: t.Profile.Hops, now: epoch.Add(time.Duration(n) * 70 * time.Millisecond)}
@@ -102,6 +105,8 @@ func (t *Try) callBy(j Judge, s *desync.Strategy, name string, n int) error {
 		w.before = 2
 	}
 	c := caller{way: w, strategy: s, kind: t.Kind, plain: t.Profile.PlainTCP}
+	c.src, c.dst = ends(t.Kind, t.V6, earlier)
+	c.measure()
 	c.src, c.dst = ends(t.Kind, t.V6, n)
 	if t.Kind.Proto() == desync.QUIC {
 		return c.udp(t.Kind.datagrams(name))

@@ -25,7 +25,7 @@ const (
 type Kind uint8
 
 const (
-	Small       Kind = iota // a ClientHello of 517 bytes
+	Small       Kind = iota // a ClientHello of 231 bytes, shorter than decoys are
 	PostQuantum             // one of two packets, the name in the first
 	Late                    // one of two packets, the name in the second
 	Request                 // a plain HTTP/1 request
@@ -63,7 +63,7 @@ const keyShare = 1400
 
 // datagrams returns what a client says to name first, by QUIC.
 func (k Kind) datagrams(name string) [][]byte {
-	hello, at := tlshello.AppendDecoy(nil, name, 3), 0
+	hello, at := Small.message(name), 0
 	if k == Initials {
 		hello = PostQuantum.message(name)
 	}
@@ -89,7 +89,23 @@ func (k Kind) message(name string) []byte {
 	if k == Request {
 		return []byte("GET / HTTP/1.1\r\nHost: " + name + "\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n")
 	}
-	h := tlshello.AppendDecoy(nil, name, 3)
+	return k.Stretch(unpadded(tlshello.AppendDecoy(nil, name, 3)))
+}
+
+// unpadded takes the padding from the end of hello h (RFC 7685).
+func unpadded(h []byte) []byte {
+	pos, _ := tlshello.Parse(h)
+	for at := pos.Extensions; ; at += 4 + int(binary.BigEndian.Uint16(h[at+2:])) {
+		if binary.BigEndian.Uint16(h[at:]) == 21 {
+			lengthen(h, pos, at-len(h))
+			return h[:at]
+		}
+	}
+}
+
+// Stretch makes a hello of one packet, in one record, one of kind k. It takes h
+// over.
+func (k Kind) Stretch(h []byte) []byte {
 	at, _ := tlshello.Parse(h)
 	switch k {
 	case PostQuantum:
@@ -104,10 +120,15 @@ func (k Kind) message(name string) []byte {
 func insert(h []byte, pos tlshello.Hello, at int) []byte {
 	ext := append([]byte{0xfa, 0xfa, (keyShare - 4) >> 8, (keyShare - 4) & 0xff}, make([]byte, keyShare-4)...)
 	h = slices.Insert(h, at, ext...)
-	for _, at := range []int{3, 7, pos.Extensions - 2} { // record, handshake, extensions
-		binary.BigEndian.PutUint16(h[at:], binary.BigEndian.Uint16(h[at:])+keyShare)
-	}
+	lengthen(h, pos, keyShare)
 	return h
+}
+
+// lengthen adds n to the lengths in hello h.
+func lengthen(h []byte, pos tlshello.Hello, n int) {
+	for _, at := range []int{3, 7, pos.Extensions - 2} { // record, handshake, extensions
+		binary.BigEndian.PutUint16(h[at:], binary.BigEndian.Uint16(h[at:])+uint16(n))
+	}
 }
 
 // read is b as strategies take it. By QUIC, conn has read what came before.

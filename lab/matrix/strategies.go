@@ -23,6 +23,7 @@ var strategies = [desync.Protos][]string{
 		"split(midsld) seqovl(8)",
 		"split(midsld) disorder seqovl(8)",
 		"fake(ttl=auto)",
+		"fake(ttl=10)",
 		"fake(sni=www.allowed.example, ttl=auto)",
 		"fake(clone, ttl=auto)",
 		"fake(clone, badsum)",

@@ -43,6 +43,7 @@ type caller struct {
 	kind     Kind
 	src, dst netip.AddrPort
 	plain    bool // sends no TCP options
+	hops     int  // routers to what answers in the server's name, as earlier answers tell
 }
 
 // ends are the two ends of a connection of the port-th client.
@@ -57,11 +58,13 @@ func ends(k Kind, v6 bool, port int) (src, dst netip.AddrPort) {
 const (
 	clientISN = 0xfffffe00 // the message's numbers wrap
 	serverISN = 7000
+
+	initialTTL = 64
 )
 
 // segment is a packet of the client's, without addresses' and numbers' defaults.
 func (c *caller) segment(seq, ack uint32, flags uint8, payload []byte) packet.Segment {
-	s := packet.Segment{Src: c.src, Dst: c.dst, Seq: seq, Ack: ack, Flags: flags, Window: 500, TTL: 64, ID: 1000, Payload: payload}
+	s := packet.Segment{Src: c.src, Dst: c.dst, Seq: seq, Ack: ack, Flags: flags, Window: 500, TTL: initialTTL, ID: 1000, Payload: payload}
 	if !c.plain {
 		s.Options = []byte{1, 1, 8, 10, 0, 0x10, 0, 0, 0, 0, 0, 2}
 	}
@@ -70,7 +73,7 @@ func (c *caller) segment(seq, ack uint32, flags uint8, payload []byte) packet.Se
 
 // answer is a packet of the server's.
 func (c *caller) answer(seq, ack uint32, flags uint8, payload []byte) []byte {
-	s := packet.Segment{Src: c.dst, Dst: c.src, Seq: seq, Ack: ack, Flags: flags, Window: 65535, TTL: 64, ID: 77, Payload: payload}
+	s := packet.Segment{Src: c.dst, Dst: c.src, Seq: seq, Ack: ack, Flags: flags, Window: 65535, TTL: initialTTL, ID: 77, Payload: payload}
 	return s.Append(nil)
 }
 
@@ -110,6 +113,16 @@ func (c *caller) tcp(msg []byte) error {
 	return c.listen(&server, &client, len(msg))
 }
 
+// measure learns from an answer's TTL how far it comes.
+func (c *caller) measure() {
+	c.way.client = func(b []byte) {
+		var v packet.View
+		v.Decode(b)
+		c.hops = initialTTL - int(v.TTL)
+	}
+	c.way.send(c.answer(serverISN, clientISN+1, packet.SYN|packet.ACK, nil), false)
+}
+
 // handshake sends a packet of the handshake by the strategy, which changes the
 // server's behind the way and the client's ahead of it.
 func (c *caller) handshake(pkt []byte, plan func(*desync.Strategy, *desync.Plan, *desync.Env) error, fromClient bool) error {
@@ -136,7 +149,7 @@ func (c *caller) handshake(pkt []byte, plan func(*desync.Strategy, *desync.Plan,
 func (c *caller) env(header []byte, v *packet.View) desync.Env {
 	return desync.Env{
 		Msg:  desync.Message{Proto: c.kind.Proto()},
-		Conn: desync.Conn{Header: header, IPLen: v.IPLen, Base: v.Seq, MTU: mtu, Hops: Routers},
+		Conn: desync.Conn{Header: header, IPLen: v.IPLen, Base: v.Seq, MTU: mtu, Hops: uint8(c.hops)},
 		Rand: 7,
 	}
 }
