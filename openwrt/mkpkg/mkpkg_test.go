@@ -56,7 +56,7 @@ func packages(t testing.TB, arch string) (b4, luci pkg) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b4.with(arch, program(t, 100_000)), luci
+	return b4.with(arch, program(t, short(100_000))), luci
 }
 
 // feeds writes a feed of each format and returns their place and packages.

@@ -10,8 +10,16 @@ import (
 	"testing"
 )
 
+// short returns n for the whole run, and a tenth of it under -short.
+func short(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
 // program returns some of the test's own code.
-func program(t testing.TB, size int64) []byte {
+func program(t testing.TB, size int) []byte {
 	t.Helper()
 	name, err := os.Executable()
 	if err != nil {
@@ -22,7 +30,7 @@ func program(t testing.TB, size int64) []byte {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.NewSectionReader(f, 1<<16, size))
+	b, err := io.ReadAll(io.NewSectionReader(f, 1<<16, int64(size)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,12 +57,12 @@ func TestSqueeze(t *testing.T) {
 		"one byte":     {7},
 		"two bytes":    {7, 7},
 		"no repeats":   []byte("abcdefghij"),
-		"zeros":        make([]byte, 300_000),
+		"zeros":        make([]byte, short(300_000)),
 		"long repeats": bytes.Repeat(noise[:window], 3),
-		"short ones":   bytes.Repeat([]byte("abc"), 50_000),
-		"text":         []byte(strings.Repeat("the kernel carries everything else at line rate. ", 3000)),
-		"noise":        noise,
-		"code":         program(t, 300_000),
+		"short ones":   bytes.Repeat([]byte("abc"), short(50_000)),
+		"text":         []byte(strings.Repeat("the kernel carries everything else at line rate. ", short(3000))),
+		"noise":        noise[:short(len(noise))],
+		"code":         program(t, short(300_000)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			small := squeeze(b)
@@ -70,7 +78,7 @@ func TestSqueeze(t *testing.T) {
 
 // A twentieth is what squeeze is there for.
 func TestSqueezeGains(t *testing.T) {
-	b := program(t, 600_000)
+	b := program(t, short(600_000))
 	var plain bytes.Buffer
 	w, err := flate.NewWriter(&plain, flate.BestCompression)
 	if err != nil {
