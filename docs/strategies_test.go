@@ -18,12 +18,14 @@ written into an option of a section strategy (tls, http or quic), or, for TLS, i
 a rule itself; [UCI.md](UCI.md) has them all.
 
 - Whatever the steps, the server reads what the client wrote: the very bytes of a
-  ClientHello, and of a plain request one that means the same in as many bytes.
+  ClientHello, and of a plain request one that means the same in as many bytes. Of
+  steps that send something else besides that is true as far as what keeps the
+  server from it does: [which that is, and where it fails](#what-keeps-a-server-from-a-decoy).
 - Steps of the handshake stand first, then those for the message, then those for
   packets. A text that breaks a rule is refused, with the position and the reason.
 - What a message has not (a name, an ALPN), or a connection has no place for (an
   IPv6 option in IPv4), is left out. Where nothing would keep the server from a
-  decoy, the message goes as it came.
+  decoy, the message goes in one piece and alone.
 - Decoys are for censors that nothing milder fools: a proxy or normaliser on the way
   may take one for data, and then an allowed site breaks. Try segments first.
   [MATRIX.md](MATRIX.md) shows what fools which model of a censor.
@@ -41,6 +43,42 @@ var phases = []struct{ name, title, about string }{
 
 // protocols are the kinds of messages, as the steps name them.
 var protocols = map[string]string{"tls": "TLS", "http": "HTTP", "quic": "QUIC"}
+
+const foolingsHead = `
+## What keeps a server from a decoy
+
+A decoy that the server reads after all breaks the connection. Which of these hold
+is a matter of the server and of the way to it; two are safer than one.
+
+| | how | where it fails |
+|---|---|---|
+`
+
+// foolings says of each way to keep a server from a decoy where that fails.
+var foolings = []struct{ name, how, fails string }{
+	{"ttl=n", "it ends at the n-th router", "where the server is no farther: measure, and mind that ways change"},
+	{"ttl=auto", "it ends at the last router ahead of the server, by the TTL of the server's answer", "where answers take another way, or something near answers for the server; then a decoy may also end ahead of the censor"},
+	{"badsum", "wrong checksum", "where a router or proxy on the way makes checksums anew"},
+	{"md5", "TCP MD5 signature (RFC 2385)", "servers that are not Linux, or one built without it, may read it"},
+	{"badseq", "below what the server waits for", "no TCP is known to read it"},
+	{"badack", "acknowledges what the server never sent", "no TCP is known to read it"},
+	{"ts", "timestamp of ten minutes ago (PAWS, RFC 7323)", "left out without timestamps, which Windows mostly does not send"},
+	{"noack", "without the flag ACK", "no TCP is known to read it"},
+	{"hopbyhop", "IPv6 option that says to discard the packet", "IPv4; many networks drop it long ahead of the censor"},
+	{"destopt", "the same, for the server alone", "IPv4; many networks drop it"},
+}
+
+// beware says what else steps may do to connections.
+const beware = `
+Some other steps ask something of servers, or of what is on the way:
+
+- rst: a firewall or NAT on the way may believe it, and forget the connection.
+- syndata: RFC 9293 lets a server keep the data of a SYN. Linux does not,
+  but for one that takes TCP Fast Open without a cookie; a server that does breaks the connection.
+- wsize: a very small window makes the client wait for the server, up to some 200 ms.
+- ipfrag: some networks and servers drop all fragments.
+- methodeol, unixeol, hostdot: not every web server takes them; each says which do.
+`
 
 // strategies is the whole of STRATEGIES.md.
 func strategies() string {
@@ -60,7 +98,25 @@ func strategies() string {
 	for _, m := range desync.Markers() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", m.Name, names(m.For), plain(m.Help))
 	}
-	return b.String()
+	b.WriteString(foolingsHead)
+	for _, f := range foolings {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.name, f.how, f.fails)
+	}
+	return b.String() + beware
+}
+
+// Every word that keeps a server from a decoy is spoken of.
+func TestFoolings(t *testing.T) {
+	page := strategies()
+	for _, s := range desync.Steps() {
+		for _, p := range s.Params {
+			for _, word := range p.Words {
+				if p.Name == "fooling" && !strings.Contains(page, "| `"+word+"` | ") {
+					t.Errorf("the page does not say where %s fails", word)
+				}
+			}
+		}
+	}
 }
 
 func writeStep(b *strings.Builder, s *desync.StepHelp) {
