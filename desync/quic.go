@@ -32,6 +32,9 @@ func (p *Plan) datagrams(e *Env) {
 	if d.anew {
 		d.layout.Size = min(d.layout.Size, room)
 		d.layout.Max = max(min(safeMTU-header, room), d.layout.Size, size)
+		if size > safeMTU-header { // its path is no such one
+			d.layout.Max = room
+		}
 		if out, ok := d.sealer.AppendReseal(p.arena, e.Msg.QUIC, e.Msg.Bytes, &d.layout); ok {
 			p.arena, p.text = out, out[start:len(out):len(out)]
 			size = len(p.text)

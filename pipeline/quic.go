@@ -38,7 +38,7 @@ func (p *Pipeline) datagram(pkt *engine.Packet) (engine.Verdict, Reason) {
 	f, known := p.quic.flows.Lookup(p.now, flow.KeyOf(v))
 	switch {
 	case has.kind(quic.Handshake) && known:
-		return p.shaken(f)
+		return p.shaken(pkt, f, has.kind(quic.Initial))
 	case has.kind(quic.Initial):
 		return p.initial(pkt, f)
 	case has.kind(quic.NotQUIC) || has.kind(quic.UnknownVersion):
@@ -166,8 +166,20 @@ func (p *Pipeline) follow(pkt *engine.Packet, f *flow.Flow[initials], h tlshello
 
 // quicMTU is an IP packet that QUIC's paths carry: less does not hold a first
 // datagram (RFC 9000 section 14.1), and IPv6 has it everywhere (RFC 8200 section
-// 5). What a client sends on top of that it knows to pass.
-const quicMTU = 1280
+// 5). A client that sends more leaves some room in what links carry, none of
+// which is between: the heads of some more frames are no longer than quicRoom.
+const (
+	quicMTU  = 1280
+	quicRoom = 32
+)
+
+// datagramMTU is the longest packet to take the place of one of n bytes.
+func datagramMTU(n int) int {
+	if n > quicMTU {
+		return n + quicRoom
+	}
+	return quicMTU
+}
 
 // treatDatagram applies the strategy of f's rule to the datagram at hand. Its
 // packets take its place, so that the flow keeps its NAT binding.
@@ -181,7 +193,7 @@ func (p *Pipeline) treatDatagram(pkt *engine.Packet, f *flow.Flow[initials], h t
 	if k := f.State.kept; k != nil {
 		p.env.Msg.QUIC, p.env.Msg.Crypto = &k.conn, k.conn.Message()
 	}
-	p.env.Conn = desync.Conn{Header: p.header, IPLen: v.IPLen, MTU: max(v.Hdr+len(v.Payload), quicMTU), Hops: p.hops.to(v.Dst.Addr())}
+	p.env.Conn = desync.Conn{Header: p.header, IPLen: v.IPLen, MTU: datagramMTU(v.Hdr + len(v.Payload)), Hops: p.hops.to(v.Dst.Addr())}
 	p.env.Rand = f.Key().Hash()
 	err := steps.Plan(&p.plan, &p.env)
 	switch {
@@ -200,18 +212,25 @@ func (p *Pipeline) treatDatagram(pkt *engine.Packet, f *flow.Flow[initials], h t
 
 // shaken takes the client's first Handshake packet: the server has answered the
 // hello, and what Initial packets still come have nothing of it. Our part is over;
-// a client that opens another connection from the same port is on its own.
-func (p *Pipeline) shaken(f *flow.Flow[initials]) (engine.Verdict, Reason) {
+// a client that opens another connection from the same port is on its own. The
+// last Initial, mostly in one datagram with it, is treated as those before it: a
+// censor that looks at no name takes it for a first one, of that size.
+func (p *Pipeline) shaken(pkt *engine.Packet, f *flow.Flow[initials], initial bool) (engine.Verdict, Reason) {
 	s := &f.State
 	if s.forbidden() {
 		return engine.Drop, Dropped
 	}
+	v := engine.Accept
 	if s.kept != nil && s.rule != nil && s.rule.For[desync.QUIC].Action == Desync {
 		h, _ := s.kept.conn.Hello()
-		p.traceDatagram(f, h, Finished, p.out.Len())
+		since := p.out.Len()
+		if initial {
+			v, _ = p.treatDatagram(pkt, f, h, true)
+		}
+		p.traceDatagram(f, h, Finished, since)
 	}
 	p.quic.remove(f)
-	return engine.Accept | engine.Done, Finished
+	return v | engine.Done, Finished
 }
 
 // traceDatagram is trace for f, whose hello, as far as it is known, is h.
