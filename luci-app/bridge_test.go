@@ -125,9 +125,18 @@ func same(a, b string) bool {
 	return statusA == statusB && json.Unmarshal([]byte(jsonA), &va) == nil && json.Unmarshal([]byte(jsonB), &vb) == nil && reflect.DeepEqual(va, vb)
 }
 
+// patient skips a test that waits for as long as the plugin does.
+func patient(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes the seconds that the plugin waits for b4d")
+	}
+}
+
 // However b4d answers, the plugin says so and ends.
 func TestAccidents(t *testing.T) {
 	t.Parallel()
+	patient(t)
 	long := strings.Repeat("x", 400<<10)
 	path := serve(t, func(s *control.Server) {
 		s.Handle("status", func(context.Context, json.RawMessage, func(any) error) (any, error) {
@@ -168,6 +177,7 @@ func TestAccidents(t *testing.T) {
 // A stopped b4d takes no more connections once its backlog is full.
 func TestStopped(t *testing.T) {
 	t.Parallel()
+	patient(t)
 	path := filepath.Join(t.TempDir(), "s")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -194,6 +204,7 @@ func TestStopped(t *testing.T) {
 // A line that never ends does not keep rpcd.
 func TestDripping(t *testing.T) {
 	t.Parallel()
+	patient(t)
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {

@@ -150,8 +150,16 @@ func TestPlainScript(t *testing.T) {
 	}
 }
 
-// shown is what the view makes of replies.
-func shown(t *testing.T, replies, config string, more ...string) string {
+// visit is the view being opened: what the methods of luci.b4 return, and the
+// section main.
+type visit struct {
+	Replies  json.RawMessage `json:"replies"`
+	Config   json.RawMessage `json:"config"`
+	ReadOnly bool            `json:"readonly"`
+}
+
+// shown is what the view makes of each visit.
+func shown(t *testing.T, visits []visit) []string {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -161,11 +169,22 @@ func shown(t *testing.T, replies, config string, more ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(node, append([]string{"testdata/view.js", path, replies, config}, more...)...).CombinedOutput()
+	cases, err := json.Marshal(visits)
 	if err != nil {
-		t.Errorf("%v: %s", err, out)
+		t.Fatal(err)
 	}
-	return string(out)
+	cmd := exec.Command(node, "testdata/view.js", path, string(cases))
+	var msg strings.Builder
+	cmd.Stderr = &msg
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, &msg)
+	}
+	var texts []string
+	if err := json.Unmarshal(out, &texts); err != nil || len(texts) != len(visits) {
+		t.Fatalf("%d texts for %d visits, %v: %s", len(texts), len(visits), err, out)
+	}
+	return texts
 }
 
 const (
@@ -179,44 +198,46 @@ func TestView(t *testing.T) {
 	paused := strings.Replace(statusOn, `"paused_until":null`, `"paused_until":"2026-11-21T10:00:00Z"`, 1)
 	sick := strings.Replace(statusOn, `"health":[]`, `"health":["Hellos are <b>late</b>."]`, 1)
 	off := `{"version":"0.1.0","enabled":false,"engine":null,"wan":"","watched":[],"paused_until":null,"kernel":{"opened":0,"queued":0},"hellos":0,"reasons":{},"health":["b4 is off."]}`
+	const reloads, gone = `{"rules":1}`, `{"error":"b4d is not running","running":false}`
+	replies := func(status, recent, reload string) string {
+		return fmt.Sprintf(`{"status":%s,"recent":%s,"pause":{"minutes":10},"reload":%s}`, status, recent, reload)
+	}
 	tests := []struct {
-		name, status, recent, config string
-		more                         []string
-		has, lacks                   []string
+		name, replies, config string
+		readonly              bool
+		has, lacks            []string
 	}{
-		{"on", statusOn, hostsSeen, `{}`, nil,
+		{"on", replies(statusOn, hostsSeen, reloads), `{}`, false,
 			[]string{"[On]", "[Pause for 10 minutes]\n[Reload configuration]\n", "Engine\nnfqueue (auto: native queue)\n", "Internet\nwan (v4, v6)\n", "Version\n0.1.0\n", "Connections opened\n9\n",
 				"<img src=x onerror=alert(1)>\nTreated\nvideo\nsplit(1)\n2 of 3\n", "bank.example\nLet pass by the rule\nbank\n-\n-\n",
 				"called pause(10) status() recent() reload() status() recent()", "notification info: The configuration is in force."},
 			[]string{"Go on", "Uplink", "disabled"}},
-		{"read-only", statusOn, hostsSeen, `{}`, []string{"readonly"}, []string{"[Pause for 10 minutes] disabled", "[Reload configuration] disabled", "called \n"}, nil},
-		{"paused", paused, hostsSeen, `{}`, nil, []string{"[Paused until ", "[Go on]", "called pause(0) "}, []string{"[Pause for"}},
-		{"sick", sick, hostsSeen, `{}`, nil, []string{"[On, but not well]", "Hellos are <b>late</b>.\n"}, []string{"[On]"}},
-		{"off", off, `{"hosts":[]}`, `{}`, nil, []string{"[Off]", "b4 is off.", "Engine\nnone\n", "No connection has come by yet."}, []string{"[Pause"}},
-		{"switched off", `{"error":"b4d is not running","running":false}`, `{"error":"b4d is not running","running":false}`, `{"enabled":"0"}`, nil,
+		{"read-only", replies(statusOn, hostsSeen, reloads), `{}`, true, []string{"[Pause for 10 minutes] disabled", "[Reload configuration] disabled", "called \n"}, nil},
+		{"paused", replies(paused, hostsSeen, reloads), `{}`, false, []string{"[Paused until ", "[Go on]", "called pause(0) "}, []string{"[Pause for"}},
+		{"sick", replies(sick, hostsSeen, reloads), `{}`, false, []string{"[On, but not well]", "Hellos are <b>late</b>.\n"}, []string{"[On]"}},
+		{"off", replies(off, `{"hosts":[]}`, reloads), `{}`, false, []string{"[Off]", "b4 is off.", "Engine\nnone\n", "No connection has come by yet."}, []string{"[Pause"}},
+		{"switched off", replies(gone, gone, reloads), `{"enabled":"0"}`, false,
 			[]string{"[Not running]", "b4 is switched off."}, []string{"[Reload", "Counters"}},
-		{"died", `{"error":"b4d is not running","running":false}`, hostsSeen, `{"enabled":"1"}`, nil, []string{"[Not running]", "b4 is switched on and yet not running."}, nil},
-		{"stuck", statusOn, `{"error":"b4d does not answer","running":true}`, `{}`, nil, []string{"[Unknown]", "b4d does not answer\n"}, []string{"switched"}},
+		{"died", replies(gone, hostsSeen, reloads), `{"enabled":"1"}`, false, []string{"[Not running]", "b4 is switched on and yet not running."}, nil},
+		{"stuck", replies(statusOn, `{"error":"b4d does not answer","running":true}`, reloads), `{}`, false, []string{"[Unknown]", "b4d does not answer\n"}, []string{"switched"}},
+		{"refused", replies(statusOn, hostsSeen, `{"error":"b4:3: bad","running":true}`), `{}`, false, []string{"notification error: b4:3: bad"}, nil},
+		{"without rpcd's plugin, or a session", `{}`, `{}`, false, []string{"The router does not answer."}, nil},
 	}
+	var visits []visit
 	for _, tt := range tests {
-		got := shown(t, fmt.Sprintf(`{"status":%s,"recent":%s,"pause":{"minutes":10},"reload":{"rules":1}}`, tt.status, tt.recent), tt.config, tt.more...)
+		visits = append(visits, visit{json.RawMessage(tt.replies), json.RawMessage(tt.config), tt.readonly})
+	}
+	texts := shown(t, visits)
+	for i, tt := range tests {
 		for _, want := range tt.has {
-			if !strings.Contains(got, want) {
-				t.Errorf("%s: no %q in\n%s", tt.name, want, got)
+			if !strings.Contains(texts[i], want) {
+				t.Errorf("%s: no %q in\n%s", tt.name, want, texts[i])
 			}
 		}
 		for _, not := range tt.lacks {
-			if strings.Contains(got, not) {
-				t.Errorf("%s: %q in\n%s", tt.name, not, got)
+			if strings.Contains(texts[i], not) {
+				t.Errorf("%s: %q in\n%s", tt.name, not, texts[i])
 			}
 		}
-	}
-	got := shown(t, `{}`, `{}`) // rpcd knows no luci.b4, or the session is over
-	if !strings.Contains(got, "The router does not answer.") {
-		t.Errorf("without rpcd's plugin:\n%s", got)
-	}
-	got = shown(t, fmt.Sprintf(`{"status":%s,"recent":%s,"pause":{"minutes":10},"reload":{"error":"b4:3: bad","running":true}}`, statusOn, hostsSeen), `{}`)
-	if !strings.Contains(got, "notification error: b4:3: bad") {
-		t.Errorf("a refused reload:\n%s", got)
 	}
 }

@@ -1,12 +1,12 @@
-// In place of LuCI: loads the view VIEW, gives it REPLIES (what each method of
-// luci.b4 returns) and CONFIG (the section main), and prints what it shows, a
-// line each. Children that are not in an array become HTML in LuCI: an error.
+// In place of LuCI: loads the view VIEW anew for each of CASES, gives it replies
+// (what each method of luci.b4 returns) and config (the section main), and prints
+// what it shows, a line each: an array of texts. Children that are not in an
+// array become HTML in LuCI: an error.
 'use strict';
 
 const fs = require('fs');
-const [ file, repliesText, configText, readonly ] = process.argv.slice(2);
-const replies = JSON.parse(repliesText), config = JSON.parse(configText);
-const calls = [];
+const [ file, cases ] = process.argv.slice(2);
+let replies, config, readonly, calls, lines; // of the case at hand
 
 function content(node, children) {
 	if (!Array.isArray(children) && !(children && children.tag))
@@ -67,7 +67,7 @@ const libs = {
 	uci: { load: () => Promise.resolve(), unload: () => {}, get: (c, s, o) => config[o] },
 	ui: {
 		createHandlerFn: (self, name, arg) => () => self[name](arg),
-		addNotification: (title, node, kind) => console.log('notification ' + kind + ': ' + text(node))
+		addNotification: (title, node, kind) => lines.push('notification ' + kind + ': ' + text(node))
 	}
 };
 
@@ -81,7 +81,12 @@ function buttons(node) {
 	return (node.tag == 'button') ? [ node ] : (node.children || []).flatMap(buttons);
 }
 
-(async function() {
+async function shown(c) {
+	({ replies, config, readonly } = c);
+	calls = [];
+	lines = [];
+	libs.polled = null;
+
 	const source = fs.readFileSync(file, 'utf8');
 	const names = Array.from(source.matchAll(/'require (\w+)';/g), m => m[1]);
 	const view = new Function('L', 'E', '_', ...names, source)(L, E, s => s, ...names.map(n => libs[n]));
@@ -91,12 +96,22 @@ function buttons(node) {
 		throw new Error('nothing is polled');
 
 	await libs.polled();
-	console.log(show(page, []).join('\n'));
+	show(page, lines);
 
 	calls.length = 0;
 	for (const b of buttons(page)) {
 		if (!b.style.display && !b.attrs.disabled)
 			await b.attrs.click();
 	}
-	console.log('called ' + calls.join(' '));
+	lines.push('called ' + calls.join(' '));
+
+	return lines.join('\n') + '\n';
+}
+
+(async function() {
+	const texts = [];
+
+	for (const c of JSON.parse(cases))
+		texts.push(await shown(c));
+	console.log(JSON.stringify(texts));
 })().catch(err => { console.error(err); process.exit(1) });
