@@ -250,9 +250,27 @@ func TestCollect(t *testing.T) {
 		t.Errorf("trace besides: %v", err)
 	}
 
-	// It ends by itself, and leaves what it has.
+	// With the engine it ends too.
+	if r.get("collect", `{"host":"*","seconds":60}`, &got); !got.Running {
+		t.Errorf("a third: %+v", got)
+	}
+	r.write("config b4 'main'\n\toption enabled '0'\n")
+	r.ask("reload", "")
+	if r.get("collect", "", &got); got.Running {
+		t.Error("runs without an engine")
+	}
+}
+
+// A collection ends by itself, leaves what it has, and makes room for another trace.
+func TestCollectEnds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a second, the shortest collection")
+	}
+	t.Parallel()
+	r := start(t, newFake(t), enabled)
+	var got Collected
 	r.get("collect", `{"host":"*","seconds":1}`, &got)
-	connect("a.example")
+	push(r, "a.example", 1)
 	r.eventually("the time is over", func() bool {
 		r.get("collect", "{}", &got)
 		return !got.Running
@@ -265,14 +283,7 @@ func TestCollect(t *testing.T) {
 		defer cancel()
 		return control.Stream(ctx, r.socket, "trace", TraceRequest{"*"}, func(json.RawMessage) error { return nil }) == context.DeadlineExceeded
 	})
-
-	// With the engine it ends too.
 	r.eventually("that one has ended", func() bool { return !strings.Contains(r.ask("collect", `{"host":"*","seconds":60}`), "another trace") })
-	r.write("config b4 'main'\n\toption enabled '0'\n")
-	r.ask("reload", "")
-	if r.get("collect", "", &got); got.Running {
-		t.Error("runs without an engine")
-	}
 }
 
 // What is not of a method's parameters is refused, by every one.
