@@ -62,7 +62,7 @@ type seat struct {
 
 func (j *jury) Judge(now time.Time, pkt []byte, fromClient bool) censor.Verdict {
 	var v packet.View
-	if !v.Decode(pkt) || v.Proto != packet.TCP {
+	if !v.Decode(pkt) || v.Proto != packet.TCP && v.Proto != packet.UDP {
 		return censor.Verdict{Forward: true}
 	}
 	client := v.Src

@@ -53,13 +53,26 @@ func init() {
 	}
 }
 
+// A Proto is what a client and a server speak.
+type Proto int
+
+const (
+	TLS  Proto = iota // HTTP/1.1 over TLS
+	HTTP              // HTTP/1.1, plain
+	QUIC              // HTTP/3
+)
+
+func (p Proto) String() string { return [...]string{"tls", "http", "quic"}[p] }
+
 // A Request is one connection with one HTTP exchange.
 type Request struct {
-	Host    string // the name in the hello
+	Host    string // the name in the hello, or in the plain request
 	Site    Site   // the zero value is Modern
+	Proto   Proto
+	V2      bool // QUIC of version 2 (RFC 9369), not 1
 	V6      bool
-	Router  bool // the router asks, not the client
-	Hello   Hello
+	Router  bool          // the router asks, not the client
+	Hello   Hello         // of HTTP: Go's client, or which program
 	Path    string        // empty is "/"
 	Upload  int64         // bytes to send to /sink
 	Timeout time.Duration // for all of it; 0 is 20 s
@@ -94,9 +107,12 @@ func (l *Lab) Get(r Request) (Result, error) {
 	case Chromium:
 		return l.chromium(r)
 	}
+	if r.Proto == QUIC {
+		return l.quic(r)
+	}
 	start := time.Now()
 	deadline := start.Add(l.patience(r.Timeout))
-	conn, err := l.dial(l.from(r), r.Site.Addr(r.V6), deadline)
+	conn, err := l.dial(l.from(r), r.addr(), deadline)
 	if err != nil {
 		return Result{Took: time.Since(start)}, err
 	}
@@ -111,29 +127,31 @@ func (l *Lab) Get(r Request) (Result, error) {
 }
 
 func (res *Result) exchange(conn net.Conn, r Request) error {
-	c := tls.Client(conn, &tls.Config{
-		ServerName:         r.Host,
-		InsecureSkipVerify: true, // the certificate names no site on purpose
-		MinVersion:         tls.VersionTLS12,
-		CurvePreferences:   r.Hello.curves(),
-		NextProtos:         []string{"http/1.1"},
-	})
-	if err := c.Handshake(); err != nil {
-		return fmt.Errorf("shake hands: %w", err)
+	if r.Proto == TLS {
+		c := tls.Client(conn, r.tls("http/1.1"))
+		if err := c.Handshake(); err != nil {
+			return fmt.Errorf("shake hands: %w", err)
+		}
+		conn = c
 	}
 	req, err := r.http()
 	if err != nil {
 		return err
 	}
-	if err := req.Write(c); err != nil {
+	if err := req.Write(conn); err != nil {
 		return fmt.Errorf("send request: %w", err)
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(c), req)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
 	if err != nil {
 		return fmt.Errorf("read response: %w", err)
 	}
+	return res.take(resp, r.Pace)
+}
+
+// take takes in a response, and says whether it is a good one.
+func (res *Result) take(resp *http.Response, pace func(int64)) error {
 	defer resp.Body.Close()
-	if err := res.read(resp.Body, r.Pace); err != nil {
+	if err := res.read(resp.Body, pace); err != nil {
 		return fmt.Errorf("read body after %d bytes: %w", res.N, err)
 	}
 	if resp.StatusCode != http.StatusOK {
@@ -142,13 +160,41 @@ func (res *Result) exchange(conn net.Conn, r Request) error {
 	return nil
 }
 
+// tls is Go's hello for a request.
+func (r *Request) tls(protocol string) *tls.Config {
+	return &tls.Config{
+		ServerName:         r.Host,
+		InsecureSkipVerify: true, // the certificate names no site on purpose
+		MinVersion:         tls.VersionTLS12,
+		CurvePreferences:   r.Hello.curves(),
+		NextProtos:         []string{protocol},
+	}
+}
+
+// addr is where the request goes to.
+func (r *Request) addr() netip.AddrPort {
+	a := r.Site.Addr(r.V6)
+	if r.Proto == HTTP {
+		return netip.AddrPortFrom(a.Addr(), httpPort)
+	}
+	return a
+}
+
+// origin is the beginning of the URL.
+func (r *Request) origin() string {
+	if r.Proto == HTTP {
+		return "http://" + r.Host
+	}
+	return "https://" + r.Host
+}
+
 func (r *Request) http() (*http.Request, error) {
 	if r.Upload == 0 {
-		return http.NewRequest(http.MethodGet, "https://"+r.Host+r.Path, nil)
+		return http.NewRequest(http.MethodGet, r.origin()+r.Path, nil)
 	}
 	body, w := io.Pipe()
 	go func() { w.CloseWithError(writeBytes(w, r.Upload)) }()
-	req, err := http.NewRequest(http.MethodPost, "https://"+r.Host+"/sink", body)
+	req, err := http.NewRequest(http.MethodPost, r.origin()+"/sink", body)
 	if err == nil {
 		req.ContentLength = r.Upload
 	}

@@ -302,6 +302,7 @@ var quicStrategies = []string{
 // through every strategy, its data are intact, and its name is found. The server
 // never takes a decoy for a connection.
 func TestQUICGo(t *testing.T) {
+	t.Setenv(unscrambled, "false")
 	server, client := quicTLS(t)
 	small := client.Clone()
 	small.CurvePreferences = []tls.CurveID{tls.X25519}

@@ -29,13 +29,13 @@ func Hellos() []Hello {
 func (l *Lab) curl(r Request) (Result, error) {
 	start := time.Now()
 	limit := l.patience(r.Timeout)
-	addr := r.Site.Addr(r.V6)
+	addr := r.addr()
 	port := l.ports.take()
 	cmd := exec.Command("curl", "--silent", "--show-error", "--fail", "--insecure", "--http1.1",
 		"--max-time", strconv.FormatFloat(limit.Seconds(), 'f', 1, 64),
 		"--local-port", strconv.Itoa(port),
-		"--resolve", fmt.Sprintf("%s:443:%s", r.Host, bracketed(addr.Addr())),
-		"https://"+r.Host+r.Path)
+		"--resolve", fmt.Sprintf("%s:%d:%s", r.Host, addr.Port(), bracketed(addr.Addr())),
+		r.origin()+r.Path)
 	var msg transcript
 	cmd.Stderr = &msg
 	out, err := cmd.StdoutPipe()

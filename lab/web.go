@@ -19,7 +19,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,7 +40,8 @@ const pageSize = 64 << 10
 // Bytes of the download come in blocks that begin with their number.
 const block = 16 << 10
 
-// A Site is one of the TLS servers, all on port 443.
+// A Site is one of the servers. They speak TLS on port 443, plain HTTP on port
+// 80, and QUIC, where they have TLS 1.3, on port 443 of UDP.
 type Site struct {
 	V4, V6 netip.Addr
 	tune   func(*tls.Config)
@@ -59,7 +63,9 @@ var (
 	}}
 )
 
-// Addr is the site's address in one family.
+const httpPort = 80
+
+// Addr is the site's address in one family, for TLS and QUIC.
 func (s Site) Addr(v6 bool) netip.AddrPort {
 	if v6 {
 		return netip.AddrPortFrom(s.V6, 443)
@@ -69,59 +75,120 @@ func (s Site) Addr(v6 bool) netip.AddrPort {
 
 // web is the running servers.
 type web struct {
-	servers []*http.Server
+	servers []io.Closer
 }
 
-func newWeb(h *Host) (*web, error) {
+func newWeb(h *Host) (_ *web, err error) {
 	cert, err := certificate()
 	if err != nil {
 		return nil, fmt.Errorf("make certificate: %w", err)
 	}
+	w := &web{}
+	err = h.Do(func() error { return w.serve(cert) })
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+// serve opens all servers in the calling thread's namespace.
+func (w *web) serve(cert tls.Certificate) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", page)
 	mux.HandleFunc("/bytes", download)
 	mux.HandleFunc("/sink", upload)
 	mux.HandleFunc("/digest", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, digestPage) })
-	w := &web{}
+	srv := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
+	w.servers = append(w.servers, srv)
 	for _, s := range []Site{Modern, Retry, Old} {
 		conf := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
 		s.tune(conf)
-		srv := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
-		w.servers = append(w.servers, srv)
 		for _, v6 := range []bool{false, true} {
-			var ln net.Listener
-			err := h.Do(func() (err error) {
-				ln, err = listen(s.Addr(v6))
-				return err
-			})
+			at := s.Addr(v6)
+			ln, err := listen(at)
 			if err != nil {
-				return nil, errors.Join(fmt.Errorf("serve on %s: %w", s.Addr(v6), err), w.close())
+				return fmt.Errorf("serve TLS: %w", err)
 			}
 			go srv.Serve(tls.NewListener(ln, conf)) // ends with the server's Close
+			ln, err = listen(netip.AddrPortFrom(at.Addr(), httpPort))
+			if err != nil {
+				return fmt.Errorf("serve HTTP: %w", err)
+			}
+			go srv.Serve(lenient{ln})
+			if conf.MaxVersion == tls.VersionTLS12 {
+				continue
+			}
+			if err := w.serveQUIC(at, conf, mux); err != nil {
+				return fmt.Errorf("serve QUIC: %w", err)
+			}
 		}
 	}
-	return w, nil
+	return nil
 }
+
+func listen(a netip.AddrPort) (net.Listener, error) { return net.Listen("tcp", a.String()) }
 
 func (w *web) close() error {
 	var errs []error
-	for _, s := range w.servers {
+	for _, s := range slices.Backward(w.servers) {
 		errs = append(errs, s.Close())
 	}
 	return errors.Join(errs...)
 }
 
-func listen(a netip.AddrPort) (net.Listener, error) {
-	return net.Listen("tcp", a.String())
+// lenient listens for connections on which an empty line ahead of a request is
+// passed over, as RFC 9112 section 2.2 wants it, and nginx and Apache do.
+type lenient struct{ net.Listener }
+
+func (l lenient) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &lenientConn{Conn: c}, nil
 }
 
-// page shows the name the TLS handshake asked for, and some length.
+// lenientConn takes what comes first, and first after an answer, for the
+// beginning of a request.
+type lenientConn struct {
+	net.Conn
+	inside atomic.Bool // a request has begun
+}
+
+func (c *lenientConn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(b)
+		if c.inside.Load() || n == 0 {
+			return n, err
+		}
+		if rest := bytes.TrimLeft(b[:n], "\r\n"); len(rest) > 0 || err != nil {
+			c.inside.Store(len(rest) > 0)
+			return copy(b, rest), err
+		}
+	}
+}
+
+func (c *lenientConn) Write(b []byte) (int, error) {
+	c.inside.Store(false)
+	return c.Conn.Write(b)
+}
+
+// asked is the name a client asks for: that of the TLS handshake or, without
+// one, the Host field's, in small letters and without a dot at its end.
+func asked(r *http.Request) string {
+	if r.TLS != nil {
+		return r.TLS.ServerName
+	}
+	return strings.ToLower(strings.TrimSuffix(r.Host, "."))
+}
+
+// page shows the name that was asked for, and some length.
 func page(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
 		http.NotFound(w, r)
 		return
 	}
-	name := r.TLS.ServerName + "\n"
+	name := asked(r) + "\n"
 	w.Header().Set("Content-Length", strconv.Itoa(pageSize))
 	io.WriteString(w, name)
 	w.Write(bytes.Repeat([]byte{'.'}, pageSize-len(name)))
