@@ -83,6 +83,7 @@ type attempt struct {
 	c  *composition
 	v6 bool
 	Hello
+	v2 bool // QUIC's
 }
 
 // attempts are the connections for each strategy: a small and a post-quantum
@@ -92,10 +93,10 @@ func attempts(list []composition, curl bool, families ...bool) []attempt {
 	for i := range list {
 		for _, v6 := range families {
 			for _, hello := range []Hello{Small, PostQuantum} {
-				tries = append(tries, attempt{&list[i], v6, hello})
+				tries = append(tries, attempt{&list[i], v6, hello, list[i].proto == desync.QUIC && i%3 == 0})
 			}
 			if curl && i%3 == 0 && list[i].proto == desync.TLS {
-				tries = append(tries, attempt{&list[i], v6, Curl})
+				tries = append(tries, attempt{&list[i], v6, Curl, false})
 			}
 		}
 	}
@@ -130,14 +131,9 @@ func (r *round) run(tries []attempt) {
 const askTimeout = 20 * time.Second
 
 func (r *round) try(a attempt) {
-	q := Request{Host: a.c.host, V6: a.v6, Hello: a.Hello, Timeout: askTimeout}
+	spoken := map[desync.Proto]Proto{desync.TLS: TLS, desync.HTTP: HTTP, desync.QUIC: QUIC}[a.c.proto]
 	start := time.Now()
-	var err error
-	if a.c.proto == desync.HTTP {
-		err = askPlain(r.lab, q)
-	} else {
-		err = ask(r.lab, q)
-	}
+	err := ask(r.lab, Request{Host: a.c.host, Proto: spoken, V2: a.v2, V6: a.v6, Hello: a.Hello, Timeout: askTimeout})
 	r.note(a, err, time.Since(start))
 }
 
@@ -205,9 +201,9 @@ func alone(c *composition) string {
 
 // Whatever the strategy, the server's kernel hands on what the client wrote:
 // every step alone and random ones, masqueraded and routed, with hellos in one
-// segment and in two, of Go's and of OpenSSL's.
+// segment and in two, of Go's and of OpenSSL's; of requests and of QUIC the same.
 func TestCompositions(t *testing.T) {
-	for proto, n := range map[desync.Proto]int{desync.TLS: randoms(t), desync.HTTP: randoms(t) / 4} {
+	for proto, n := range map[desync.Proto]int{desync.TLS: randoms(t), desync.HTTP: randoms(t) / 4, desync.QUIC: randoms(t) / 4} {
 		t.Run(proto.String(), func(t *testing.T) {
 			start := time.Now()
 			r := newRound(t, Options{}, "nfqueue")
@@ -257,11 +253,12 @@ func TestCompositionsLossy(t *testing.T) {
 	start := time.Now()
 	imp := Impairment{Loss: 0.01, Reorder: 0.01}
 	r := newRound(t, Options{Seed: uint64(compositionsSeed(t)), ToServer: imp, ToClient: imp}, "nfqueue")
-	const sample = 60
-	named, _ := part(compositions(t, desync.TLS, 2*sample))
-	named = named[len(named)-sample:] // all of them random
-	r.reload(rules(named))
-	r.run(attempts(named, false, bothFamilies...))
+	for proto, sample := range map[desync.Proto]int{desync.TLS: 60, desync.HTTP: 15, desync.QUIC: 15} {
+		named, _ := part(compositions(t, proto, 2*sample))
+		named = named[len(named)-sample:] // all of them random
+		r.reload(rules(named))
+		r.run(attempts(named, false, bothFamilies...))
+	}
 	r.report(start)
 	r.treated()
 	if a, b := r.lab.Counters(ToServer), r.lab.Counters(ToClient); a.Lost == 0 || b.Lost == 0 || a.Reordered == 0 {

@@ -90,7 +90,7 @@ func (r *round) chromium(list []composition) {
 			if v6 {
 				name = sixth + name
 			}
-			r.note(attempt{&list[i], v6, Chromium}, errs[name], time.Since(start))
+			r.note(attempt{&list[i], v6, Chromium, false}, errs[name], time.Since(start))
 		}
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// mirror is a server that says what it has read: by TLS on port 443, by plain
-// HTTP on port 80. Wrong bytes of a hello fail the handshake, whose keys and
+// mirror is a server that says what it has read: by TLS and QUIC on port 443, by
+// plain HTTP on port 80. Wrong bytes of a hello fail the handshake, whose keys and
 // Finished cover all of it (RFC 8446 section 4.4.1); wrong bytes behind it show in
 // the answer.
 var mirror = Site{netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("2001:db8:3::5"), func(*tls.Config) {}}
@@ -36,10 +36,13 @@ func newMirror(t *testing.T, l *Lab) {
 	mux.HandleFunc("/many", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, manyPage) })
 	srv := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
 	t.Cleanup(func() { srv.Close() })
+	h3 := &web{}
+	t.Cleanup(func() { h3.close() })
 	for _, v6 := range []bool{false, true} {
 		secure := mirror.Addr(v6)
 		ln := listenOn(t, l, secure)
 		go srv.Serve(tls.NewListener(ln, conf)) // ends with srv
+		must(t, l.Server.Do(func() error { return h3.serveQUIC(secure, conf, mux) }))
 		go answerPlain(listenOn(t, l, netip.AddrPortFrom(secure.Addr(), 80)))
 	}
 }
@@ -140,6 +143,9 @@ var body = func() []byte {
 // ask does one exchange with the mirror.
 func ask(l *Lab, r Request) error {
 	r.Site = mirror
+	if r.Proto == HTTP {
+		return askPlain(l, r)
+	}
 	want := digest(r.Host+" "+r.Host, "POST /sink", body)
 	if r.Hello == Curl {
 		// curl writes its request, so long, behind the hello at once.
@@ -155,10 +161,10 @@ func ask(l *Lab, r Request) error {
 	return err
 }
 
-// askPlain does the same by plain HTTP; the client is of this process, or curl.
+// askPlain does the same by plain HTTP.
 func askPlain(l *Lab, r Request) error {
 	deadline := time.Now().Add(l.patience(r.Timeout))
-	conn, err := l.dial(l.from(r), netip.AddrPortFrom(mirror.Addr(r.V6).Addr(), 80), deadline)
+	conn, err := l.dial(l.from(r), r.addr(), deadline)
 	if err != nil {
 		return err
 	}
