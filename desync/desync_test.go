@@ -404,8 +404,12 @@ func TestPlanAllocs(t *testing.T) {
 }
 
 func BenchmarkPlan(bm *testing.B) {
-	e := env(bm, false, 517)
-	s := mustParse(bm, "split(midsld) disorder")
+	for _, text := range []string{"split(midsld) disorder", "fake(ttl=4) split(midsld) disorder"} {
+		bm.Run(text, func(bm *testing.B) { benchmark(bm, mustParse(bm, text), env(bm, false, 517)) })
+	}
+}
+
+func benchmark(bm *testing.B, s *Strategy, e *Env) {
 	var p Plan
 	var out engine.Batch
 	bm.ReportAllocs()

@@ -175,6 +175,14 @@ func TestHTTPRefuses(t *testing.T) {
 	}
 }
 
+// A CR that ends no line is part of a value, and stays the one ahead of the end.
+func TestUnixEOLKeepsBareCR(t *testing.T) {
+	e := httpEnv(t, false, "GET / HTTP/1.1\r\nX: y\r\r\nHost: a.example\r\n\r\n")
+	if got, _, err := sent(t, mustHTTP(t, "unixeol"), e); err != nil || !bytes.Contains(got, []byte("y\r\r\nHost")) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // Where some of a request has left as it came, its letters may change and its
 // bytes may not move.
 func TestHTTPBegun(t *testing.T) {
@@ -320,14 +328,5 @@ func FuzzHTTP(f *testing.F) {
 }
 
 func BenchmarkHTTP(bm *testing.B) {
-	e := httpEnv(bm, false, browserHead)
-	s := mustHTTP(bm, "hostcase domcase hostnospace split(1)")
-	var p Plan
-	var out engine.Batch
-	bm.ReportAllocs()
-	for range bm.N {
-		out.Reset()
-		s.Plan(&p, e)
-		p.Emit(&out, engine.Meta{}, e, 0, len(e.Msg.Bytes))
-	}
+	benchmark(bm, mustHTTP(bm, "hostcase domcase hostnospace split(1)"), httpEnv(bm, false, browserHead))
 }

@@ -107,7 +107,7 @@ func (p *parser) step() (*spec, Step) {
 	if sp == nil {
 		return nil, nil
 	}
-	a := &args{spec: sp, at: at, list: p.args()}
+	a := &args{spec: sp, list: p.args()}
 	a.end = p.pos
 	if p.err == nil {
 		p.bind(a)
@@ -152,7 +152,7 @@ func (p *parser) args() (args []arg) {
 	}
 	for p.err == nil {
 		p.space()
-		a := arg{pos: p.pos}
+		a := arg{at: p.pos, pos: p.pos}
 		a.val = p.word("(),=")
 		if p.is('=') {
 			if a.val == "" {

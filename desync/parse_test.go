@@ -63,7 +63,7 @@ func TestParseErrors(t *testing.T) {
 		{"split(1, middle)", 9, `"middle" is no position`},
 		{"split(host+x)", 10, "is not a number"},
 		{"split(99999)", 6, "is not a number from -16384 to 16384"},
-		{"split(at=1)", 9, `unknown parameter "at" in split, want a position`},
+		{"split(at=1)", 6, `unknown parameter "at" in split, want a position`},
 		{"split(=5)", 6, "want a name before '='"},
 		{"split(1", 7, "want ',' or ')'"},
 		{"split(1,)", 8, "want a value"},
@@ -79,7 +79,7 @@ func TestParseErrors(t *testing.T) {
 		{"fake(zero, badsum, file=/x)", 24, "no file may be named here"},
 		{"fake(sni=a_b, badsum)", 9, "is not a host name"},
 		{"fake(gone)", 5, `unknown word "gone"`},
-		{"fake(gone=1)", 10, `unknown parameter "gone"`},
+		{"fake( gone = 1)", 6, `unknown parameter "gone"`},
 		{"fake(badsum, repeat=11)", 20, "from 1 to 10"},
 		{"split(1) syndata", 9, "syndata is a step for the syn and must stand before those for the message"},
 		{"dup(1) split(1)", 7, "split is a step for the message and must stand before those for the packet"},
@@ -140,6 +140,29 @@ func TestParseErrors(t *testing.T) {
 		}
 		if !strings.Contains(e.Msg, tt.want) || tt.pos != 0 && e.Pos != tt.pos {
 			t.Errorf("%q: position %d: %s; want %d: %s", tt.in, e.Pos, e.Msg, tt.pos, tt.want)
+		}
+	}
+}
+
+// People count from 1.
+func TestErrorText(t *testing.T) {
+	_, err := QUIC.Parse("udplen(1) fakes")
+	if want := `strategy "udplen(1) fakes", position 11: unknown step "fakes", want one of `; !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+func TestParseBounds(t *testing.T) {
+	name := strings.Repeat("a.", 126) + "a"
+	for text, size := range map[string]int{"fake(badsum, file=/x)": maxFile, "fake(badsum, sni=" + name + ")": 1} {
+		for more := range 2 {
+			read := func(string) ([]byte, error) { return make([]byte, size+more), nil }
+			if strings.Contains(text, "sni=") {
+				text = strings.Replace(text, ")", strings.Repeat("a", more)+")", 1)
+			}
+			if _, err := TLS.ParseWith(text, read); (err == nil) != (more == 0) {
+				t.Errorf("%s, %d more: %v", text, more, err)
+			}
 		}
 	}
 }

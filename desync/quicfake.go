@@ -118,7 +118,7 @@ const tlsRecord = 5
 // It returns nil where no clone is wanted, or the hello is not whole or says no name.
 func (f *quicFake) renamed(p *Plan, e *Env) []byte {
 	at := e.Msg.Hello
-	if f.kind != "clone" || !at.Named() || at.Len <= at.Handshake || at.Len > len(e.Msg.Crypto) {
+	if f.kind != "clone" || !at.Named() || at.Len <= at.Handshake {
 		return nil
 	}
 	start, n := len(p.arena), at.Len-at.Handshake

@@ -1,9 +1,12 @@
 package desync
 
 import (
+	"encoding/binary"
 	"math/rand"
 	"testing"
 
+	"b4/engine"
+	"b4/packet"
 	"b4/quic"
 )
 
@@ -34,6 +37,35 @@ func TestQUICAnyStrategy(t *testing.T) {
 		if s, err := QUIC.ParseWith(compose(r, QUIC), noFile); err == nil {
 			checkQUIC(t, s, scrambled(t, r))
 			ran++
+		}
+	}
+}
+
+// Bytes without meaning have the form of no packet, to which a server might answer.
+func TestShapeless(t *testing.T) {
+	for seed := range uint64(200) {
+		if k := quic.Parse(appendShapeless(nil, 100, seed)).Kind; k != quic.NotQUIC {
+			t.Fatalf("seed %d: %v", seed, k)
+		}
+	}
+}
+
+// A wrong checksum is never zero, which in IPv4 is none.
+func TestQUICBadSumIsNotNone(t *testing.T) {
+	e := quicEnv(t, false, 400, 1200)
+	s := mustParseQUIC(t, "fake(zero, badsum)")
+	var p Plan
+	if err := s.Plan(&p, e); err != nil {
+		t.Fatal(err)
+	}
+	var out engine.Batch
+	for port := range 1 << 16 {
+		binary.BigEndian.PutUint16(e.Conn.Header[e.Conn.IPLen:], uint16(port))
+		out.Reset()
+		p.Emit(&out, engine.Meta{}, e, 0, len(e.Msg.Bytes))
+		b := out.At(0).Bytes
+		if b[26]|b[27] == 0 || packet.ChecksumOK(b) {
+			t.Fatalf("from port %d: checksum %x", port, b[26:28])
 		}
 	}
 }

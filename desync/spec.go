@@ -106,12 +106,13 @@ func (q *param) want() string {
 // An arg is one argument of a step: a value, or key=value.
 type arg struct {
 	key, val string
+	at       int // where it begins
 	pos      int // of the value
 	param    *param
 
 	num  int    // of a number, and of a distance
 	auto bool   // of a distance: num is to be added to that of the server
-	at   pos    // of a position
+	cut  pos    // of a position
 	data []byte // of a path: what the file has
 }
 
@@ -119,8 +120,7 @@ type arg struct {
 type args struct {
 	spec *spec
 	list []arg
-	at   int // where the step begins
-	end  int // where it ends
+	end  int // where the step ends
 }
 
 // find is the argument for the parameter of a name, nil if there is none.
@@ -168,7 +168,7 @@ func (p *parser) bind(a *args) {
 		case q == nil && x.key == "":
 			p.fail(x.pos, "unknown word %q in %s, want %s", x.val, a.spec.name, a.spec.words())
 		case q == nil:
-			p.fail(x.pos, "unknown parameter %q in %s, want %s", x.key, a.spec.name, a.spec.words())
+			p.fail(x.at, "unknown parameter %q in %s, want %s", x.key, a.spec.name, a.spec.words())
 		case !q.many && a.given(i, q):
 			p.fail(x.pos, "%s has one %s, and %q is the second", a.spec.name, q.name, x.val)
 		default:
@@ -248,7 +248,7 @@ func (p *parser) value(x *arg) {
 			p.fail(x.pos, "%q is no %s, want %s", x.val, q.name, list(q.words))
 		}
 	case position:
-		x.at = p.position(x)
+		x.cut = p.position(x)
 	case hostname:
 		x.val = p.hostName(x)
 	case path:

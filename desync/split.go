@@ -18,7 +18,7 @@ var splitSpec = spec{
 func makeSplit(a *args) *split {
 	s := &split{}
 	for _, x := range a.list {
-		s.at = append(s.at, x.at)
+		s.at = append(s.at, x.cut)
 	}
 	return s
 }

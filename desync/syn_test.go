@@ -100,6 +100,10 @@ func TestSYNLeftAlone(t *testing.T) {
 	if mustParse(t, "wsize(9)").PlanReply(&p, e); !p.Whole() {
 		t.Error("an answer with data is changed")
 	}
+	e = synEnv(true, true)
+	if mustParse(t, "wsize(64240)").PlanReply(&p, e); !p.Whole() {
+		t.Error("a window is made what it is")
+	}
 }
 
 // What goes to a listener ahead of the client's SYN, or with it, changes nothing
