@@ -166,6 +166,15 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// A method is bounded too where all of it comes at once.
+func TestParseMethodBound(t *testing.T) {
+	for n, want := range map[int]Status{maxMethod: Complete, maxMethod + 1: NotRequest} {
+		if _, st := Parse([]byte(strings.Repeat("A", n) + " / HTTP/1.1\r\n\r\n")); st != want {
+			t.Errorf("%d letters: status %d", n, st)
+		}
+	}
+}
+
 // A head may be as long as MaxLen and no longer.
 func TestParseBound(t *testing.T) {
 	const first, last = "GET / HTTP/1.1\r\nHost: a.example\r\nCookie: ", "\r\n\r\n"

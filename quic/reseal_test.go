@@ -125,6 +125,42 @@ func shortLength(w wire) []byte {
 	return w.seal()
 }
 
+// Where a length of one byte becomes one of two, the datagram still fits, to the byte.
+func TestResealFitsToTheByte(t *testing.T) {
+	msg := hello("www.example.org")
+	var s Sealer
+	for n := 20; n < 41; n++ {
+		frames := crypto(0, msg[:n])
+		in := shortLength(wire{dcid: "client's", frames: frames})
+		least, had := 0, false
+		for limit := len(in); limit < len(in)+30; limit++ {
+			out, ok := s.AppendReseal(nil, nil, in, &Layout{Cuts: []int{1, 2, 3}, Max: limit})
+			if ok && !had {
+				least = len(out)
+			}
+			if had && !ok || ok && (len(out) > limit || len(out) != least) {
+				t.Fatalf("%d bytes of a hello in %d: %v, %d bytes, %d by a lower limit", n, limit, ok, len(out), least)
+			}
+			had = ok
+			if !ok {
+				continue
+			}
+			var d Decoder
+			var c Conn
+			if _, err := d.Datagram(&c, out); err != nil || !bytes.Equal(c.Message(), msg[:n]) {
+				t.Fatalf("%d bytes of a hello in %d: %v, reads %d", n, limit, err, len(c.Message()))
+			}
+		}
+		want := 6 // three headers more, and the first shorter
+		if 1+len(frames)+want+tagLen >= 1<<6 {
+			want++
+		}
+		if least-len(in) != want {
+			t.Errorf("%d bytes of a hello: grows by %d, want %d", n, least-len(in), want)
+		}
+	}
+}
+
 // Whatever the header, the server finds the same number and bytes behind it.
 func TestResealForms(t *testing.T) {
 	const id = "0123456789abcdefghij"

@@ -118,6 +118,9 @@ func TestParseRefuses(t *testing.T) {
 		{"huge record", []byte{22, 3, 1, 0xff, 0xff}},
 		{"server hello", edit(b, func(b []byte) { b[5] = 2 })},
 		{"hello too short", edit(b, func(b []byte) { b[7], b[8] = 0, 10 })},
+		{"hello too short, as far as it is there", []byte{22, 3, 1, 0, 39, 1, 0, 0, 35}},
+		{"session id past the end, as far as it is there", append([]byte{22, 3, 1, 0, 40, 1, 0, 0, 36}, append(make([]byte, 34), 2)...)},
+		{"hello too long, as far as it is there", []byte{22, 3, 1, 0x40, 0, 1, 0, 0x40, 1}},
 		{"hello too long", edit(b, func(b []byte) { b[6] = 1 })},
 		{"session id past the end", edit(b, func(b []byte) { b[7], b[8] = 0, 40 })},
 		{"extensions past the end", edit(b, func(b []byte) { b[h.Extensions-2] = 0xff })},
@@ -137,6 +140,9 @@ func TestParseNoName(t *testing.T) {
 	h, st := Parse(capture(t, "192.0.2.1"))
 	if st != Complete || h.Named() || h.SNI != 0 {
 		t.Errorf("status %d, %+v", st, h)
+	}
+	if h, st := Parse(AppendDecoy(nil, "", 1)); st != Complete || h.Named() || h.SNI == 0 {
+		t.Errorf("an empty name: status %d, %+v", st, h)
 	}
 }
 
@@ -218,6 +224,9 @@ func TestRenamed(t *testing.T) {
 		for _, name := range []string{"a.example", "www.allowed.example", "a.much.longer.name.than.before.example"} {
 			out, ok := AppendRenamed([]byte("xy"), b, h, name)
 			got, st := Parse(out[2:])
+			if n := binary.BigEndian.Uint16(out[2+got.SNI+2:]); binary.BigEndian.Uint16(out[2+got.SNI+4:]) != n-2 {
+				t.Errorf("%s: the list of names is not as long as its extension", name)
+			}
 			if !ok || st != Complete || string(out[2:][got.Host:got.HostEnd]) != name || got.Len != len(out)-2 {
 				t.Errorf("records of %d, %s: %v, status %d, %+v", size, name, ok, st, got)
 			}
