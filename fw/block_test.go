@@ -197,7 +197,10 @@ func TestBlockLeavesAlone(t *testing.T) {
 	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	awaitAddr(t, wanAddr6)
-	rules := mustPlan(t, func(c *Config) { c.Router, c.Block = true, QUICBlock{Ports: []uint16{443}, Reject: true} })
+	rules := mustPlan(t, func(c *Config) {
+		c.TCP = nil // nor are b4's own kept from conntrack then
+		c.Router, c.Block = true, QUICBlock{Ports: []uint16{443}, Reject: true}
+	})
 	mustApply(t, c, rules, "wan0")
 	injected := config(t, Native).Marks.Injected
 	for _, v6 := range []bool{false, true} {
