@@ -60,7 +60,7 @@ func TestChecksFind(t *testing.T) {
 // A file that was changed after it was packed is found by the index, or by the
 // hashes within.
 func TestChecksFindChangedFiles(t *testing.T) {
-	out, made, pkgs := feeds(t)
+	out, made, pkgs := written(t)
 	for _, name := range []string{
 		"ipk/mips_24kc/Packages", "ipk/mips_24kc/Packages.gz", "ipk/mips_24kc/Packages.manifest",
 		"ipk/mips_24kc/luci-app-b4_1.2.3-r1_all.ipk", "ipk/mips_24kc/b4_1.2.3-r1_mips_24kc.ipk",
@@ -101,7 +101,7 @@ func TestChecksFindChangedFiles(t *testing.T) {
 
 // The hashes within an .apk hold for every byte of it.
 func TestAPKProvesItself(t *testing.T) {
-	_, made, _ := feeds(t)
+	made, _ := built(t)
 	raw, err := inflateADB(made[1].files[1].data) // the small one
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func deflatedADB(t testing.TB, raw []byte) []byte {
 }
 
 func FuzzUnpackAPK(f *testing.F) {
-	_, made, _ := feeds(f)
+	made, _ := built(f)
 	for _, o := range made[1].files {
 		raw, err := inflateADB(o.data)
 		if err != nil {
@@ -271,7 +271,7 @@ func TestTargetChecksBuilds(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	_, made, _ := feeds(t)
+	made, _ := built(t)
 	var buf bytes.Buffer
 	if err := report(&buf, made); err != nil {
 		t.Fatal(err)

@@ -59,15 +59,22 @@ func packages(t testing.TB, arch string) (b4, luci pkg) {
 	return b4.with(arch, program(t, short(100_000))), luci
 }
 
-// feeds writes a feed of each format and returns their place and packages.
-func feeds(t testing.TB) (out string, made []feed, pkgs []pkg) {
+// built returns a feed of each format and their packages.
+func built(t testing.TB) (made []feed, pkgs []pkg) {
 	t.Helper()
 	b4, luci := packages(t, "mips_24kc")
 	ipk, err := ipkFeed("mips_24kc", b4, luci)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, made = t.TempDir(), []feed{ipk, apkFeed("mips_24kc", b4, luci)}
+	return []feed{ipk, apkFeed("mips_24kc", b4, luci)}, []pkg{b4, luci}
+}
+
+// written returns what built does, and where it is written.
+func written(t testing.TB) (out string, made []feed, pkgs []pkg) {
+	t.Helper()
+	out = t.TempDir()
+	made, pkgs = built(t)
 	for _, f := range made {
 		if err := f.write(out); err != nil {
 			t.Fatal(err)
@@ -76,11 +83,11 @@ func feeds(t testing.TB) (out string, made []feed, pkgs []pkg) {
 	if err := os.WriteFile(filepath.Join(out, sumsName), []byte(sums(made)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return out, made, []pkg{b4, luci}
+	return out, made, pkgs
 }
 
 func TestFeedsReadBack(t *testing.T) {
-	out, made, pkgs := feeds(t)
+	out, made, pkgs := written(t)
 	for _, f := range made {
 		if err := checkFeed(out, f.dir, pkgs); err != nil {
 			t.Error(err)
@@ -108,9 +115,9 @@ func TestFeedsReadBack(t *testing.T) {
 // From checkouts at different places, of different dates and modes, the same
 // bytes come out.
 func TestSameBytesTwice(t *testing.T) {
-	_, first, _ := feeds(t)
+	first, _ := built(t)
 	squeezed.Clear()
-	_, second, _ := feeds(t)
+	second, _ := built(t)
 	for i, f := range first {
 		for j, o := range f.files {
 			if !bytes.Equal(o.data, second[i].files[j].data) {
