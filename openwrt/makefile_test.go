@@ -38,14 +38,19 @@ func variables(t *testing.T) map[string]string {
 	if _, err := exec.LookPath("make"); err != nil {
 		t.Skip("make is missing: apt-get install make")
 	}
-	m := map[string]string{}
-	for _, line := range strings.Split(evaluate(t, "dump", "BUILD_DIR=/build"), "\n") {
-		if name, value, ok := strings.Cut(line, "="); ok {
-			m[name] = value
+	if known == nil {
+		known = map[string]string{}
+		for _, line := range strings.Split(evaluate(t, "dump", "BUILD_DIR=/build"), "\n") {
+			if name, value, ok := strings.Cut(line, "="); ok {
+				known[name] = value
+			}
 		}
 	}
-	return m
+	return known
 }
+
+// known is what variables has read, for all tests.
+var known map[string]string
 
 func TestMetadata(t *testing.T) {
 	got, packed := variables(t), readPacked(t)
