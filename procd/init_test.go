@@ -186,9 +186,12 @@ procd_close_instance
 		{name: "trace", config: on, args: "trace example.org", calls: "b4d trace -socket /var/run/b4/b4d.sock example.org\n"},
 		{name: "pause", config: on, args: "pause 10", calls: "b4d pause -socket /var/run/b4/b4d.sock 10\n"},
 	}
-	for _, tt := range tests {
+	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
+			if testing.Short() && i%4 > 0 {
+				t.Skip("each fourth row is enough for -short")
+			}
 			r := newRouter(t, tt.config)
 			r.env = append(r.env, tt.env...)
 			if tt.ujail {
