@@ -69,7 +69,7 @@ func TestBounded(t *testing.T) {
 	h := hello(t, blockedName, true)
 	flood := 100_000
 	if testing.Short() {
-		flood = 2 * maxFlows
+		flood = maxFlows + 1000
 	}
 	for _, f := range families {
 		w := newWire(t, profile(t, "full"), f)
