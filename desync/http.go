@@ -19,10 +19,16 @@ type rewriting struct {
 	apply func(p *Plan, e *Env) error
 }
 
-func (*rewriting) Need() Need                    { return Need{} }
-func (*rewriting) Harm() Harm                    { return Segments }
-func (s *rewriting) String() string              { return s.text }
-func (s *rewriting) Apply(p *Plan, e *Env) error { return s.apply(p, e) }
+func (*rewriting) Need() Need       { return Need{} }
+func (*rewriting) Harm() Harm       { return Segments }
+func (s *rewriting) String() string { return s.text }
+
+func (s *rewriting) Apply(p *Plan, e *Env) error {
+	if e.Msg.Body {
+		return nil
+	}
+	return s.apply(p, e)
+}
 
 // rewriter makes a step without arguments.
 func rewriter(text string, apply func(p *Plan, e *Env) error) func(*parser, *args) Step {

@@ -136,6 +136,7 @@ type Message struct {
 
 	Request http1.Request // of HTTP: positions in Bytes
 	Begun   bool          // of HTTP: some of Bytes have left as they came, so that none may move
+	Body    bool          // of HTTP: Bytes may be part of another request's body, so that none may change
 }
 
 // A Conn is what is known of the connection. Header is the client's latest IP
