@@ -115,11 +115,11 @@ func TestHold(t *testing.T) {
 	tb := New[int](4, noEvict(t))
 	f := tb.Add(start, key(1, false))
 	for i := range MaxHeld {
-		if !tb.Hold(start.Add(time.Duration(i)*time.Millisecond), f, Held{bytes.Repeat([]byte{byte(i)}, 1500), uint32(i), int32(-i)}) {
+		if !tb.Hold(start.Add(time.Duration(i)*time.Millisecond), f, Held{bytes.Repeat([]byte{byte(i)}, 1500), uint32(i), int32(-i)}, Wait) {
 			t.Fatalf("packet %d refused", i)
 		}
 	}
-	if tb.Hold(start, f, Held{Bytes: []byte("x")}) {
+	if tb.Hold(start, f, Held{Bytes: []byte("x")}, Wait) {
 		t.Error("held one too many")
 	}
 	for i := range f.Held() {
@@ -128,15 +128,15 @@ func TestHold(t *testing.T) {
 		}
 	}
 	due := 0
-	next := tb.Due(start.Add(Hold-1), func(*Flow[int]) { due++ })
-	if due != 0 || !next.Equal(start.Add(Hold)) {
+	next := tb.Due(start.Add(Wait-1), func(*Flow[int]) { due++ })
+	if due != 0 || !next.Equal(start.Add(Wait)) {
 		t.Errorf("%d due early, next %v", due, next)
 	}
-	if next := tb.Due(start.Add(Hold), func(f *Flow[int]) { due++; f.Release() }); due != 1 || !next.IsZero() {
+	if next := tb.Due(start.Add(Wait), func(f *Flow[int]) { due++; f.Release() }); due != 1 || !next.IsZero() {
 		t.Errorf("%d due, next %v", due, next)
 	}
 	big := tb.Add(start, key(2, false))
-	if tb.Hold(start, big, Held{Bytes: make([]byte, MaxMessage+1)}) {
+	if tb.Hold(start, big, Held{Bytes: make([]byte, MaxMessage+1)}, Wait) {
 		t.Error("held more than the bound")
 	}
 }
@@ -145,15 +145,15 @@ func TestHold(t *testing.T) {
 func TestHoldAgain(t *testing.T) {
 	tb := New[int](4, noEvict(t))
 	f := tb.Add(start, key(1, false))
-	tb.Hold(start, f, Held{Bytes: []byte("a")})
+	tb.Hold(start, f, Held{Bytes: []byte("a")}, Wait)
 	f.Release()
-	tb.Hold(start.Add(50*time.Millisecond), f, Held{Bytes: []byte("b")})
+	tb.Hold(start.Add(50*time.Millisecond), f, Held{Bytes: []byte("b")}, Wait)
 	n := 0
-	tb.Due(start.Add(Hold), func(*Flow[int]) { n++ })
+	tb.Due(start.Add(Wait), func(*Flow[int]) { n++ })
 	if n != 0 {
 		t.Error("due by the time of packets that have gone")
 	}
-	tb.Due(start.Add(Hold+50*time.Millisecond), func(f *Flow[int]) { n++; f.Release() })
+	tb.Due(start.Add(Wait+50*time.Millisecond), func(f *Flow[int]) { n++; f.Release() })
 	if n != 1 {
 		t.Error("not due")
 	}
@@ -174,7 +174,7 @@ func TestEvict(t *testing.T) {
 		}
 		f := tb.Add(start.Add(time.Duration(i)*time.Second), key(i, false))
 		f.State = i
-		tb.Hold(start, f, Held{Bytes: []byte("x")})
+		tb.Hold(start, f, Held{Bytes: []byte("x")}, Wait)
 	}
 	if len(gone) != 1 || gone[0] != 1 || tb.Len() != 3 {
 		t.Errorf("gone %v, %d left", gone, tb.Len())
@@ -205,7 +205,7 @@ func TestMemoryBound(t *testing.T) {
 	for i := range flood {
 		f := tb.Add(start, key(i%65536, i >= 65536))
 		tb.Begin(f, 0, half)
-		tb.Hold(start, f, Held{Bytes: half})
+		tb.Hold(start, f, Held{Bytes: half}, Wait)
 		if tb.memory > Memory {
 			t.Fatalf("%d bytes after %d flows", tb.memory, i)
 		}
@@ -213,7 +213,7 @@ func TestMemoryBound(t *testing.T) {
 	if f, ok := tb.Lookup(start, key(flood-65536-1, true)); !ok || len(f.Stream().Bytes()) != len(half) || f.Held() != 1 {
 		t.Error("the newest is not whole")
 	}
-	tb.Due(start.Add(Hold), func(f *Flow[int]) { f.Release() })
+	tb.Due(start.Add(Wait), func(f *Flow[int]) { f.Release() })
 	if evicted == 0 || len(tb.wait) != 0 {
 		t.Errorf("%d evicted, %d waiting", evicted, len(tb.wait))
 	}
@@ -234,7 +234,7 @@ func TestReuse(t *testing.T) {
 			tb.Insert(f, 9+uint32(n), make([]byte, min(1000, MaxMessage-n)))
 		}
 		for range MaxHeld {
-			tb.Hold(start, f, Held{Bytes: make([]byte, 1500)})
+			tb.Hold(start, f, Held{Bytes: make([]byte, 1500)}, Wait)
 		}
 		if n := len(f.Stream().Bytes()); n != MaxMessage {
 			t.Errorf("round %d: %d bytes", i, n)
@@ -258,8 +258,8 @@ func TestAllocs(t *testing.T) {
 		f := tb.Add(start, k)
 		tb.Begin(f, 7, payload)
 		f, _ = tb.Lookup(start, k)
-		tb.Hold(start, f, Held{Bytes: payload})
-		tb.Due(start.Add(Hold), func(*Flow[int]) {})
+		tb.Hold(start, f, Held{Bytes: payload}, Wait)
+		tb.Due(start.Add(Wait), func(*Flow[int]) {})
 		tb.Expire(start)
 		tb.Remove(f)
 	}); n != 0 {

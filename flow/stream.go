@@ -49,6 +49,18 @@ func (s *Stream) Has(off, n int) bool {
 // begin starts the stream anew at seq. It keeps the memory.
 func (s *Stream) begin(seq uint32) { s.base, s.buf, s.n = seq, s.buf[:0], 0 }
 
+// lower makes seq, which lies by bytes below the beginning, the beginning. buf has
+// room for them.
+func (s *Stream) lower(seq uint32, by int) {
+	n := len(s.buf)
+	s.base, s.buf = seq, s.buf[:n+by]
+	copy(s.buf[by:], s.buf[:n])
+	for i := range s.ranges[:s.n] {
+		s.ranges[i].off += int32(by)
+		s.ranges[i].end += int32(by)
+	}
+}
+
 // insert puts payload at off, for which buf has room. It reports false, and adds
 // nothing, where it would be one piece too many.
 func (s *Stream) insert(off int, payload []byte) bool {

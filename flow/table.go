@@ -7,9 +7,9 @@ const (
 	// Idle is how long an undecided flow is remembered: the fifth
 	// retransmission of a hello comes 31 s after the first.
 	Idle = 60 * time.Second
-	// Hold is how long packets wait for the rest of a message. A sender that
+	// Wait is how long packets wait for the rest of a message. A sender that
 	// heard nothing for 200 ms (TCP_RTO_MIN, include/net/tcp.h) sends again.
-	Hold = 200 * time.Millisecond
+	Wait = 200 * time.Millisecond
 	// MaxHeld is how many packets of one flow wait.
 	MaxHeld = 10
 	// Memory bounds the bytes of all streams and copies of a table: 1000
@@ -179,22 +179,45 @@ func (t *Table[S]) Insert(f *Flow[S], seq uint32, payload []byte) bool {
 	return f.stream.insert(off, payload)
 }
 
-// Hold keeps a copy of a packet that waits for the rest of the message. It
-// reports false where the bounds do not allow it.
-func (t *Table[S]) Hold(now time.Time, f *Flow[S], h Held) bool {
+// Lower moves the beginning of f's stream down to seq, ahead of all it has. It
+// reports false, and changes nothing, where that is not below, or the bounds do
+// not allow it.
+func (t *Table[S]) Lower(f *Flow[S], seq uint32) bool {
+	s, by := &f.stream, -f.stream.Offset(seq)
+	if by <= 0 || by > MaxMessage || by+len(s.buf) > MaxMessage {
+		return false
+	}
+	s.buf = t.grow(f, s.buf, by+len(s.buf))
+	s.lower(seq, by)
+	return true
+}
+
+// Hold keeps a copy of a packet that waits for the rest of the message, for d if
+// it is the first. It reports false where the bounds do not allow it.
+func (t *Table[S]) Hold(now time.Time, f *Flow[S], h Held, d time.Duration) bool {
 	if f.nheld == MaxHeld || len(f.held)+len(h.Bytes) > MaxMessage {
 		return false
 	}
 	f.held = t.grow(f, f.held, len(f.held)+len(h.Bytes))
 	if f.nheld == 0 {
-		f.due = now.Add(Hold)
-		t.wait = append(t.wait, waiter{f.slot, f.due})
+		f.due = now.Add(d)
+		t.queue(waiter{f.slot, f.due})
 	}
 	f.held = append(f.held, h.Bytes...)
 	f.ends[f.nheld] = uint16(len(f.held))
 	f.meta[f.nheld].mark, f.meta[f.nheld].out = h.Mark, h.Out
 	f.nheld++
 	return true
+}
+
+// queue puts w behind those that are due no later.
+func (t *Table[S]) queue(w waiter) {
+	at := len(t.wait)
+	t.wait = append(t.wait, w)
+	for ; at > 0 && t.wait[at-1].due.After(w.due); at-- {
+		t.wait[at] = t.wait[at-1]
+	}
+	t.wait[at] = w
 }
 
 // grow returns b with room for n bytes. Other flows may have to go for it.

@@ -15,7 +15,7 @@ func TestRestDoesNotCome(t *testing.T) {
 	msg := hello(host, 1760, true)
 	r := newRig(t)
 	r.expect(engine.Drop, "held")(r.send(0, msg[:1000], 100))
-	r.wait(flow.Hold - 1)
+	r.wait(flow.Wait - 1)
 	if len(r.wire) != 0 {
 		t.Error("let go early")
 	}
@@ -40,7 +40,7 @@ func TestRestDoesNotComeDrop(t *testing.T) {
 	r := newRig(t, Rule{Name: "d", For: treat(Drop, nil)})
 	msg := hello(host, 1760, false)
 	r.send(0, msg[:1400], 100)
-	r.wait(flow.Hold)
+	r.wait(flow.Wait)
 	r.expect(engine.Drop, "dropped")(r.send(0, msg[:1400], 100))
 	if len(r.wire) != 0 {
 		t.Errorf("%d packets left", len(r.wire))
@@ -52,7 +52,7 @@ func TestRestDoesNotComeNameThere(t *testing.T) {
 	msg := hello(host, 1760, false)
 	r := newRig(t)
 	r.expect(engine.Drop, "held")(r.send(0, msg[:1400], 100))
-	r.wait(flow.Hold)
+	r.wait(flow.Wait)
 	if len(r.wire) != 2 || r.shown() {
 		t.Errorf("%d packets, name shown: %v", len(r.wire), r.shown())
 	}
@@ -154,7 +154,7 @@ func TestBehindGap(t *testing.T) {
 	r = newRig(t)
 	r.send(0, msg[:1400], 1)
 	r.send(1900, bytes.Repeat([]byte{23}, 300), 1)
-	r.wait(flow.Hold)
+	r.wait(flow.Wait)
 	if offs, _ := r.pieces(); !slices.Contains(offs, 1900) || r.shown() {
 		t.Errorf("pieces at %v, name shown: %v", offs, r.shown())
 	}

@@ -99,7 +99,7 @@ func TestDelayLate(t *testing.T) {
 	r := newRig(t, Rule{Name: "all", For: treat(Desync, strategy(t, "split(1) delay(5)"))})
 	msg := hello(host, 1760, false)
 	r.expect(engine.Drop, "held")(r.send(0, msg[:1400], 100))
-	r.wait(flow.Hold)
+	r.wait(flow.Wait)
 	if len(r.wire) != 1 {
 		t.Errorf("%d packets left at once", len(r.wire))
 	}

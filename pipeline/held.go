@@ -18,12 +18,12 @@ func (p *Pipeline) release(f *flow.Flow[state], why Reason) {
 	f.Release()
 }
 
-// hold keeps a copy of a packet until the rest of its hello comes. The copy can
-// be sent: what the kernel has left partial of it is filled in.
-func (p *Pipeline) hold(pkt *engine.Packet, f *flow.Flow[state]) bool {
+// hold keeps a copy of a packet until the rest of its message comes, or d is over.
+// The copy can be sent: what the kernel has left partial of it is filled in.
+func (p *Pipeline) hold(pkt *engine.Packet, f *flow.Flow[state], d time.Duration) bool {
 	v := &p.view
 	b := pkt.Bytes[:v.Hdr+len(v.Payload)]
-	if !p.flows.Hold(p.now, f, flow.Held{Bytes: b, Mark: pkt.Mark, Out: pkt.Out}) {
+	if !p.flows.Hold(p.now, f, flow.Held{Bytes: b, Mark: pkt.Mark, Out: pkt.Out}, d) {
 		return false
 	}
 	if pkt.Partial {
@@ -46,7 +46,7 @@ func (p *Pipeline) releaseBeyond(f *flow.Flow[state], n int) {
 
 // evict lets go of a flow that must make room or is over.
 func (p *Pipeline) evict(f *flow.Flow[state]) {
-	p.conclude(f, p.forgotten(f))
+	p.conclude(&f.State.course, f.State.msg.proto, p.forgotten(f))
 	p.release(f, Evicted)
 }
 
@@ -68,7 +68,7 @@ func (p *Pipeline) late(f *flow.Flow[state]) {
 	s.loose = true
 	if s.named = s.msg.named(); s.named {
 		p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
-		p.choose(f)
+		p.settle(f)
 		switch why := s.ruling(); why {
 		case Dropped, Rejected:
 			s.phase = judged
@@ -97,7 +97,7 @@ func (p *Pipeline) treatLate(f *flow.Flow[state]) bool {
 	before := p.out.Len()
 	p.releaseBeyond(f, n)
 	p.plan.Emit(p.out, engine.Meta{Mark: last.Mark, Out: last.Out}, &p.env, 0, n)
-	f.State.watch.on = true
+	f.State.on = true
 	p.counts[Late].Add(uint64(f.Held()))
 	f.Release()
 	p.trace(f, Late, before)

@@ -156,7 +156,7 @@ func TestRewrittenRequest(t *testing.T) {
 		r := newRig(t, Rule{Name: "web", For: web(t, Desync, "hostcase hostnospace split(host)")})
 		for _, p := range tt.parts {
 			if p[0] < 0 {
-				r.wait(flow.Hold)
+				r.wait(flow.Wait)
 				continue
 			}
 			r.send(p[0], msg[p[0]:p[1]], 1)
@@ -257,7 +257,7 @@ func TestRequestTrace(t *testing.T) {
 func TestWordUnderWay(t *testing.T) {
 	r := webRig(t)
 	r.expect(engine.Accept, "not_tls")(r.send(0, []byte{0x81, 5, 1, 2, 3}, 1))
-	r.expect(engine.Accept|engine.Done, "not_tls")(r.send(5, []byte("word"), 1))
+	r.expect(engine.Accept|engine.Done, "not_tls")(r.send(5, []byte("word"), 2))
 	r = all(t)
 	r.expect(engine.Accept, "under_way")(r.send(5, []byte("word"), 1))
 }
@@ -292,14 +292,14 @@ func FuzzRequests(f *testing.F) {
 			}
 			r.send(off, msg[off:end], 1)
 			if i < len(cuts) && cuts[i]%7 == 0 {
-				r.wait(flow.Hold)
+				r.wait(flow.Wait)
 			}
 			if i < len(cuts) && cuts[i]%5 == 0 {
 				r.send(off, msg[off:end], 1)
 			}
 			off = end
 		}
-		r.wait(flow.Hold)
+		r.wait(flow.Wait)
 		r.wait(2 * flow.Idle)
 		r.reads(msg)
 		if n := r.p.flows.Len(); n != 0 {

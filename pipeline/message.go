@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"bytes"
+	"strconv"
+	"strings"
 
 	"b4/desync"
 	"b4/http1"
@@ -48,13 +50,44 @@ func (m *message) parse(b []byte) status {
 	return status(st)
 }
 
-// begins is parse for the first bytes of a connection. A CCS alone begins nothing.
+// begins is parse for the first bytes of a connection. A CCS alone begins nothing,
+// and neither does, before its line is whole, a word that is no method in use: it
+// may be another protocol's, which must not wait.
 func (m *message) begins(payload []byte) status {
 	st := m.parse(payload)
-	if st == msgPart && tlshello.SkipCCS(payload) == len(payload) {
+	switch {
+	case st != msgPart:
+		return st
+	case tlshello.SkipCCS(payload) == len(payload):
+		return msgNone
+	case m.proto == desync.HTTP && !m.asks(payload):
 		return msgNone
 	}
-	return st
+	return msgPart
+}
+
+// methods are those of RFC 9110, RFC 5789 and WebDAV (RFC 4918, 3253 and 5323).
+var methods = [...]string{
+	"GET", "POST", "HEAD", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+	"PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH",
+}
+
+// asks reports whether b, which m was parsed from, has a whole request line, or
+// begins with one of methods or a part of one.
+func (m *message) asks(b []byte) bool {
+	word, whole := b[m.request.Method:], m.request.MethodEnd > 0
+	if whole {
+		if bytes.IndexByte(word, '\n') > 0 {
+			return true
+		}
+		word = b[m.request.Method:m.request.MethodEnd]
+	}
+	for _, method := range methods {
+		if string(word) == method || !whole && strings.HasPrefix(method, string(word)) {
+			return true
+		}
+	}
+	return false
 }
 
 // begins reports whether a segment may begin a message.
@@ -90,13 +123,36 @@ func (m *message) appendName(dst, b []byte) []byte {
 // hosts even.
 func (m *message) more() bool { return m.proto == desync.HTTP }
 
-// bodyless reports whether what follows a message in stream b is another one for
-// certain, and not the rest of this one: the request has no body.
-func (m *message) bodyless(b []byte) bool {
-	r := &m.request
-	method := b[min(r.Method, len(b)):min(r.MethodEnd, len(b))]
-	return m.proto == desync.HTTP && (bytes.Equal(method, []byte("GET")) || bytes.Equal(method, []byte("HEAD")))
+// end is where in stream b the message ends with its body, so that what stands
+// there is another one for certain. It is -1 where that is not known (RFC 9112
+// section 6.3).
+func (m *message) end(b []byte) int {
+	n := m.request.Len
+	if m.proto != desync.HTTP || n == 0 {
+		return -1
+	}
+	length := 0
+	for head := b[:n]; len(head) > 0; {
+		line, rest, _ := bytes.Cut(head, newline)
+		head = rest
+		field, value, _ := bytes.Cut(line, colon)
+		switch {
+		case bytes.EqualFold(field, transferEncoding):
+			return -1
+		case bytes.EqualFold(field, contentLength):
+			var err error
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil || length < 0 || length > window {
+				return -1
+			}
+		}
+	}
+	return n + length
 }
+
+var (
+	newline, colon                  = []byte("\n"), []byte(":")
+	contentLength, transferEncoding = []byte("Content-Length"), []byte("Transfer-Encoding")
+)
 
 // fill hands m, which is in stream b, to a strategy.
 func (m *message) fill(to *desync.Message, b []byte) {

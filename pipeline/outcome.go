@@ -3,7 +3,6 @@ package pipeline
 import (
 	"bytes"
 	"sync"
-	"time"
 
 	"b4/desync"
 	"b4/flow"
@@ -43,44 +42,34 @@ const (
 	ttlSlack = 2
 )
 
-// A watch is what is known so far about what becomes of a message.
-type watch struct {
-	on       bool // a strategy was applied, and nothing is concluded
-	answered bool // data of the server was seen
-	again    uint8
-	token    Token
-}
-
-// conclude reports what became of f's message, once.
-func (p *Pipeline) conclude(f *flow.Flow[state], o Outcome) {
-	s := &f.State
-	if !s.watch.on {
+// conclude reports what became of a message of a kind, once.
+func (p *Pipeline) conclude(c *course, kind desync.Proto, o Outcome) {
+	if !c.on {
 		return
 	}
-	s.watch.on = false
-	p.tallies.count(s.rule, s.msg.proto, s.steps, o)
-	if c := p.config.Load().Chooser; c != nil {
-		c.Report(s.watch.token, o, p.now)
+	c.on = false
+	p.tallies.count(c.rule, kind, c.steps, o)
+	if c.chooser != nil {
+		c.chooser.Report(c.token, o, p.now)
 	}
 }
 
 // forgotten is what became of a message whose flow is forgotten, after its time
 // or before.
 func (p *Pipeline) forgotten(f *flow.Flow[state]) Outcome {
-	switch w := &f.State.watch; {
-	case w.answered && p.now.Sub(f.Seen()) >= flow.Idle:
+	switch answered := f.State.answered; {
+	case answered && p.now.Sub(f.Seen()) >= flow.Idle:
 		return Frozen
-	case w.answered:
+	case answered:
 		return Through
 	}
 	return NoEvidence
 }
 
-// resent counts that a message came again.
-func (p *Pipeline) resent(f *flow.Flow[state]) {
-	w := &f.State.watch
-	if w.again++; w.again == silentAfter && !w.answered {
-		p.conclude(f, Silent)
+// resent counts that a message of a kind came again.
+func (p *Pipeline) resent(c *course, kind desync.Proto) {
+	if c.again++; c.again == silentAfter && !c.answered {
+		p.conclude(c, kind, Silent)
 	}
 }
 
@@ -88,32 +77,32 @@ func (p *Pipeline) resent(f *flow.Flow[state]) {
 func (p *Pipeline) observe() {
 	v := &p.view
 	f, known := p.flows.Peek(flow.KeyOf(v).Reverse())
-	if !known || !f.State.watch.on {
+	if !known || !f.State.on {
 		return
 	}
-	w := &f.State.watch
+	s := &f.State
 	switch {
 	case v.Flags&packet.RST != 0:
 		o := Reset
 		if !p.hops.like(v.Src.Addr(), v.TTL) {
 			o = Forged
 		}
-		p.conclude(f, o)
-	case len(v.Payload) > 0 && f.State.msg.proto == desync.HTTP:
+		p.conclude(&s.course, s.msg.proto, o)
+	case len(v.Payload) > 0 && s.msg.proto == desync.HTTP:
 		o := Through
 		if redirects(v.Payload) {
 			o = Redirect
 		}
-		p.conclude(f, o)
+		p.conclude(&s.course, s.msg.proto, o)
 	case len(v.Payload) > 0:
-		w.answered = true
+		s.answered = true
 	}
 	if v.Flags&packet.FIN != 0 {
 		o := Closed
-		if w.answered {
+		if s.answered {
 			o = Through
 		}
-		p.conclude(f, o)
+		p.conclude(&s.course, s.msg.proto, o)
 	}
 }
 
@@ -185,40 +174,4 @@ func (p *Pipeline) Outcomes() []Tally {
 		}
 	}
 	return list
-}
-
-// A Token stands for one choice of a Chooser.
-type Token uint64
-
-// A Chooser picks the strategy for each message that a rule has treated, and
-// hears what became of it. Both are called on the packet path: they must not
-// block. What is sent again follows its flow's choice.
-type Chooser interface {
-	// Choose returns a strategy for k's kind of message, nil to leave it as it
-	// is.
-	Choose(k Choice, now time.Time) (*desync.Strategy, Token)
-	// Report tells the outcome of a choice, once for each whose strategy was
-	// applied.
-	Report(t Token, o Outcome, now time.Time)
-}
-
-// A Choice is what a strategy is chosen by.
-type Choice struct {
-	Rule  *Rule
-	Proto desync.Proto
-	Flow  *flow.Key // borrowed for the call
-	Name  []byte    // the host's; borrowed for the call
-}
-
-// choose finds the rule and the strategy for f's message to the host in p.name.
-func (p *Pipeline) choose(f *flow.Flow[state]) {
-	s, c := &f.State, p.config.Load()
-	s.rule, s.steps, s.watch = c.Choose(p.name), nil, watch{}
-	if s.rule == nil || s.rule.For[s.msg.proto].Action != Desync {
-		return
-	}
-	s.steps = s.rule.For[s.msg.proto].Steps
-	if c.Chooser != nil {
-		s.steps, s.watch.token = c.Chooser.Choose(Choice{s.rule, s.msg.proto, f.Key(), p.name}, p.now)
-	}
 }

@@ -168,6 +168,33 @@ func TestChooser(t *testing.T) {
 	r.expect(engine.Accept, "as_is")(r.send(0, msg, 100))
 }
 
+// What one chooser has picked is reported to it, whoever picks now.
+func TestChooserReplaced(t *testing.T) {
+	r := newRig(t)
+	one, two := &chooser{steps: strategy(t, "split(1)")}, &chooser{steps: strategy(t, "split(2)")}
+	use := func(c Chooser) {
+		conf := *r.p.config.Load()
+		conf.Chooser = c
+		r.p.Use(&conf)
+	}
+	use(one)
+	msg := hello(host, 0, false)
+	r.send(0, msg, 100)
+	use(two)
+	r.expect(engine.Replace, "again")(r.send(0, msg, 100))
+	if offs, _ := r.pieces(); !slices.Equal(offs, []int{0, 1, 0, 1}) {
+		t.Errorf("pieces at %v", offs)
+	}
+	r.send(len(msg), []byte{23}, 200)
+	r.port++
+	r.send(0, msg, 100)
+	use(nil)
+	r.send(len(msg), []byte{23}, 200)
+	if !slices.Equal(one.reports, []Outcome{Opened}) || !slices.Equal(two.reports, []Outcome{Opened}) || len(two.names) != 1 {
+		t.Errorf("told %v and %v, the second asked for %v", one.reports, two.reports, two.names)
+	}
+}
+
 func TestOutcomeAllocs(t *testing.T) {
 	r := watched(t)
 	msg := hello(host, 0, false)

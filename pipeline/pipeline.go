@@ -13,6 +13,11 @@ import (
 // idle is how long Tick lets the engine wait where nothing is due.
 const idle = time.Second
 
+// overtaken is how long a segment waits for one it may have overtaken. Where
+// packets change their order on the way to the router, they are a few milliseconds
+// apart.
+const overtaken = 20 * time.Millisecond
+
 // window is how far from the beginning of a flow's message a segment may lie and
 // still belong to the same connection. What lies elsewhere has reused its ports.
 const window = 1 << 20
@@ -62,15 +67,14 @@ type state struct {
 	phase phase
 	loose bool  // its beginning has gone on: no more is held
 	begun bool  // some of the message has left as it came
+	body  bool  // it may be part of a request's body, and no message
 	first bool  // the server has all that comes below the message
 	named bool  // the message names a host
 	flags uint8 // PSH and FIN if any segment of the message had them
 	mtu   int   // longest packet of the message, in bytes, superpackets left out
 	ack   uint32
 	msg   message
-	rule  *Rule
-	steps *desync.Strategy // of a rule that treats; nil leaves the message as it is
-	watch watch
+	course
 }
 
 // New makes a pipeline for at most maxFlows undecided connections.
@@ -78,7 +82,7 @@ func New(maxFlows int, c *Config) *Pipeline {
 	p := &Pipeline{}
 	p.wheel.init()
 	p.flows = flow.New(maxFlows, p.evict)
-	p.quic = newHandshakes()
+	p.quic = newHandshakes(p.evictDatagrams)
 	p.Use(c)
 	return p
 }
@@ -146,14 +150,10 @@ func (p *Pipeline) judge(pkt *engine.Packet) (engine.Verdict, Reason) {
 	case f.State.phase == strange && continues(v.Payload):
 		return p.behind(pkt, f)
 	}
-	if f.State.phase == strange && f.Stream().Offset(v.Seq) <= 0 {
-		return engine.Accept, NotTLS // the same again: the beginning may still come
+	if f.State.phase == strange {
+		return p.ahead(pkt, f)
 	}
-	why := NotTLS
-	if f.State.phase == givenUp {
-		why = Finished
-	}
-	return p.done(f, why)
+	return p.done(f, Finished)
 }
 
 func outside(off int) bool { return off < -window || off > window }

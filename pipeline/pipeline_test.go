@@ -354,7 +354,8 @@ func TestLeftAlone(t *testing.T) {
 	r.expect(engine.Accept, "other")(r.handle(&engine.Packet{Bytes: b, Full: len(b)}))
 
 	r.expect(engine.Accept, "not_tls")(r.send(0, []byte("SSH-2.0-x\r\n"), 1))
-	r.expect(engine.Accept|engine.Done, "not_tls")(r.send(11, []byte("more"), 1))
+	r.expect(engine.Accept, "not_tls")(r.send(11, []byte("more"), 1))
+	r.expect(engine.Accept|engine.Done, "not_tls")(r.send(15, []byte("and more"), 2))
 
 	r = newRig(t)
 	noName := hello("192.0.2.1", 0, false)
@@ -486,13 +487,13 @@ func FuzzSegments(f *testing.F) {
 		for i, k := range parts {
 			r.send(k.off, msg[k.off:k.end], 1)
 			if i < len(cuts) && cuts[i]%7 == 0 {
-				r.wait(flow.Hold)
+				r.wait(flow.Wait)
 			}
 			if i < len(cuts) && cuts[i]%5 == 0 {
 				r.send(k.off, msg[k.off:k.end], 1)
 			}
 		}
-		r.wait(flow.Hold)
+		r.wait(flow.Wait)
 		r.wait(2 * flow.Idle)
 		r.reads(msg)
 		if r.p.flows.Len() != 0 {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"time"
 
 	"b4/desync"
 	"b4/engine"
@@ -13,9 +14,10 @@ import (
 // initials is what the pipeline keeps with a client's QUIC connection, up to its
 // first Handshake packet: by then the server has the whole hello.
 type initials struct {
-	kept   *kept // nil where others needed the room
-	judged bool  // a rule has decided
-	rule   *Rule
+	kept   *kept     // nil where others needed the room
+	judged bool      // a rule has decided
+	sent   time.Time // when a datagram of the hello was last taken for a new attempt
+	course
 }
 
 // datagram judges a UDP packet, which p.view has. What holds nothing of a
@@ -108,25 +110,30 @@ func (p *Pipeline) initialOf(pkt *engine.Packet, f *flow.Flow[initials]) (engine
 	s, c := &f.State, p.config.Load()
 	conn := &s.kept.conn
 	h, st := conn.Hello()
-	before, again := s.rule, s.judged
+	rule, again := s.rule, s.judged
+	p.name = p.name[:0]
 	switch {
 	case st == tlshello.NotHello:
-		p.quic.remove(f)
+		p.forget(f, NoEvidence)
 		return engine.Accept, QUICOdd
 	case h.Named():
-		p.name = conn.AppendName(p.name[:0], &h)
-		s.rule, s.judged = c.Choose(p.name), true
+		p.name = conn.AppendName(p.name, &h)
+		rule, s.judged = c.Choose(p.name), true
 	case s.judged:
 	case st == tlshello.Complete:
-		s.rule, s.judged = nil, true
+		rule, s.judged = nil, true
 	default:
-		if s.rule = c.Certain(); s.rule == nil {
+		if rule = c.Certain(); rule == nil {
 			return engine.Accept, QUICPart
 		}
 	}
-	again = again && s.rule == before
+	again = again && rule == s.rule
 	if s.judged && !again {
 		p.messages[desync.QUIC].Add(1)
+	}
+	if rule != s.rule {
+		p.conclude(&s.course, desync.QUIC, NoEvidence)
+		s.course, s.sent = p.choose(rule, desync.QUIC, f.Key()), time.Time{}
 	}
 	return p.follow(pkt, f, h, again)
 }
@@ -152,7 +159,9 @@ func (p *Pipeline) follow(pkt *engine.Packet, f *flow.Flow[initials], h tlshello
 	since := p.out.Len()
 	switch why = f.State.ruling(&h); why {
 	case Treated:
-		v, why = p.treatDatagram(pkt, f, h, again)
+		if v, why = p.treatDatagram(pkt, f, h, again); v == engine.Replace {
+			p.attempt(&f.State)
+		}
 	case Dropped:
 		v = engine.Drop
 	case Rejected:
@@ -184,7 +193,7 @@ func datagramMTU(n int) int {
 // treatDatagram applies the strategy of f's rule to the datagram at hand. Its
 // packets take its place, so that the flow keeps its NAT binding.
 func (p *Pipeline) treatDatagram(pkt *engine.Packet, f *flow.Flow[initials], h tlshello.Hello, again bool) (engine.Verdict, Reason) {
-	steps, v := f.State.rule.For[desync.QUIC].Steps, &p.view
+	steps, v := f.State.steps, &p.view
 	if steps == nil {
 		return engine.Accept, AsIs
 	}
@@ -211,8 +220,9 @@ func (p *Pipeline) treatDatagram(pkt *engine.Packet, f *flow.Flow[initials], h t
 }
 
 // shaken takes the client's first Handshake packet: the server has answered the
-// hello, and what Initial packets still come have nothing of it. Our part is over;
-// a client that opens another connection from the same port is on its own. The
+// hello, and what Initial packets still come have nothing of it. The kernel is not
+// told that our part is over: it shows but few packets more, and the client may
+// open another connection from the same port. The
 // last Initial, mostly in one datagram with it, is treated as those before it: a
 // censor that looks at no name takes it for a first one, of that size.
 func (p *Pipeline) shaken(pkt *engine.Packet, f *flow.Flow[initials], initial bool) (engine.Verdict, Reason) {
@@ -221,7 +231,7 @@ func (p *Pipeline) shaken(pkt *engine.Packet, f *flow.Flow[initials], initial bo
 		return engine.Drop, Dropped
 	}
 	v := engine.Accept
-	if s.kept != nil && s.rule != nil && s.rule.For[desync.QUIC].Action == Desync {
+	if s.kept != nil && s.steps != nil {
 		h, _ := s.kept.conn.Hello()
 		since := p.out.Len()
 		if initial {
@@ -229,8 +239,37 @@ func (p *Pipeline) shaken(pkt *engine.Packet, f *flow.Flow[initials], initial bo
 		}
 		p.traceDatagram(f, h, Finished, since)
 	}
+	p.forget(f, Opened)
+	return v, Finished
+}
+
+// probeAfter tells a hello's next attempt from the other datagrams of one: clients
+// wait for longer until they know the path (RFC 9002 section 6.2.2).
+const probeAfter = 200 * time.Millisecond
+
+// attempt notes that the strategy was applied to a datagram with a hello.
+func (p *Pipeline) attempt(s *initials) {
+	switch {
+	case s.sent.IsZero():
+		s.on = true
+	case p.now.Sub(s.sent) < probeAfter:
+		return
+	default:
+		p.resent(&s.course, desync.QUIC)
+	}
+	s.sent = p.now
+}
+
+// forget removes f, of which o is the outcome.
+func (p *Pipeline) forget(f *flow.Flow[initials], o Outcome) {
+	p.conclude(&f.State.course, desync.QUIC, o)
 	p.quic.remove(f)
-	return v | engine.Done, Finished
+}
+
+// evictDatagrams is evict for QUIC, of which nothing waits.
+func (p *Pipeline) evictDatagrams(f *flow.Flow[initials]) {
+	p.conclude(&f.State.course, desync.QUIC, NoEvidence)
+	f.State.release()
 }
 
 // traceDatagram is trace for f, whose hello, as far as it is known, is h.
@@ -239,5 +278,5 @@ func (p *Pipeline) traceDatagram(f *flow.Flow[initials], h tlshello.Hello, why R
 	if h.Named() {
 		p.name = f.State.kept.conn.AppendName(p.name, &h)
 	}
-	p.tell(&subject{flow: f.Key(), proto: desync.QUIC, rule: f.State.rule}, why, since)
+	p.tell(&subject{flow: f.Key(), proto: desync.QUIC, rule: f.State.rule, steps: f.State.steps}, why, since)
 }

@@ -204,7 +204,7 @@ func TestQUICHello(t *testing.T) {
 			r.reads(msg)
 			r.want(engine.Replace, "again", r.initial(0, msg))
 			if version == quic.V1 {
-				r.want(engine.Replace|engine.Done, "finished", slices.Concat(r.initial(0, nil), r.long(handshake, 60)))
+				r.want(engine.Replace, "finished", slices.Concat(r.initial(0, nil), r.long(handshake, 60)))
 				r.want(engine.Accept, "quic_other", r.long(handshake, 60))
 				if n := r.p.quic.flows.Len(); n != 0 {
 					t.Errorf("%d flows", n)
@@ -423,7 +423,7 @@ func TestQUICActions(t *testing.T) {
 				r.want(engine.Drop, "dropped", r.long(handshake, 60))
 				return
 			}
-			r.want(engine.Accept|engine.Done, "finished", r.long(handshake, 60))
+			r.want(engine.Accept, "finished", r.long(handshake, 60))
 		})
 	}
 }

@@ -33,10 +33,12 @@ type kept struct {
 	used uint64               // the higher the later
 }
 
-func newHandshakes() handshakes {
+// newHandshakes has room for none yet. evict is told of each flow that goes before
+// its time.
+func newHandshakes(evict func(*flow.Flow[initials])) handshakes {
 	k := new(kept)
 	return handshakes{
-		flows: flow.New(maxInitials, func(f *flow.Flow[initials]) { f.State.release() }),
+		flows: flow.New(maxInitials, evict),
 		kept:  []*kept{k},
 		spare: k,
 	}

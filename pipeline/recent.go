@@ -82,10 +82,9 @@ func (h *hosts) note(now time.Time, s *subject, name []byte, why Reason) {
 	}
 	h.newest++
 	h.ages[i] = h.newest
-	e.time, e.why, e.client, e.proto, e.rule, e.strategy = now, why, s.flow.Src().Addr(), s.proto, "", nil
+	e.time, e.why, e.client, e.proto, e.rule, e.strategy = now, why, s.flow.Src().Addr(), s.proto, "", s.steps
 	if r := s.rule; r != nil {
 		e.rule = r.Name
-		e.strategy = s.strategy()
 	}
 }
 

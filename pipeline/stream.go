@@ -32,18 +32,43 @@ func (p *Pipeline) first(pkt *engine.Packet, f *flow.Flow[state], alone bool) (e
 // behind takes the beginning of a message behind a segment that came before it
 // and has gone on. The two together may be whole.
 func (p *Pipeline) behind(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
-	seq := f.Stream().Base()
-	alone := f.Stream().Offset(p.view.Seq) < 0 || p.answered(f)
-	p.scratch = append(p.scratch[:0], f.Stream().Bytes()...)
-	f.State.begun = true
-	verdict, why := p.first(pkt, f, alone)
-	if why == Held && p.flows.Insert(f, seq, p.scratch) {
-		if p.parse(f) == msgWhole {
-			f.Release() // the copy of this very packet
-			return p.decide(pkt, f)
-		}
+	s, v := &f.State, &p.view
+	below := p.lower(f)
+	s.phase, s.first, s.begun, s.loose = gathering, below || p.answered(f), true, false
+	if !below && !p.flows.Begin(f, v.Seq, v.Payload) {
+		return p.giveUp(f)
 	}
-	return verdict, why
+	return p.look(pkt, f, p.parse(f))
+}
+
+// lower adds the packet at hand to f's stream, whose beginning it is now. It
+// reports false where it is not, or lies too far below the rest.
+func (p *Pipeline) lower(f *flow.Flow[state]) bool {
+	v := &p.view
+	return p.flows.Lower(f, v.Seq) && p.flows.Insert(f, v.Seq, v.Payload)
+}
+
+// maxAhead bounds what is known of a stream whose beginning has not come: hellos
+// are shorter.
+const maxAhead = 4 << 10
+
+// ahead takes a segment that begins no message, of a flow that has begun with
+// none. One that comes behind a later one has been overtaken on its way here, or
+// is sent again. A message may begin below both, so it waits, once in a flow's
+// life and no longer than packets that change their order are apart.
+func (p *Pipeline) ahead(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
+	v, s := &p.view, &f.State
+	off := f.Stream().Offset(v.Seq)
+	switch end := off + len(v.Payload); {
+	case off > 0 && p.answered(f): // the server has read the beginning
+		p.release(f, NotTLS)
+		return p.done(f, NotTLS)
+	case off > 0 && end <= maxAhead:
+		p.flows.Insert(f, v.Seq, v.Payload)
+	case off < 0 && off >= -maxAhead && !s.loose && !pkt.Super && p.lower(f) && p.hold(pkt, f, overtaken):
+		return engine.Drop, Held
+	}
+	return engine.Accept, NotTLS
 }
 
 // answered reports whether the packet at hand acknowledges more than the last of
@@ -102,7 +127,7 @@ func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state], st status) (eng
 		p.release(f, Late)
 		s.loose = true
 		return engine.Accept, Early
-	case !p.hold(pkt, f):
+	case !p.hold(pkt, f, flow.Wait):
 		return p.giveUp(f)
 	}
 	return engine.Drop, Held
@@ -129,7 +154,7 @@ func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 	p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
 	s.named = len(p.name) > 0
 	if s.named {
-		p.choose(f)
+		p.settle(f)
 	}
 	switch why := s.ruling(); why {
 	case Treated:
@@ -171,7 +196,7 @@ func (p *Pipeline) more(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 	case Treated:
 		s.ack = v.Ack
 		if off == 0 {
-			p.resent(f)
+			p.resent(&s.course, s.msg.proto)
 		}
 		return p.treat(pkt, f, off, end, Again)
 	case Dropped, Rejected:
@@ -191,11 +216,17 @@ const ccsLen = 6
 // message may be sent again; data behind a gap may be the end of another.
 func (p *Pipeline) later(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
 	v, s, answered := &p.view, &f.State, p.answered(f)
-	gap := f.Stream().Offset(v.Seq) - len(f.Stream().Bytes())
+	have, off := f.Stream().Bytes(), f.Stream().Offset(v.Seq)
+	gap := off - len(have)
+	if continues(v.Payload) {
+		certain := s.msg.end(have) == off
+		if answered || certain {
+			p.next(f, answered)
+			f.State.body = f.State.body || !certain
+			return p.first(pkt, f, answered && gap == 0)
+		}
+	}
 	switch {
-	case (answered || s.msg.bodyless(f.Stream().Bytes()) && gap == 0) && continues(v.Payload):
-		p.next(f, answered)
-		return p.first(pkt, f, answered && gap == 0)
 	case answered && tlshello.SkipCCS(v.Payload) == len(v.Payload):
 		// What follows may be sent again together with this.
 		p.next(f, answered)
@@ -209,7 +240,7 @@ func (p *Pipeline) later(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdic
 		return engine.Accept, Early
 	}
 	p.trace(f, Finished, p.out.Len())
-	p.conclude(f, Opened)
+	p.conclude(&s.course, s.msg.proto, Opened)
 	return p.done(f, Finished)
 }
 
@@ -219,8 +250,8 @@ func (p *Pipeline) next(f *flow.Flow[state], answered bool) {
 	if answered {
 		o = Opened
 	}
-	p.conclude(f, o)
-	f.State = state{}
+	p.conclude(&f.State.course, f.State.msg.proto, o)
+	f.State = state{body: f.State.body}
 }
 
 // done forgets a flow of which the kernel need show us no more.

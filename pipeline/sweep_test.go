@@ -121,7 +121,7 @@ func (l *line) wait(d time.Duration) {
 // it, that nothing is held any more, and that the flow will be forgotten.
 func (l *line) over(what string, args ...any) {
 	l.t.Helper()
-	l.wait(flow.Hold)
+	l.wait(flow.Wait)
 	n := l.left
 	l.wait(2 * flow.Idle)
 	if l.wrong || slices.Contains(l.have, false) {
@@ -174,7 +174,7 @@ var ways = []struct {
 	{"late", false, func(l *line, mss int) {
 		for off := 0; off < len(l.msg); off += mss {
 			l.say(off, min(off+mss, len(l.msg)))
-			l.wait(flow.Hold)
+			l.wait(flow.Wait)
 		}
 	}},
 }

@@ -152,7 +152,7 @@ func TestFastOpen(t *testing.T) {
 		r.wire = nil
 		r.send(n, msg[n:1410], 1)
 		r.send(1410, msg[1410:], 1)
-		r.wait(flow.Hold)
+		r.wait(flow.Wait)
 		r.base += uint32(n)
 		r.reads(msg[n:])
 	}

@@ -45,16 +45,8 @@ type subject struct {
 	flow  *flow.Key
 	proto desync.Proto
 	rule  *Rule            // nil where none matched
-	steps *desync.Strategy // nil for the rule's
+	steps *desync.Strategy // nil where nothing is done
 	base  uint32           // of TCP: sequence number of the message's first byte
-}
-
-// strategy is what is applied to s, nil where nothing is.
-func (s *subject) strategy() *desync.Strategy {
-	if s.steps == nil && s.rule.For[s.proto].Action == Desync {
-		return s.rule.For[s.proto].Steps
-	}
-	return s.steps
 }
 
 // tell is trace for any kind of flow.
@@ -68,9 +60,9 @@ func (p *Pipeline) tell(s *subject, why Reason, since int) {
 	e.Flow = s.flow.Src().String() + " -> " + s.flow.Dst().String()
 	if s.rule != nil {
 		e.Rule = s.rule.Name
-		if steps := s.strategy(); steps != nil {
-			e.Strategy = steps.String()
-		}
+	}
+	if s.steps != nil {
+		e.Strategy = s.steps.String()
 	}
 	for i := since; i < p.out.Len(); i++ {
 		e.Packets = append(e.Packets, describe(p.out.At(i), s.base))

@@ -45,7 +45,7 @@ func (p *Pipeline) treat(pkt *engine.Packet, f *flow.Flow[state], from, to int, 
 	p.releaseBeyond(f, to)
 	p.out.Own()
 	p.plan.Emit(p.out, pkt.Meta, &p.env, from, to)
-	f.State.watch.on = f.State.watch.on || why == Treated
+	f.State.on = f.State.on || why == Treated
 	f.Release()
 	p.trace(f, why, before)
 	return engine.Replace, why
@@ -89,6 +89,6 @@ func (p *Pipeline) setEnv(f *flow.Flow[state], b []byte, v *packet.View) {
 		p.env.Conn.Hops = p.hops.to(v.Dst.Addr())
 	}
 	s.msg.fill(&p.env.Msg, st.Bytes())
-	p.env.Msg.Begun = s.begun || s.loose
+	p.env.Msg.Begun, p.env.Msg.Body = s.begun || s.loose, s.body
 	p.env.Rand = f.Key().Hash() ^ uint64(st.Base())
 }
