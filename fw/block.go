@@ -1,12 +1,5 @@
 package fw
 
-import (
-	"encoding/binary"
-
-	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
-)
-
 // A QUICBlock says which QUIC is not let out, whatever [Config.Form]. The kernel
 // does it all and b4d sees nothing of it, but it lasts while devices are watched.
 // What begins like a handshake is blocked, of the watched families, among the
@@ -53,42 +46,4 @@ func (c *Config) blocked() chain {
 		end[1] = unreachable{}
 	}
 	return chain{"blocked", nil, append(rules, rule{likeRTP{}, accept}, end)}
-}
-
-// likeRTP matches, among datagrams that begin with a set bit, those of RTP and
-// RTCP, which calls send to port 443 as well: the next bit is clear (RFC 9443
-// section 2). Clients of QUIC may clear it too (RFC 9287 section 3.1), so what has a
-// version of QUIC's in its place is none of them; of RTP, that would be the first
-// packet of a stream of PCM, at a timestamp below 2^24.
-type likeRTP struct{}
-
-// The versions of QUIC, RFC 9000 section 15 and RFC 9369 section 3.1.
-const (
-	quicV1 = 1
-	quicV2 = 0x6b3343cf
-)
-
-func (likeRTP) String() string {
-	return "@th,64,8 & 0x40 == 0x0 @th,72,32 != 0x1 @th,72,32 != 0x6b3343cf"
-}
-
-func (likeRTP) code(c *coder) {
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 8, Len: 1},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{0x40}, Xor: []byte{0}},
-		equal(0))
-	for _, version := range []uint32{quicV1, quicV2} {
-		c.put(
-			&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 9, Len: 4},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: binary.BigEndian.AppendUint32(nil, version)})
-	}
-}
-
-// unreachable drops a packet and tells its sender that nobody listens there, by
-// the ICMP of its family.
-type unreachable struct{}
-
-func (unreachable) String() string { return "reject" } // which is nft's word for it
-func (unreachable) code(c *coder) {
-	c.put(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
 }

@@ -21,8 +21,8 @@
 //	output         -1  block_own  the same, of the router's own connections
 //	                   blocked    ... unless it is RTP: dropped or rejected
 //
-// A wedged daemon must not hold traffic up either. Each rule that queues or
-// steers asks the set wan for the packet's device, the set forgets its devices after
+// A wedged daemon must not hold traffic up either. Each rule that queues, steers or
+// blocks asks the set wan for the packet's device, the set forgets its devices after
 // [Timeout], and only the packet loop's [Conn.Refresh] renews them.
 //
 // # To a TUN
@@ -61,7 +61,7 @@
 // would also be forwarded to the TUN by a rule that bypasses those for WAN, and all
 // that follows as established. To have it die once conntrack knows it, and steer
 // the next, costs every QUIC connection the client's first timeout. So UDP is for
-// a queue only.
+// a queue only, but for what is blocked.
 //
 // # All traffic
 //

@@ -10,7 +10,8 @@ import (
 // Scatters reports in which family the firewall may draw the source port of a UDP
 // flow that leaves by wan at random (masquerade random or fully-random). Datagrams
 // that open such a flow and wait in a queue at the same time, as those of a long
-// QUIC hello, leave from a port each, and the server takes them for strangers.
+// QUIC hello, leave from a port each, and the server takes them for strangers: see
+// [Config.Scatter4].
 // What legacy iptables does is not seen.
 func Scatters(wan string) (v4, v6 bool, err error) {
 	err = readRules(nat, postrouting, func(r *ruleset) {

@@ -64,26 +64,6 @@ func (p port) code(c *coder) {
 	c.among(portsSet, p.ports)
 }
 
-// udpPort matches UDP datagrams to one of some ports, as port does of TCP.
-type udpPort struct {
-	set   string // where several stand
-	ports []uint16
-}
-
-func (p udpPort) String() string {
-	if len(p.ports) > 1 {
-		return "udp dport @" + p.set
-	}
-	return fmt.Sprintf("udp dport %d", p.ports[0])
-}
-
-func (p udpPort) code(c *coder) {
-	c.put(
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal(unix.IPPROTO_UDP),
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: uint32(dport), Len: 2})
-	c.among(p.set, p.ports)
-}
-
 // among compares the port that is loaded.
 func (c *coder) among(set string, ports []uint16) {
 	if len(ports) > 1 {
@@ -91,19 +71,6 @@ func (c *coder) among(set string, ports []uint16) {
 		return
 	}
 	c.put(equal(binary.BigEndian.AppendUint16(nil, ports[0])...))
-}
-
-// longHeader matches UDP datagrams whose payload begins with a set bit, as the
-// packets of a QUIC handshake do, of any version (RFC 8999 section 5.1). What
-// has no payload does not match. It goes behind udpPort.
-type longHeader struct{}
-
-func (longHeader) String() string { return "@th,64,8 & 0x80 == 0x80" }
-func (longHeader) code(c *coder) {
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 8, Len: 1},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{0x80}, Xor: []byte{0}},
-		equal(0x80))
 }
 
 // The TCP flags, RFC 9293 section 3.1.
