@@ -354,6 +354,35 @@ func TestPlanRefuses(t *testing.T) {
 	}
 }
 
+// The packets of a message have identifications of their own, but for the zero that
+// one which must not be cut may always have.
+func TestIdentification(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		id   uint16
+		df   byte
+		want [2]uint16
+	}{
+		{"split(1)", 1000, 0x40, [2]uint16{1000, 1001}},
+		{"split(1)", 0xffff, 0, [2]uint16{0xffff, 0}},
+		{"split(1)", 0, 0x40, [2]uint16{0, 0}},
+		{"split(1) ipid(zero)", 1000, 0x40, [2]uint16{0, 0}},
+		{"split(1) ipid(zero)", 1000, 0, [2]uint16{1000, 1001}},
+		{"split(1) ipid(seq)", 0, 0x40, [2]uint16{1, 2}},
+		{"split(1) ipid(seq)", 1000, 0, [2]uint16{1001, 1002}},
+	} {
+		e := env(t, false, 517)
+		binary.BigEndian.PutUint16(e.Conn.Header[4:], tt.id)
+		e.Conn.Header[6] = tt.df
+		_, out := wire(t, mustParse(t, tt.text), e, 0, len(e.Msg.Bytes))
+		for i, want := range tt.want {
+			if got := binary.BigEndian.Uint16(out.At(i).Bytes[4:]); got != want {
+				t.Errorf("%s of %d, DF %x, packet %d: %d, want %d", tt.text, tt.id, tt.df, i, got, want)
+			}
+		}
+	}
+}
+
 func TestUrgentDataStays(t *testing.T) {
 	e := env(t, true, 517)
 	e.Conn.Header[e.Conn.IPLen+13] |= packet.URG

@@ -175,6 +175,22 @@ func TestHTTPRefuses(t *testing.T) {
 	}
 }
 
+// Where a step cannot be done for the packet at hand, the request is written as it
+// always is, in one piece and alone; without steps that write it, it goes as it came.
+func TestHTTPWrittenTheSame(t *testing.T) {
+	for text, want := range map[string]error{
+		"split(1) fake(ttl=auto) hostcase methodeol": nil, "hostcase split(1) methodeol rst(ttl=auto) disorder": nil,
+		"split(1) fake(ttl=auto)": errUnfooled, "methodeol fake(ttl=auto) hostcase": nil,
+	} {
+		e := httpEnv(t, false, browserHead)
+		e.Conn.Hops = 0
+		got, out, err := sent(t, mustHTTP(t, text), e)
+		if err != want || err == nil && (out.Len() != 1 || !bytes.HasPrefix(got, []byte("\r\nGET")) || !bytes.Contains(got, []byte("hoSt:"))) {
+			t.Errorf("%s: %v, %d packets, %q", text, err, out.Len(), got)
+		}
+	}
+}
+
 // A CR that ends no line is part of a value, and stays the one ahead of the end.
 func TestUnixEOLKeepsBareCR(t *testing.T) {
 	e := httpEnv(t, false, "GET / HTTP/1.1\r\nX: y\r\r\nHost: a.example\r\n\r\n")

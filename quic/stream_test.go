@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand"
 	"testing"
+
+	"b4/tlshello"
 )
 
 // A message cut anyhow, in any order, overlapping and repeated, comes out whole;
@@ -73,5 +75,20 @@ func TestStreamBounds(t *testing.T) {
 	}
 	if cap(s.buf) > 2*MaxMessage {
 		t.Errorf("holds %d bytes", cap(s.buf))
+	}
+}
+
+// Of two hellos the second counts, with a name or, once it is whole, without.
+func TestStreamSecondHello(t *testing.T) {
+	first, nameless := hello("one.example"), hello("")
+	var s stream
+	s.insert(0, first)
+	s.insert(uint64(len(first)), nameless[:len(nameless)-1])
+	if h, st := s.hello(); st != tlshello.Complete || h.Handshake != 0 || !h.Named() {
+		t.Errorf("before all of the second is there: status %d, %+v", st, h)
+	}
+	s.insert(0, append(bytes.Clone(first), nameless...))
+	if h, st := s.hello(); st != tlshello.Complete || h.Len != len(first)+len(nameless) || h.Named() {
+		t.Errorf("status %d, %+v", st, h)
 	}
 }

@@ -125,6 +125,10 @@ func TestParseRefuses(t *testing.T) {
 		{"session id past the end", edit(b, func(b []byte) { b[7], b[8] = 0, 40 })},
 		{"extensions past the end", edit(b, func(b []byte) { b[h.Extensions-2] = 0xff })},
 		{"extension past the block", edit(b, func(b []byte) { b[h.SNI+2] = 0x7f })},
+		{"extension past the block, inside the hello", edit(append(bytes.Clone(b), make([]byte, 100)...), func(b []byte) {
+			setLengths(b)
+			binary.BigEndian.PutUint16(b[h.SNI+2:], uint16(len(b)-100-h.SNI))
+		})},
 		{"second record of another type", edit(records(b, 60), func(b []byte) { b[65] = 23 })},
 	}
 	for _, tt := range tests {
@@ -168,7 +172,7 @@ func TestSkipCCS(t *testing.T) {
 		want int
 	}{
 		{nil, 0}, {ccs[:5], 0}, {ccs, 6}, {append(bytes.Clone(ccs), ccs...), 12},
-		{append(bytes.Clone(ccs), 22, 3, 3), 6}, {[]byte{22, 3, 1, 0, 1, 1}, 0}, {[]byte{20, 3, 3, 0, 2, 1}, 0},
+		{append(bytes.Clone(ccs), 22, 3, 3), 6}, {[]byte{22, 3, 1, 0, 1, 1}, 0}, {[]byte{20, 3, 3, 0, 2, 1}, 0}, {[]byte{20, 3, 3, 1, 1, 1}, 0},
 	}
 	for _, tt := range tests {
 		if got := SkipCCS(tt.in); got != tt.want {
