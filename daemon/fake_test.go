@@ -398,13 +398,13 @@ func (r *running) write(conf string) {
 // eventually waits for something another goroutine is about to do.
 func (r *running) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	for range 400 {
-		if ok() {
-			return
+	began := time.Now()
+	for pause := 100 * time.Microsecond; !ok(); pause = min(2*pause, 5*time.Millisecond) {
+		if time.Since(began) > 5*time.Second {
+			r.t.Fatalf("never: %s", what)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(pause)
 	}
-	r.t.Fatalf("never: %s", what)
 }
 
 func (r *running) status() Status {
