@@ -132,6 +132,15 @@ func (w *wsize) Reply(p *Plan, e *Env) {
 	}
 }
 
+// Window is what the window in the server's answer to the SYN is made at most, in
+// bytes; 0 leaves it.
+func (s *Strategy) Window() int {
+	if s.reply == nil {
+		return 0
+	}
+	return s.reply.n
+}
+
 // PlanSYN works out into p what leaves in place of the client's SYN, whose IP and
 // TCP header e.Conn.Header is. Nothing is done to a SYN that brings data,
 // e.Msg.Bytes, or has a Fast Open option: with a cookie the server would read

@@ -129,6 +129,8 @@ func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state], st status) (eng
 		return engine.Accept, Early
 	case !p.hold(pkt, f, flow.Wait):
 		return p.giveUp(f)
+	case p.narrow(f):
+		p.late(f)
 	}
 	return engine.Drop, Held
 }

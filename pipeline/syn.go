@@ -105,6 +105,15 @@ func (p *Pipeline) answer(pkt *engine.Packet) (engine.Verdict, Reason) {
 	return engine.Replace, Handshake
 }
 
+// narrow reports whether the client waits for the server with the rest of f's
+// message: the window is narrow by our doing, and has no room for another segment
+// like the one at hand. Holding that would hold both up.
+func (p *Pipeline) narrow(f *flow.Flow[state]) bool {
+	v := &p.view
+	steps := p.config.Load().certain(v.Dst.Port(), desync.SYNACK)
+	return steps != nil && len(f.Stream().Bytes())+len(v.Payload) > steps.Window()
+}
+
 // setHandshake fills p.env for a packet of the handshake, the view's, with a
 // server.
 func (p *Pipeline) setHandshake(pkt *engine.Packet, server netip.Addr) {

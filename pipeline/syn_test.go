@@ -128,6 +128,38 @@ func TestSYNACK(t *testing.T) {
 	}
 }
 
+// What a client sends into a window that is narrow by our doing is not held: it
+// waits for the server's answer with the rest. Where it need not, the rest is waited for.
+func TestNarrowWindow(t *testing.T) {
+	msg := hello(host, 600, false)
+	for _, tt := range []struct {
+		text  string
+		sizes []int // of the client's segments
+		waits int   // how many of them are held for the next
+	}{
+		{"wsize(100)", []int{100}, 0},
+		{"wsize(100) split(midsld)", []int{100}, 0},
+		{"wsize(1)", []int{1}, 0},
+		{"wsize(400)", []int{200, 200}, 1},
+		{"wsize(560) split(midsld) disorder", []int{500}, 0},
+		{"wsize(5000)", []int{200, 200}, 2},
+		{"synfake(badsum)", []int{200, 200}, 2},
+	} {
+		r := newRig(t, Rule{Name: "all", For: treat(Desync, strategy(t, tt.text))})
+		r.handle(r.handshake(packet.SYN|packet.ACK, 52, nil))
+		r.wire = nil
+		from := 0
+		for i, n := range tt.sizes {
+			r.send(from, msg[from:from+n], 100)
+			if from += n; (len(r.wire) == 0) != (i < tt.waits) {
+				t.Errorf("%s: after segment %d there are %d packets", tt.text, i, len(r.wire))
+			}
+		}
+		r.send(from, msg[from:], 200)
+		r.reads(msg)
+	}
+}
+
 // A SYN that is shown and brings data goes on without: the client sends it again
 // where it can be treated. One that goes by leaves the rest untouched.
 func TestFastOpen(t *testing.T) {
