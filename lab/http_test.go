@@ -1,6 +1,9 @@
 package lab
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 // Each of these opens what it opens in the model (docs/MATRIX.md).
 func TestHTTPOpens(t *testing.T) {
@@ -22,6 +25,48 @@ func TestHTTPOpens(t *testing.T) {
 			{"tr-2024", HTTP, client, rewrites},
 			{"http-rst", HTTP, client, []string{"split(method+2)", "split(host+1) disorder", "ipfrag(32)"}},
 			{"http-drop", HTTP, client, []string{"fake(http, md5)"}},
+		})
+	})
+}
+
+// Each request of a connection is treated, within the first packets of it that
+// the kernel shows b4d.
+func TestHTTPAgain(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		l := build(t, Options{})
+		launchB4D(t, l, treated(engine, HTTP, "hostcase"))
+		l.SetCensor(variant(t, "tm-2023"))
+		askers(t, func(t *testing.T, r Request) {
+			r.Proto = HTTP
+			s := openSession(t, l, r)
+			for i := range 4 {
+				if err := s.fetch("/bytes?n=100", 100); err != nil {
+					t.Errorf("request %d: %v", i+1, err)
+				}
+			}
+		})
+		clean(t, l)
+	})
+}
+
+// However much a plain connection carries, the kernel does it, and it is intact.
+func TestHTTPInKernel(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		l := build(t, Options{})
+		d := launchB4D(t, l, treated(engine, HTTP, "split(host+1) disorder"))
+		const size, most = 8 << 20, 30
+		askers(t, func(t *testing.T, r Request) {
+			r.Proto = HTTP
+			before := mustStatus(t, d)
+			if err := errors.Join(l.Download(r, size), send(l, r, size)); err != nil {
+				t.Error(err)
+			}
+			s := mustStatus(t, d)
+			n, connections := s.Since(before)
+			if n == 0 || n > most*connections || connections != 2 {
+				t.Errorf("%d packets of %d connections came to user space", n, connections)
+			}
+			t.Logf("%d packets of %d connections came to user space", n, connections)
 		})
 	})
 }

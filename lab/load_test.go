@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -14,7 +15,7 @@ import (
 
 // A session is a connection that stays open between its requests.
 type session struct {
-	conn *tls.Conn
+	conn net.Conn
 	in   *bufio.Reader
 	r    Request
 }
@@ -22,24 +23,39 @@ type session struct {
 // newSession shakes hands, and fetches one page.
 func newSession(t *testing.T, l *Lab, r Request) *session {
 	t.Helper()
-	tcp, err := l.dial(l.from(r), Modern.Addr(r.V6), time.Now().Add(5*time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tcp.Close() })
-	c := tls.Client(tcp, &tls.Config{ServerName: r.Host, InsecureSkipVerify: true, CurvePreferences: r.Hello.curves()})
-	s := &session{c, bufio.NewReader(c), r}
+	s := openSession(t, l, r)
 	if err := s.page(); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
+// openSession is newSession without the page.
+func openSession(t *testing.T, l *Lab, r Request) *session {
+	t.Helper()
+	r.Site = Modern
+	conn, err := l.dial(l.from(r), r.addr(), time.Now().Add(5*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	s := &session{conn: conn, r: r}
+	if r.Proto == TLS {
+		s.conn = tls.Client(conn, r.tls("http/1.1"))
+	}
+	s.in = bufio.NewReader(s.conn)
+	return s
+}
+
 // page fetches one more page.
-func (s *session) page() error {
+func (s *session) page() error { return s.fetch("/", pageSize) }
+
+// fetch fetches what has size bytes.
+func (s *session) fetch(path string, size int64) error {
 	if err := s.conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return err
 	}
+	s.r.Path = path
 	req, err := s.r.http()
 	if err != nil {
 		return err
@@ -52,8 +68,8 @@ func (s *session) page() error {
 		return err
 	}
 	n, err := io.Copy(io.Discard, resp.Body)
-	if err == nil && n != pageSize {
-		err = fmt.Errorf("page of %d bytes", n)
+	if err == nil && n != size {
+		err = fmt.Errorf("%s has %d bytes, want %d", path, n, size)
 	}
 	return errors.Join(err, resp.Body.Close())
 }

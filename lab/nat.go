@@ -17,6 +17,7 @@ import (
 type Firewall struct {
 	Masq4, Masq6 bool // option masq, and masq6
 	MTUFix       bool // option mtu_fix: the MSS in SYNs is what WAN's MTU leaves
+	Random       bool // masquerading takes any source port
 	NoInclude    bool // without b4's file in /usr/share/nftables.d, which lets the TUN's packets on
 }
 
@@ -70,7 +71,7 @@ func (f Firewall) apply(wan string) error {
 	}{{unix.NFPROTO_IPV4, f.Masq4}, {unix.NFPROTO_IPV6, f.Masq6}} {
 		if family.masq {
 			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: slices.Concat(
-				isFamily(family.number), leavesBy(wan), []expr.Any{&expr.Masq{}})})
+				isFamily(family.number), leavesBy(wan), []expr.Any{&expr.Masq{FullyRandom: f.Random}})})
 		}
 	}
 	if err := c.Flush(); err != nil {
