@@ -104,7 +104,12 @@ func TestOvertaken(t *testing.T) {
 	say(engine.Accept|engine.Done, "not_tls", 30, "* third **", 2)
 	r.base += 10
 	r.reads([]byte("* first *** second ** third **"))
-	// and not at all what lies far from it.
+	// and not at all what could not be sent, or lies far from it.
+	r = newRig(t)
+	say(engine.Accept, "not_tls", 1400, "* second *", 1)
+	super := r.segment(0, make([]byte, 1400), 1)
+	super.Super = true
+	r.expect(engine.Accept, "not_tls")(r.handle(super))
 	r = newRig(t)
 	say(engine.Accept, "not_tls", 20<<10, "* other **", 1)
 	say(engine.Accept, "not_tls", 10<<10, "* far off *", 1)
@@ -117,7 +122,8 @@ func TestOvertakenTooLate(t *testing.T) {
 	r.send(1200, msg[1200:], 1)
 	r.expect(engine.Drop, "held")(r.send(600, msg[600:1200], 1))
 	r.wait(time.Second)
-	r.expect(engine.Replace, "treated")(r.send(0, msg[:600], 1))
+	r.expect(engine.Drop, "held")(r.send(0, msg[:50], 1))
+	r.expect(engine.Replace, "treated")(r.send(50, msg[50:600], 1))
 	r.reads(msg)
 	if r.shown() {
 		t.Error("name shown")

@@ -66,6 +66,22 @@ func TestSeqovl(t *testing.T) {
 	}
 }
 
+// The same where the CCS ahead of a second hello lies behind what was not seen.
+func TestSeqovlCCS(t *testing.T) {
+	for _, gap := range []int{0, 30} {
+		r := newRig(t, Rule{Name: "all", For: treat(Desync, strategy(t, "seqovl(4) split(midsld)"))})
+		msg, ccs := hello(host, 600, true), []byte{20, 3, 3, 0, 1, 1}
+		r.send(0, msg, 1)
+		at := len(msg) + gap
+		r.expect(engine.Accept, "early")(r.send(at, ccs, 2))
+		r.wire = nil
+		r.expect(engine.Replace, "treated")(r.send(at, slices.Concat(ccs, msg), 2))
+		if got := r.overlap(at); got != (gap == 0) {
+			t.Errorf("behind %d unseen bytes: bytes below it %v", gap, got)
+		}
+	}
+}
+
 // Delayed pieces leave by Tick; the packet that the last of them stands for is
 // dropped, or replaced by the last that leaves at once.
 func TestDelay(t *testing.T) {

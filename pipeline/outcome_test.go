@@ -73,6 +73,11 @@ func TestOutcomes(t *testing.T) {
 				r.expect(engine.Replace, "again")(r.send(0, msg, 100))
 			}
 		}},
+		{"an end that comes again", "no_evidence", msg, func(r *rig) {
+			for range 2 * silentAfter {
+				r.expect(engine.Replace, "again")(r.send(300, msg[300:], 100))
+			}
+		}},
 		{"silence at first", "opened", msg, func(r *rig) {
 			r.send(0, msg, 100)
 			r.send(0, msg, 100)

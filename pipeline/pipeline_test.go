@@ -285,6 +285,16 @@ func TestHelloRetryRequest(t *testing.T) {
 	}
 }
 
+// The server's sequence numbers may wrap.
+func TestAnswerWraps(t *testing.T) {
+	for _, acks := range [][2]uint32{{0xffffff00, 16}, {0x7ffffff0, 0x80000010}} {
+		r := newRig(t)
+		msg := hello(host, 0, false)
+		r.send(0, msg, acks[0])
+		r.expect(engine.Accept|engine.Done, "finished")(r.send(len(msg), []byte{23, 3, 3}, acks[1]))
+	}
+}
+
 // Data ahead of the server's answer (0-RTT) does not end it: the hello may still
 // have to be sent again.
 func TestEarlyData(t *testing.T) {
@@ -293,6 +303,10 @@ func TestEarlyData(t *testing.T) {
 	r.send(0, msg, 100)
 	r.expect(engine.Accept, "early")(r.send(len(msg), []byte{23, 3, 3, 0, 1, 9}, 100))
 	r.expect(engine.Replace, "again")(r.send(0, msg, 100))
+	// What counts is what the client had heard when it sent the hello last.
+	r.expect(engine.Replace, "again")(r.send(0, msg, 150))
+	r.expect(engine.Accept, "early")(r.send(len(msg)+6, []byte{23, 3, 3, 0, 1, 9}, 150))
+	r.expect(engine.Accept|engine.Done, "finished")(r.send(len(msg)+12, []byte{23, 3, 3, 0, 1, 9}, 151))
 	// And in one segment with the hello: all of it is treated.
 	r = newRig(t)
 	both := append(slices.Clone(msg), 23, 3, 3, 0, 1, 9)
@@ -332,6 +346,14 @@ func TestRules(t *testing.T) {
 		r.expect(tt.v, tt.why)(r.send(0, msg, 1))
 		if tt.v == engine.Drop {
 			r.expect(engine.Drop, "dropped")(r.send(0, msg, 1))
+			r.port++
+			long := hello(tt.name, 2000, true)
+			r.send(0, long[:1400], 1)
+			r.expect(engine.Drop, "dropped")(r.send(1400, long[1400:], 1))
+			r.wait(2 * flow.Idle)
+			if len(r.wire) != 0 {
+				t.Errorf("%d packets left", len(r.wire))
+			}
 			continue
 		}
 		r.reads(msg)
@@ -398,12 +420,14 @@ func TestLaterSegmentFirst(t *testing.T) {
 
 // Another connection with the same ports starts anew, and what waited is let go.
 func TestPortReuse(t *testing.T) {
-	r := newRig(t)
-	msg := hello(host, 1760, true)
-	r.expect(engine.Drop, "held")(r.send(0, msg[:1000], 1))
-	r.expect(engine.Replace, "evicted+treated")(r.send(5<<20, hello(host, 0, false), 1))
-	if len(r.wire) != 3 {
-		t.Errorf("%d packets", len(r.wire))
+	for _, far := range []int{window + 1, -window - 1} {
+		r := newRig(t)
+		msg := hello(host, 1760, true)
+		r.expect(engine.Drop, "held")(r.send(0, msg[:1000], 1))
+		r.expect(engine.Replace, "evicted+treated")(r.send(far, hello(host, 0, false), 1))
+		if len(r.wire) != 3 {
+			t.Errorf("%d packets", len(r.wire))
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"b4/engine"
+	"b4/flow"
 	"b4/packet"
 )
 
@@ -98,6 +99,19 @@ func TestWheelOrder(t *testing.T) {
 		wait := r.tick(step.after)
 		if got := r.left(); !slices.Equal(got, step.want) || wait != step.wait {
 			t.Errorf("%v left, wait %v; want %v, %v", got, wait, step.want, step.wait)
+		}
+	}
+}
+
+// The engine waits for what is due first, held or delayed.
+func TestTickWaits(t *testing.T) {
+	for _, ms := range []int{5, 900} {
+		r := newRig(t)
+		r.send(0, []byte{22, 3, 1}, 1)
+		r.batch(0, ms)
+		r.p.putOff(engine.Accept, false)
+		if wait, want := r.tick(0), min(flow.Wait, time.Duration(ms)*time.Millisecond); wait != want {
+			t.Errorf("waits %v, want %v", wait, want)
 		}
 	}
 }
