@@ -48,8 +48,8 @@ func rules(list []composition) string {
 //   - A decoy whose TTL is a number and which nothing else keeps from the server
 //     has one that ends ahead of it; with a larger one the server would read the
 //     decoy, as its user has asked for. With other foolings any TTL will do.
-//   - Two decoys of one SYN that reach the server, by a TTL above, have a fooling
-//     that a listener minds: the parser sees to that.
+//   - A decoy SYN that gets to the server has a fooling that a listener minds: the
+//     parser sees to that.
 //   - A file for decoys is there, and has bytes that mean nothing.
 //   - In one of eight strategies there are steps for the handshake: each of those
 //     needs a configuration of its own.
