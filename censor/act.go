@@ -145,7 +145,7 @@ func (c *Censor) rewritten(pkt []byte) []byte {
 func (c *Censor) forge(h hit) []Injected {
 	a, v := &c.p.Action, &c.view
 	next := end(v)
-	if h.half != nil && int32(h.half.next-next) > 0 {
+	if c.p.TCP.Mode != None && h.half != nil && int32(h.half.next-next) > 0 {
 		next = h.half.next // pieces behind this one went first
 	}
 	onward := packet.Segment{Src: v.Src, Dst: v.Dst, Seq: next, Ack: v.Ack, TTL: a.TTL, ID: a.ID}

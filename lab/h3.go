@@ -39,33 +39,38 @@ func (r *Request) version() quic.Version {
 // quic does one exchange over QUIC.
 func (l *Lab) quic(r Request) (res Result, err error) {
 	start := time.Now()
-	limit := l.patience(r.Timeout)
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	defer func() { res.Took = time.Since(start) }()
 	udp, err := l.dialUDP(l.from(r), r.addr())
 	if err != nil {
 		return res, err
 	}
 	res.Local = udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	err = res.exchangeQUIC(udp, r, l.patience(r.Timeout))
+	res.Took = time.Since(start)
+	return res, errors.Join(err, udp.Close())
+}
+
+// exchangeQUIC is exchange over QUIC, for no longer than limit.
+func (res *Result) exchangeQUIC(udp *connected, r Request, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	tr := quic.Transport{Conn: udp}
-	defer func() { err = errors.Join(err, tr.Close(), udp.Close()) }()
+	defer tr.Close()
 	conn, err := tr.Dial(ctx, udp.RemoteAddr(), r.tls(http3.NextProtoH3), &quic.Config{
 		Versions: []quic.Version{r.version()}, HandshakeIdleTimeout: limit, MaxIdleTimeout: limit,
 	})
 	if err != nil {
-		return res, fmt.Errorf("shake hands: %w", err)
+		return fmt.Errorf("shake hands: %w", err)
 	}
 	defer conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 	req, err := r.http()
 	if err != nil {
-		return res, err
+		return err
 	}
 	resp, err := new(http3.Transport).NewClientConn(conn).RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		return res, fmt.Errorf("send request: %w", err)
+		return fmt.Errorf("send request: %w", err)
 	}
-	return res, res.take(resp, r.Pace)
+	return res.take(resp, r.Pace)
 }
 
 // dialUDP makes a socket for one server, from a port not used before.

@@ -68,8 +68,13 @@ func (l *Lab) Open(r Request) error {
 	if err != nil {
 		return err
 	}
-	if name, _, _ := strings.Cut(res.Body, "\n"); name != r.Host || res.N != pageSize {
-		return fmt.Errorf("page of %q with %d bytes, want %q with %d", name, res.N, r.Host, pageSize)
+	return res.page(r.Host)
+}
+
+// page reports whether it is a site's page.
+func (res *Result) page(host string) error {
+	if name, _, _ := strings.Cut(res.Body, "\n"); name != host || res.N != pageSize {
+		return fmt.Errorf("page of %q with %d bytes, want %q with %d", name, res.N, host, pageSize)
 	}
 	return nil
 }

@@ -58,9 +58,21 @@ func (t *Try) run(blocked, other bool) (Outcome, error) {
 	return Shut, nil
 }
 
-// Breaks carries the strategy out for an allowed site behind j, which stands in
-// a censor's place and is none, and reports whether the site is broken by it.
-func (t *Try) Breaks(j Judge) (bool, error) {
+// Behind carries the strategy out for an allowed site behind a normaliser and
+// behind a transparent proxy, half way to the server whatever the profile, and
+// reports whether the site is broken by it.
+func (t *Try) Behind() (breaks [2]bool, err error) {
+	try := *t
+	try.Profile = censor.Profile{Hops: Routers / 2}
+	for i, box := range []*censor.Inline{censor.NewNormaliser(), censor.NewProxy()} {
+		if breaks[i], err = try.breaks(box); err != nil {
+			return breaks, err
+		}
+	}
+	return breaks, nil
+}
+
+func (t *Try) breaks(j Judge) (bool, error) {
 	s, err := t.Kind.Proto().Parse(t.Strategy)
 	if err != nil {
 		return false, err
@@ -207,14 +219,14 @@ func (t *Table) row(text string) (Row, error) {
 		}
 		row.Cells = append(row.Cells, cell(got[0], got[1]))
 	}
-	for i, box := range []func() *censor.Inline{censor.NewNormaliser, censor.NewProxy} {
-		for _, v6 := range []bool{false, true} {
-			try := Try{Profile: censor.Profile{Hops: Routers / 2}, Strategy: text, Kind: t.Kind, V6: v6}
-			breaks, err := try.Breaks(box())
-			if err != nil {
-				return row, err
-			}
-			row.Behind[i] = row.Behind[i] || breaks
+	for _, v6 := range []bool{false, true} {
+		try := Try{Strategy: text, Kind: t.Kind, V6: v6}
+		breaks, err := try.Behind()
+		if err != nil {
+			return row, err
+		}
+		for i, b := range breaks {
+			row.Behind[i] = row.Behind[i] || b
 		}
 	}
 	return row, nil

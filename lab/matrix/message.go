@@ -25,7 +25,7 @@ const (
 type Kind uint8
 
 const (
-	Small       Kind = iota // a ClientHello of 231 bytes, shorter than decoys are
+	Small       Kind = iota // a ClientHello shorter than decoys are
 	PostQuantum             // one of two packets, the name in the first
 	Late                    // one of two packets, the name in the second
 	Request                 // a plain HTTP/1 request
@@ -57,9 +57,16 @@ func (k Kind) port() uint16 {
 	return 443
 }
 
-// keyShare is how long the extension is that makes a hello post-quantum: two
-// packets' worth with all else.
-const keyShare = 1400
+// The lengths of hellos in bytes, record header included: decoys have 517, and
+// browsers' with a post-quantum key share about as many as here.
+const (
+	smallSize       = 400
+	postQuantumSize = 1750
+)
+
+// Filler is the extension that brings a hello to its length, a value of RFC 8701
+// that servers do not know and pass over.
+const Filler = 0xfafa
 
 // datagrams returns what a client says to name first, by QUIC.
 func (k Kind) datagrams(name string) [][]byte {
@@ -103,24 +110,21 @@ func unpadded(h []byte) []byte {
 	}
 }
 
-// Stretch makes a hello of one packet, in one record, one of kind k. It takes h
-// over.
+// Stretch makes a hello of one record one of kind k, by an extension ahead of the
+// others or behind them. It takes h over.
 func (k Kind) Stretch(h []byte) []byte {
-	at, _ := tlshello.Parse(h)
+	pos, _ := tlshello.Parse(h)
+	at, size := len(h), postQuantumSize
 	switch k {
-	case PostQuantum:
-		return insert(h, at, at.Len)
+	case Small:
+		size = smallSize
 	case Late:
-		return insert(h, at, at.Extensions)
+		at = pos.Extensions
 	}
-	return h
-}
-
-// insert puts a large extension into hello h at offset at.
-func insert(h []byte, pos tlshello.Hello, at int) []byte {
-	ext := append([]byte{0xfa, 0xfa, (keyShare - 4) >> 8, (keyShare - 4) & 0xff}, make([]byte, keyShare-4)...)
+	n := size - len(h)
+	ext := append([]byte{Filler >> 8, Filler & 0xff, byte((n - 4) >> 8), byte(n - 4)}, make([]byte, n-4)...)
 	h = slices.Insert(h, at, ext...)
-	lengthen(h, pos, keyShare)
+	lengthen(h, pos, n)
 	return h
 }
 

@@ -48,3 +48,20 @@ func (t *Table) first(i int, o Outcome) []Row {
 	}
 	return nil
 }
+
+// Everything is all of t as samples, guesses turned around and what does not
+// change a thing left out.
+func (t *Table) Everything() []Sample {
+	var out []Sample
+	for i, p := range t.Profiles {
+		if strings.Contains(p.Name, ": ") {
+			continue
+		}
+		for _, r := range t.Rows[1:] {
+			if o := r.Cells[i].Outcome; o != Free {
+				out = append(out, Sample{Try{p, r.Strategy, t.Kind, false}, o, r.Behind})
+			}
+		}
+	}
+	return out
+}

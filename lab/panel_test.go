@@ -1,0 +1,85 @@
+package lab
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"b4/censor"
+	"b4/packet"
+)
+
+// A panel gives each connection the judge it was entered for. A connection is
+// told by the client's port: the lab gives out no port twice, and NAT keeps it.
+type panel struct {
+	mu     sync.Mutex
+	judges map[uint16]Judge
+	parts  map[string]Judge // of fragmented packets, by what their fragments have in common
+}
+
+func (p *panel) enter(port uint16, j Judge) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.judges[port] = j
+}
+
+// acted reports whether c has begun to act on anything.
+func (p *panel) acted(c *censor.Censor) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return c.Stats().Blocked > 0
+}
+
+func (p *panel) Judge(now time.Time, pkt []byte, fromClient bool) censor.Verdict {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if j := p.judge(pkt, fromClient); j != nil {
+		return j.Judge(now, pkt, fromClient)
+	}
+	return censor.Verdict{Forward: true}
+}
+
+func (p *panel) judge(pkt []byte, fromClient bool) Judge {
+	proto, ports, id := transport(pkt)
+	if proto != packet.TCP && proto != packet.UDP {
+		return nil
+	}
+	if len(ports) < 4 {
+		return p.parts[id]
+	}
+	if !fromClient {
+		ports = ports[2:]
+	}
+	j := p.judges[binary.BigEndian.Uint16(ports)]
+	if id != "" {
+		p.parts[id] = j
+	}
+	return j
+}
+
+// transport finds the ports of a packet and, where it is a fragment, what it has
+// in common with the others, of which only the first has ports.
+func transport(b []byte) (proto uint8, ports []byte, id string) {
+	if b[0]>>4 == 4 {
+		n := int(b[0]&15) * 4
+		switch field := binary.BigEndian.Uint16(b[6:]); {
+		case field&0x1fff != 0:
+			return b[9], nil, string(b[4:6]) + string(b[12:20])
+		case field&0x2000 != 0:
+			id = string(b[4:6]) + string(b[12:20])
+		}
+		return b[9], b[n:], id
+	}
+	n, next := 40, b[6]
+	for next == 0 || next == 60 {
+		n, next = n+8+int(b[n+1])*8, b[n]
+	}
+	if next != 44 {
+		return next, b[n:], ""
+	}
+	id = string(b[n+4:n+8]) + string(b[8:40])
+	if binary.BigEndian.Uint16(b[n+2:])&^7 != 0 {
+		return b[n], nil, id
+	}
+	return b[n], b[n+8:], id
+}
