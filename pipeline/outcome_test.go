@@ -103,6 +103,19 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// What was treated because the rest did not come has an outcome too.
+func TestOutcomeLate(t *testing.T) {
+	r := watched(t)
+	msg := hello(host, 1760, false)
+	r.send(0, msg[:1400], 100)
+	r.wait(flow.Wait)
+	r.send(1400, msg[1400:], 100)
+	r.send(1760, []byte{23, 3, 3}, 200)
+	if got := r.outcomes(); len(got) != 1 || got["opened"] != 1 {
+		t.Errorf("%v", got)
+	}
+}
+
 // Each request of a connection has its outcome, and each strategy its own count.
 func TestTallies(t *testing.T) {
 	r := watched(t)

@@ -6,7 +6,7 @@ import "b4/desync"
 type Reason uint8
 
 const (
-	Other     Reason = iota // not TCP, a SYN, or not a packet b4 reads
+	Other     Reason = iota // neither TCP nor UDP, a SYN, or not a packet b4 reads
 	Cut                     // only its beginning was shown to us
 	Reply                   // from the server: looked at, never changed
 	Empty                   // no data
@@ -23,7 +23,7 @@ const (
 	AsIs                    // the strategy leaves this message as it is
 	Failed                  // the strategy could not be applied to this message
 	Early                   // data that neither belongs to a message known to us nor ends our part
-	Finished                // the first data after the answer: the kernel shows us no more
+	Finished                // the first data after the answer: our part is over
 	Evicted                 // was held, and newer connections needed the room
 	UnderWay                // data of a connection under way, which an engine shows that shows all traffic
 	NotQUIC                 // a datagram that has no long header of a QUIC version known here
