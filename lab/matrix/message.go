@@ -35,7 +35,7 @@ const (
 )
 
 func (k Kind) String() string {
-	return [...]string{"hello", "post-quantum", "name late", "http", "quic", "quic, post-quantum"}[k]
+	return [...]string{"hello", "post-quantum", "name late", "http", "quic", "quic post-quantum"}[k]
 }
 
 // Proto is what strategies for k are of.

@@ -1,10 +1,6 @@
 package matrix
 
-import (
-	"strings"
-
-	"b4/desync"
-)
+import "b4/desync"
 
 // A Sample is a try and what has become of it in memory.
 type Sample struct {
@@ -21,7 +17,7 @@ type Sample struct {
 func (t *Table) Samples() []Sample {
 	var out []Sample
 	for i, p := range t.Profiles {
-		if strings.Contains(p.Name, ": ") {
+		if isVariant(p.Name) {
 			continue
 		}
 		var rows []Row
@@ -54,7 +50,7 @@ func (t *Table) first(i int, o Outcome) []Row {
 func (t *Table) Everything() []Sample {
 	var out []Sample
 	for i, p := range t.Profiles {
-		if strings.Contains(p.Name, ": ") {
+		if isVariant(p.Name) {
 			continue
 		}
 		for _, r := range t.Rows[1:] {
