@@ -175,6 +175,16 @@ func TestHTTPRefuses(t *testing.T) {
 	}
 }
 
+// What may be part of a body is cut, and not written another way.
+func TestHTTPBody(t *testing.T) {
+	e := httpEnv(t, false, browserHead)
+	e.Msg.Body = true
+	got, out, err := sent(t, mustHTTP(t, "hostcase methodeol split(3)"), e)
+	if err != nil || string(got) != browserHead || out.Len() != 2 {
+		t.Errorf("%v, %d packets, %q", err, out.Len(), got)
+	}
+}
+
 // Where a step cannot be done for the packet at hand, the request is written as it
 // always is, in one piece and alone; without steps that write it, it goes as it came.
 func TestHTTPWrittenTheSame(t *testing.T) {

@@ -28,7 +28,7 @@ var (
 func fragSpec(in protos, least int) spec {
 	return spec{
 		name: "ipfrag", in: in, phase: packetPhase, once: true,
-		help: "send every packet as two IP fragments; some networks let none pass",
+		help: "send every packet as two IP fragments, by an identification of their own; some networks let none pass",
 		params: []param{
 			{name: "n", kind: number, lo: least, hi: maxFrag, by: 8, must: true, help: "bytes in the first fragment behind the IP header"},
 		},
@@ -60,14 +60,7 @@ func fragment(out *engine.Batch, m engine.Meta, b []byte, ipLen, hdr int, k *pkt
 		out.Delay(k.after)
 		return
 	}
-	// The checksum takes part so that fragments of a later copy do not mix with
-	// those of an earlier one that differs: of UDP it is the header's last field,
-	// of TCP it stands in the last word of the fixed header.
-	sum := binary.BigEndian.Uint16(b[ipLen+6:])
-	if hdr-ipLen > 8 {
-		sum = binary.BigEndian.Uint16(b[ipLen+16:])
-	}
-	id := uint32(lcg(rnd^uint64(out.Len())<<16^uint64(sum))>>32) | 1
+	id := fragmentID(b, ipLen, hdr, rnd^uint64(out.Len())<<32)
 	v4, ext := b[0]>>4 == 4, fragHeader
 	if v4 {
 		ext = 0
@@ -83,9 +76,7 @@ func fragment(out *engine.Batch, m engine.Meta, b []byte, ipLen, hdr int, k *pkt
 		}
 		if v4 {
 			binary.BigEndian.PutUint16(f[6:], more<<13|place>>3)
-			if f[4] == 0 && f[5] == 0 { // of zero the kernel would make another for each fragment
-				binary.BigEndian.PutUint16(f[4:], uint16(id))
-			}
+			binary.BigEndian.PutUint16(f[4:], uint16(id))
 		} else {
 			f[head], f[head+1], f[next] = f[next], 0, 44
 			binary.BigEndian.PutUint16(f[head+2:], place|more)
@@ -93,6 +84,19 @@ func fragment(out *engine.Batch, m engine.Meta, b []byte, ipLen, hdr int, k *pkt
 		}
 		packet.Finish(f, head, 0) // a fragment has no checksum but the header's
 	}
+}
+
+// fragmentID is an identification for b's fragments. By what the packet is, its place
+// and its checksum, another one has another: a receiver would join a fragment of
+// each if one of the others were lost, and a later copy of a message is cut anew.
+// Counted on from the client's they would meet those of its next packets. It is
+// not 0, of which the kernel would make another for each fragment.
+func fragmentID(b []byte, ipLen, hdr int, seed uint64) uint32 {
+	seed ^= uint64(binary.BigEndian.Uint32(b[ipLen+4:])) // of TCP the sequence number, of UDP length and checksum
+	if hdr-ipLen > 8 {
+		seed = lcg(seed) ^ uint64(binary.BigEndian.Uint16(b[ipLen+16:]))<<16 ^ uint64(len(b))
+	}
+	return uint32(lcg(lcg(seed))>>32) | 1
 }
 
 // unfragmentable is how many bytes of b every fragment repeats, and where in

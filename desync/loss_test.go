@@ -3,6 +3,7 @@ package desync
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand"
 	"testing"
 
@@ -123,6 +124,37 @@ func TestLossAndRetransmission(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Fragments of different packets never have one identification, also when the client
+// sends again by the next number of its own.
+func TestFragmentsHaveTheirOwnIdentification(t *testing.T) {
+	for _, text := range []string{"split(100, 200) ipfrag(48)", "split(100, 200) ipid(rnd) ipfrag(48)", "split(100, 200) ipid(seq) ipfrag(48)", "ipid(zero) dup(2) ipfrag(48)"} {
+		for _, v6 := range []bool{false, true} {
+			packets, e := make(map[fragID]map[string]bool), env(t, v6, 1800)
+			for i := range 3 {
+				_, out := wire(t, mustParse(t, text), e, 99*i, len(e.Msg.Bytes))
+				for k := range out.Len() {
+					id, f, ok := fragmentOf(out.At(k).Bytes)
+					if !ok {
+						continue
+					}
+					if packets[id] == nil {
+						packets[id] = make(map[string]bool)
+					}
+					packets[id][fmt.Sprint(f.off, f.data)] = true // of packets that are the same either will do
+				}
+				if !v6 {
+					e.Conn.Header[5]++
+				}
+			}
+			for id, parts := range packets {
+				if len(parts) != 2 {
+					t.Errorf("%s, v6 %v: %d fragments of %d", text, v6, len(parts), id.id)
+				}
+			}
+		}
 	}
 }
 

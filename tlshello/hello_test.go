@@ -165,6 +165,21 @@ func TestParseTwoNames(t *testing.T) {
 	}
 }
 
+// The extensions' positions are those of their headers, the protocols' that of the
+// extension's body.
+func TestParseECH(t *testing.T) {
+	b := AppendDecoy(nil, "example.org", 1)
+	h, _ := Parse(b)
+	ech := []byte{0xfe, 0x0d, 0, 3, 1, 2, 3}
+	with := append(append(bytes.Clone(b[:h.SNI]), ech...), b[h.SNI:]...)
+	binary.BigEndian.PutUint16(with[h.Extensions-2:], uint16(len(with)-h.Extensions))
+	setLengths(with)
+	got, st := Parse(with)
+	if st != Complete || h.ECH != 0 || got.ECH != h.SNI || got.SNI != h.SNI+len(ech) || got.ALPN != h.ALPN+len(ech) {
+		t.Errorf("status %d, %+v, without %+v", st, got, h)
+	}
+}
+
 func TestSkipCCS(t *testing.T) {
 	ccs := []byte{20, 3, 3, 0, 1, 1}
 	tests := []struct {
