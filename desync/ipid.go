@@ -63,7 +63,8 @@ func (m idMode) set(b []byte, order uint16, rnd uint64) {
 	case idSeq:
 		id = id + order + 1
 	case idRnd:
-		id = uint16((rnd + uint64(order) + 1) * 0x9e3779b97f4a7c15 >> 48)
+		// The client's makes it another in each of the connection's packets.
+		id = uint16((rnd + uint64(id)<<16 + uint64(order) + 1) * 0x9e3779b97f4a7c15 >> 48)
 	}
 	binary.BigEndian.PutUint16(b[4:], id)
 }
