@@ -103,6 +103,29 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// A RST is the server's if it comes from about as far away as its SYN,ACK, or if
+// that is not known.
+func TestForged(t *testing.T) {
+	msg := hello(host, 0, false)
+	for _, tt := range []struct {
+		synack, rst uint8
+		want        string
+	}{
+		{52, 52 + ttlSlack, "reset"}, {52, 52 - ttlSlack, "reset"}, {52, 52 + ttlSlack + 1, "forged"}, {52, 52 - ttlSlack - 1, "forged"},
+		{0, 200, "reset"}, {0, 1, "reset"},
+	} {
+		r := watched(t)
+		if tt.synack > 0 {
+			r.reply(packet.SYN, tt.synack, "")
+		}
+		r.send(0, msg, 100)
+		r.reply(packet.RST, tt.rst, "")
+		if got := r.outcomes(); len(got) != 1 || got[tt.want] != 1 {
+			t.Errorf("SYN,ACK %d, RST %d: %v", tt.synack, tt.rst, got)
+		}
+	}
+}
+
 // What was treated because the rest did not come has an outcome too.
 func TestOutcomeLate(t *testing.T) {
 	r := watched(t)
