@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"b4/engine"
-	"b4/packet"
 )
 
 // randomRequest is a head as a client may write it.
@@ -58,30 +57,9 @@ func TestRandomRequests(t *testing.T) {
 	}
 }
 
-// awake waits until the kernel answers over IPv6: that is a moment after the
-// device is up.
-func (w *wireTo) awake(t *testing.T) {
-	t.Helper()
-	var v packet.View
-	v.Decode(env(t, true, 0).Conn.Header)
-	syn := packet.Segment{Src: v.Src, Dst: v.Dst, Seq: 1, Flags: packet.SYN, Window: 500}
-	b := make([]byte, 2048)
-	for range 100 {
-		w.put(t, syn.Append(nil))
-		w.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
-		for n, err := w.Read(b); err == nil; n, err = w.Read(b) {
-			if v.Decode(b[:n]) && v.Dst == syn.Src && v.Flags == packet.SYN|packet.ACK {
-				return
-			}
-		}
-	}
-	t.Fatal("no answer over IPv6")
-}
-
 // The kernel's own TCP hands on what the model's does.
 func TestKernelReadsRequests(t *testing.T) {
 	w := newWireTo(t)
-	w.awake(t)
 	r, port := rand.New(rand.NewSource(2)), uint16(40000)
 	for i := range 300 {
 		port++
