@@ -78,6 +78,12 @@ func TestOutcomes(t *testing.T) {
 				r.expect(engine.Replace, "again")(r.send(300, msg[300:], 100))
 			}
 		}},
+		{"an answer that is lost again and again", "frozen", msg, func(r *rig) {
+			r.reply(0, 52, serverHello)
+			for range 2 * silentAfter {
+				r.expect(engine.Replace, "again")(r.send(0, msg, 100))
+			}
+		}},
 		{"silence at first", "opened", msg, func(r *rig) {
 			r.send(0, msg, 100)
 			r.send(0, msg, 100)

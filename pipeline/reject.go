@@ -32,7 +32,7 @@ type answers [keptAnswers]struct {
 func (a *answers) due(now time.Time, k flow.Key) bool {
 	h := k.Hash()
 	last := &a[h%keptAnswers]
-	if d := now.Sub(last.at); last.flow == h && d >= 0 && d < answerEvery {
+	if last.flow == h && now.Sub(last.at) < answerEvery {
 		return false
 	}
 	last.flow, last.at = h, now

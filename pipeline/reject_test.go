@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"b4/engine"
+	"b4/flow"
 	"b4/packet"
 )
 
@@ -54,6 +55,38 @@ func TestRejectDatagram(t *testing.T) {
 		if len(r.back) != 3 {
 			t.Errorf("%d answers to three", len(r.back))
 		}
+	}
+}
+
+// Flows whose hashes share a place are told apart.
+func TestAnswersShared(t *testing.T) {
+	var a answers
+	now := time.Unix(1000, 0)
+	told := 0
+	for port := range uint16(4 * keptAnswers) {
+		v := packet.View{Src: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), Dst: netip.MustParseAddrPort("198.51.100.7:443")}
+		if a.due(now, flow.KeyOf(&v)) {
+			told++
+		}
+		if a.due(now, flow.KeyOf(&v)) {
+			t.Error("told twice")
+		}
+	}
+	if told != 4*keptAnswers {
+		t.Errorf("%d told of %d", told, 4*keptAnswers)
+	}
+}
+
+// Where an answer cannot be put off it still stands apart from what replaces the
+// packet: if it cannot be sent, the packet does not go on.
+func TestRejectDatagramNoRoom(t *testing.T) {
+	r := newQUICRig(t, forQUIC(t, host, Reject, ""))
+	for range maxLater {
+		r.p.wheel.put(r.now, engine.Out{After: time.Hour})
+	}
+	r.want(engine.Replace, "rejected", r.initial(0, cryptoHello(host, 0, false)))
+	if len(r.back) != 1 || r.out.Len() != 2 || r.out.Others() != 1 {
+		t.Errorf("%d answers, %d packets, %d of others", len(r.back), r.out.Len(), r.out.Others())
 	}
 }
 

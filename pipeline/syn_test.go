@@ -83,6 +83,37 @@ func TestCertain(t *testing.T) {
 	}
 }
 
+// What a connection will speak is guessed from its port before it has spoken.
+func TestCertainPort(t *testing.T) {
+	rule := Rule{For: treat(Desync, strategy(t, "synfake(badsum) split(1)"))}
+	rule.For[desync.HTTP] = web(t, Desync, "synfake(badsum) hostcase")[desync.HTTP]
+	c := Config{Rules: []Rule{rule}}
+	for port, kind := range map[uint16]desync.Proto{80: desync.HTTP, 443: desync.TLS, 8443: desync.TLS} {
+		if steps := c.certain(port, desync.SYN); steps != rule.For[kind].Steps {
+			t.Errorf("port %d: %v", port, steps)
+		}
+		if steps := c.certain(port, desync.SYNACK); steps != nil {
+			t.Errorf("port %d, to the client: %v", port, steps)
+		}
+	}
+}
+
+// What a SYN says of its sender's link bounds what is sent with it.
+func TestSYNMTU(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		r := newRig(t, Rule{For: treat(Desync, strategy(t, "synfake(badsum) split(1)"))})
+		r.v6, r.loose = v6, true
+		r.handle(r.handshake(packet.SYN, 63, nil)) // of 1460 bytes
+		want := 1500
+		if v6 {
+			want = 1520
+		}
+		if got := r.p.env.Conn.MTU; got != want {
+			t.Errorf("%d bytes, want %d", got, want)
+		}
+	}
+}
+
 // A SYN is changed for the rule that every name gets, by what its port is for.
 func TestSYN(t *testing.T) {
 	fake := Rule{Name: "all", For: treat(Desync, strategy(t, "synfake(badsum) split(midsld) disorder"))}
@@ -199,10 +230,12 @@ func TestSYNReuse(t *testing.T) {
 	if r.p.flows.Len() != 1 {
 		t.Error("flow forgotten")
 	}
-	r.base += 500
-	r.expect(engine.Accept, "evicted+other")(r.handle(r.handshake(packet.SYN, 63, nil)))
-	r.wire = nil
-	r.send(0, msg[:1400], 1)
+	for _, far := range []int{500, -window - 1} {
+		r.base += uint32(far)
+		r.expect(engine.Accept, "evicted+other")(r.handle(r.handshake(packet.SYN, 63, nil)))
+		r.wire = nil
+		r.send(0, msg[:1400], 1)
+	}
 	r.expect(engine.Replace, "treated")(r.send(1400, msg[1400:], 1))
 	r.reads(msg)
 }
