@@ -57,7 +57,7 @@ is a matter of the server and of the way to it; two are safer than one.
 // foolings says of each way to keep a server from a decoy where that fails.
 var foolings = []struct{ name, how, fails string }{
 	{"ttl=n", "it ends at the n-th router", "where the server is no farther: measure, and mind that ways change"},
-	{"ttl=auto", "it ends at the last router ahead of the server, by the TTL of the server's answer", "where answers take another way, or something near answers for the server; then a decoy may also end ahead of the censor"},
+	{"ttl=auto", "it ends at the last router ahead of the server, by the TTL of the server's answer", "where answers take another way, or something near answers for the server; then a decoy may also end ahead of the censor. Before a server has ever answered it is not known, and the decoy is left out"},
 	{"badsum", "wrong checksum", "where a router or proxy on the way makes checksums anew"},
 	{"md5", "TCP MD5 signature (RFC 2385)", "servers that are not Linux, or one built without it, may read it"},
 	{"badseq", "below what the server waits for", "no TCP is known to read it"},
