@@ -154,6 +154,8 @@ type Status struct {
 	Rules []struct {
 		Name string `json:"name"`
 		TLS  string `json:"tls"`
+		HTTP string `json:"http"`
+		QUIC string `json:"quic"`
 	} `json:"rules"`
 	Health []string `json:"health"` // what is wrong
 }
@@ -164,12 +166,12 @@ func (s *Status) Since(earlier Status) (packets, connections uint64) {
 	return s.Engine.Counters.Read - earlier.Engine.Counters.Read, s.Kernel.Opened - earlier.Kernel.Opened
 }
 
-// Strategy is the text of what a rule does to TLS; empty if there is no such
-// rule.
-func (s *Status) Strategy(rule string) string {
+// Strategy is the text of what a rule does to a protocol; empty if there is no
+// such rule.
+func (s *Status) Strategy(rule string, p Proto) string {
 	for _, r := range s.Rules {
 		if r.Name == rule {
-			return r.TLS
+			return [...]string{TLS: r.TLS, HTTP: r.HTTP, QUIC: r.QUIC}[p]
 		}
 	}
 	return ""

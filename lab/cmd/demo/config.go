@@ -13,6 +13,13 @@ func decoyStrategy(ttl int) string {
 	return fmt.Sprintf("fake(ttl=%d) split(midsld) disorder", ttl)
 }
 
+// What is done for the same name to plain requests, and to QUIC, which engine tun
+// does not see.
+const (
+	httpStrategy = "hostcase split(midsld) disorder"
+	quicStrategy = "option quic 'split(midsld) disorder'"
+)
+
 // Rules of the file, by name.
 const (
 	ruleHard = "hard"
@@ -22,21 +29,27 @@ const (
 // config is the UCI file b4d runs with: a given one between rules that come
 // first and options that win.
 func config(engine string, ttl int, given string) string {
+	quic := ""
+	if engine == queueEngine {
+		quic = quicStrategy
+	}
 	return fmt.Sprintf(`
 config rule '%s'
 	list domain '%s'
-	option strategy 'decoy'
+	option strategy 'other'
 
 %s
 
 config rule '%s'
 	option strategy 'default'
 
-config strategy 'decoy'
+config strategy 'other'
 	option tls '%s'
+	option http '%s'
+	%s
 
 config b4 'main'
 	option enabled '1'
 	option engine '%s'
-`, ruleHard, lab.Hard, given, ruleAll, decoyStrategy(ttl), engine)
+`, ruleHard, lab.Hard, given, ruleAll, decoyStrategy(ttl), httpStrategy, quic, engine)
 }

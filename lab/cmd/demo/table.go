@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"b4/censor"
 	"b4/lab"
@@ -14,26 +15,34 @@ import (
 // A scene is a firewall, and what is shown behind it.
 type scene struct {
 	firewall lab.Firewall
+	proto    lab.Proto
 	censors  []string
 	hellos   []lab.Hello // none is all that this machine can send
+	only4    bool        // without IPv6
 	router   string      // the censor that the router's own connections meet; empty is none
 }
 
-// In the first scene stands the usual house. In the last one the families have
+// In the first scenes stands the usual house. In the last one the families have
 // changed places.
 var (
 	scenes = []scene{
 		{firewall: lab.House, censors: []string{"tspu-2022-II", "tspu-2024", "gfw-2022", "full"}, router: "gfw-2022"},
+		{firewall: lab.House, proto: lab.HTTP, censors: []string{"tr-2024"}, hellos: []lab.Hello{lab.Small}},
+		{firewall: lab.House, proto: lab.QUIC, censors: []string{"gfw-quic"}, hellos: []lab.Hello{lab.Small, lab.PostQuantum}},
 		{firewall: lab.Firewall{Masq6: true}, censors: []string{"gfw-2022"}},
 	}
 	smallScenes = []scene{
 		{firewall: lab.House, censors: []string{"gfw-2022"}, hellos: []lab.Hello{lab.Small, lab.PostQuantum}},
 		{firewall: lab.House, censors: []string{"full"}, hellos: []lab.Hello{lab.PostQuantum}},
+		{firewall: lab.House, proto: lab.QUIC, censors: []string{"gfw-quic"}, hellos: []lab.Hello{lab.Small}, only4: true},
 		{firewall: lab.Firewall{Masq6: true}, censors: []string{"gfw-2022"}, hellos: []lab.Hello{lab.Small}},
 	}
 )
 
-// A row is one censor, one family, one kind of hello and one engine.
+// queueEngine is the one that sees QUIC.
+const queueEngine = "nfqueue"
+
+// A row is one censor, one family, one protocol and kind of hello, and one engine.
 type row struct {
 	profile censor.Profile
 	request lab.Request // for the blocked name
@@ -47,10 +56,11 @@ type row struct {
 	tooMany                              error
 }
 
-// maxPackets is how many packets of a TLS connection may visit user space: two
-// segments of a hello, and then one that shows that it is over. On an emulated
-// machine a sender's timers are shorter than the way to b4d and back: it sends
-// again, and its request is on the way before the first verdict.
+// maxPackets is how many packets of a connection may visit user space: two
+// segments or datagrams of a hello, and then one or two that show that it is
+// over. On an emulated machine a sender's timers are shorter than the way to b4d
+// and back: it sends again, and its request is on the way before the first
+// verdict.
 const (
 	maxPackets     = 4
 	maxPacketsSlow = 8
@@ -62,16 +72,20 @@ func (d *demo) rows(s scene, name string) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.Action.Delay = [2]time.Duration{} // what it does, it does before the page is there
 	host, rule := lab.Blocked, ruleAll
-	if p.TCP.Mode == censor.Full {
+	if p.TCP.Mode == censor.Full || s.proto != lab.TLS {
 		host, rule = lab.Hard, ruleHard
 	}
 	var rows []row
 	add := func(h lab.Hello, v6, router bool, path string) {
-		r := lab.Request{Host: host, Hello: h, V6: v6, Router: router}
+		r := lab.Request{Host: host, Proto: s.proto, Hello: h, V6: v6, Router: router}
 		rows = append(rows, row{profile: p, request: r, path: path, rule: rule})
 	}
 	for _, v6 := range []bool{false, true} {
+		if v6 && s.only4 {
+			continue
+		}
 		path := "routed"
 		if v6 && s.firewall.Masq6 || !v6 && s.firewall.Masq4 {
 			path = "nat"
@@ -98,20 +112,23 @@ func (s *scene) kinds(p censor.Profile) []lab.Hello {
 	})
 }
 
-const format = "%-2s %-6s %-12s %-12s %-7s  %-7s  %-7s  %-7s  %-7s  %-8s  %-7s %s\n"
+const format = "%-2s %-6s %-5s %-12s %-12s %-7s  %-7s  %-7s  %-7s  %-7s  %-8s  %-7s %s\n"
 
 // table prints and counts the rows, censor by censor.
 func (d *demo) table() {
 	fmt.Printf("path: nat is a client behind masquerading, routed one without, router the router itself\n")
 	fmt.Printf("before, after: without b4. Downloads are of %d MiB; packets are those of such a connection that\n", d.size>>20)
 	fmt.Printf("visited user space (of how many connections). tspu-2022-II reads no hello of two packets.\n\n")
-	fmt.Printf(format, "ip", "path", "hello", "censor", "engine", "before", "b4", "after", "allowed", "download", "packets", "")
+	fmt.Printf(format, "ip", "path", "proto", "hello", "censor", "engine", "before", "b4", "after", "allowed", "download", "packets", "")
 	list := scenes
 	if d.small {
 		list = smallScenes
 	}
 	strategies := map[string]string{} // by censor
 	for _, s := range list {
+		if s.proto == lab.QUIC && !slices.Contains(d.engines, queueEngine) {
+			continue
+		}
 		if err := d.lab.SetFirewall(s.firewall); err != nil {
 			d.check("set up the firewall", err)
 			continue
@@ -140,6 +157,9 @@ func (d *demo) run(rows []row) (strategy string) {
 	before := d.blocked(rows)
 	var all []row
 	for _, engine := range d.engines {
+		if rows[0].request.Proto == lab.QUIC && engine != queueEngine {
+			continue
+		}
 		of := slices.Clone(rows)
 		for i := range of {
 			of[i].engine, of[i].before = engine, before[i]
@@ -191,7 +211,7 @@ func (d *demo) with(b *lab.B4D, r *row) {
 		r.intact = err
 		return
 	}
-	r.strategy = first.Strategy(r.rule)
+	r.strategy = first.Strategy(r.rule, r.request.Proto)
 	r.intact = d.lab.Download(r.request, d.size)
 	second, err := b.Status()
 	if err != nil {
@@ -199,6 +219,9 @@ func (d *demo) with(b *lab.B4D, r *row) {
 		return
 	}
 	r.packets, r.connections = second.Since(first)
+	if r.request.Proto == lab.QUIC {
+		r.connections = 1 // the kernel counts those of TCP
+	}
 	most := uint64(maxPackets)
 	if d.small {
 		most = maxPacketsSlow
@@ -241,7 +264,11 @@ func (d *demo) print(r *row) {
 	if r.connections > 1 { // a browser
 		packets += fmt.Sprintf("/%d", r.connections)
 	}
-	fmt.Printf(format, family, r.path, r.request.Hello, r.profile.Name, r.engine, before, open, after, allowed, intact, packets, verdict)
+	hello := r.request.Hello.String()
+	if r.request.Proto == lab.HTTP {
+		hello = "-"
+	}
+	fmt.Printf(format, family, r.path, r.request.Proto, hello, r.profile.Name, r.engine, before, open, after, allowed, intact, packets, verdict)
 	for _, w := range wrong {
 		fmt.Printf("       %s\n", strings.ReplaceAll(w, "\n", "\n       "))
 	}
