@@ -12,7 +12,8 @@ const (
 	idRnd
 )
 
-// ipid sets the IPv4 identification of every packet of the message.
+// ipid sets the IPv4 identification of every packet of the message. Fragments have
+// one that ipfrag gives them.
 type ipid struct{ mode idMode }
 
 // idNames are the words for what a mode does, from idZero on.

@@ -47,8 +47,9 @@ var protocols = map[string]string{"tls": "TLS", "http": "HTTP", "quic": "QUIC"}
 const foolingsHead = `
 ## What keeps a server from a decoy
 
-A decoy that the server reads after all breaks the connection. Which of these hold
-is a matter of the server and of the way to it; two are safer than one.
+A decoy that the server reads after all breaks the connection; QUIC's are of another
+and do not. Which of these hold is a matter of the server and of the way to it; two
+are safer than one.
 
 | | how | where it fails |
 |---|---|---|
