@@ -59,7 +59,8 @@ const legend = `
 open: a blocked site opens. shut: it does not. BROKE: an allowed site does not open any more, whatever the blocked one
 does. –: the model does not act on such a message, nor does the strategy make it. n/a: the strategy does not fit such
 packets. ¹: not the same in IPv4 and IPv6, or fit for one of them only; the worse, or the one that fits, is shown.
-What has the same outcomes throughout stands in one row, or in one column.
+What has the same outcomes throughout stands in one row, or in one column. Routers discard packets with a hop-by-hop
+option that asks for it, as Linux does.
 
 A normaliser and a transparent proxy, half way to the server, censor nothing. A normaliser puts TCP in order and looks at
 no more than checksums and sequence numbers; a proxy takes what an end system takes. Both send on what they take with a

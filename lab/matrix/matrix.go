@@ -59,11 +59,11 @@ func (t *Try) run(blocked, other bool) (Outcome, error) {
 }
 
 // Behind carries the strategy out for an allowed site behind a normaliser and
-// behind a transparent proxy, half way to the server whatever the profile, and
-// reports whether the site is broken by it.
+// behind a transparent proxy, half way to the server, and reports whether the site
+// is broken by it. Of the profile it counts what kind of client it is for.
 func (t *Try) Behind() (breaks [2]bool, err error) {
 	try := *t
-	try.Profile = censor.Profile{Hops: Routers / 2}
+	try.Profile = censor.Profile{Hops: Routers / 2, PlainTCP: t.Profile.PlainTCP}
 	for i, box := range []*censor.Inline{censor.NewNormaliser(), censor.NewProxy()} {
 		if breaks[i], err = try.breaks(box); err != nil {
 			return breaks, err

@@ -64,8 +64,13 @@ func (w *way) arrive(pkt []byte, atClient bool) {
 	}
 }
 
-// age takes pkt over n routers and reports whether it comes out.
+// age takes pkt over n routers and reports whether it comes out. They discard what
+// asks for that by a hop-by-hop option that they do not know, as Linux does (RFC
+// 8200 section 4.2; ip6_parse_tlv in net/ipv6/exthdrs.c).
 func age(pkt []byte, n int) bool {
+	if pkt[0]>>4 == 6 && pkt[6] == 0 && discards(pkt, 48+int(pkt[41])*8) {
+		return false
+	}
 	ttl := &pkt[8]
 	if pkt[0]>>4 == 6 {
 		ttl = &pkt[7]
