@@ -67,7 +67,7 @@ var sentences = []sentence{
 	{desync.TLS, "split(0)", 7, "position 0"},
 	{desync.TLS, "split(method)", 7, `"method" is no position in tls`},
 	{desync.HTTP, "split(sniext)", 7, `"sniext" is no position in http`},
-	{desync.TLS, "split(at=1)", 10, `unknown parameter "at" in split`},
+	{desync.TLS, "split(at=1)", 7, `unknown parameter "at" in split`},
 	{desync.TLS, "split(=5)", 7, "want a name before"},
 	{desync.TLS, "disorder(1)", 10, "disorder takes no arguments"},
 	{desync.TLS, "fake", 5, "fake needs ttl= or one of "},
