@@ -35,6 +35,7 @@ type settings struct {
 	need  desync.Need // of all strategies that rules use
 
 	tcp, udp []uint16     // ports to watch
+	http     []uint16     // those of tcp where each request is wanted
 	block    fw.QUICBlock // QUIC that no name lets out
 }
 
@@ -99,7 +100,7 @@ func (s *settings) gather() {
 	}
 	s.tcp = m.TCPPorts
 	if used[desync.HTTP] {
-		s.tcp = append(slices.Clip(s.tcp), m.HTTPPorts...)
+		s.tcp, s.http = append(slices.Clip(s.tcp), m.HTTPPorts...), m.HTTPPorts
 	}
 	switch all := s.pipe.Certain(); {
 	case all != nil && all.For[desync.QUIC].Action >= pipeline.Drop:
@@ -238,7 +239,7 @@ const steerAll = "all"
 func (s *settings) rules(f fw.Features, u *uplink, q scatter) fw.Config {
 	m := &s.conf.Main
 	c := fw.Config{
-		Marks: s.marks, TCP: s.tcp, Block: s.block, IPv4: true, IPv6: m.IPv6, Router: m.Router,
+		Marks: s.marks, TCP: s.tcp, HTTP: s.http, Block: s.block, IPv4: true, IPv6: m.IPv6, Router: m.Router,
 		Bound: fw.DefaultBound, All: m.Steer == steerAll, SkipIPsec: f.IPsec,
 	}
 	c.Block.Reject = c.Block.Reject && f.Reject

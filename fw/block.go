@@ -27,7 +27,7 @@ func (c *Config) blockChains() []chain {
 	if len(c.Block.Ports) == 0 {
 		return nil
 	}
-	first := append(c.first(c.family(), udpPort{blockedSet, c.Block.Ports}, longHeader{}), device{oifname}, gotoChain("blocked"))
+	first := append(c.first(c.family(), packets{upto: c.Bound}, udpPort{blockedSet, c.Block.Ports}, longHeader{}), device{oifname}, gotoChain("blocked"))
 	chains := []chain{c.blocked(), {"block", &hook{filter, forward, -1}, []rule{first}}}
 	if c.Router {
 		chains = append(chains, chain{"block_own", &hook{filter, output, -1}, []rule{first}})

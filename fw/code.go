@@ -42,15 +42,23 @@ func (c *coder) tcp() {
 	c.put(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal(unix.IPPROTO_TCP))
 }
 
-// ctReply loads a number of the reply direction. The library's Ct expression
-// has no direction for counters.
-func (c *coder) ctReply(key expr.CtKey) {
+// A ctDirection is an IP_CT_DIR_* number of linux/netfilter/nf_conntrack_tuple_common.h.
+type ctDirection uint8
+
+const (
+	fromOriginal ctDirection = 0
+	fromReply    ctDirection = 1
+)
+
+// ctSide loads a number of one direction of a connection. The library's Ct
+// expression has no direction for counters.
+func (c *coder) ctSide(key expr.CtKey, dir ctDirection) {
 	c.list.Nested(unix.NFTA_LIST_ELEM, func(e *netlink.AttributeEncoder) error {
 		e.String(unix.NFTA_EXPR_NAME, "ct")
 		e.Nested(unix.NFTA_EXPR_DATA, func(d *netlink.AttributeEncoder) error {
 			d.Uint32(unix.NFTA_CT_KEY, uint32(key))
 			d.Uint32(unix.NFTA_CT_DREG, reg)
-			d.Uint8(unix.NFTA_CT_DIRECTION, 1) // IP_CT_DIR_REPLY
+			d.Uint8(unix.NFTA_CT_DIRECTION, uint8(dir))
 			return nil
 		})
 		return nil

@@ -8,7 +8,8 @@
 //
 //	output       -401  raw_out  packets of b4's own pass by conntrack
 //	prerouting   -150  observe  replies, where a strategy wants to see them
-//	postrouting   101  steer    a watched connection leaves by a watched device
+//	postrouting   101  steer    a watched connection leaves by a watched device,
+//	                            packets 1..Bound, or of plain HTTP more
 //	                   decisive ... and this packet matters: to the queue
 //	                   initial  ... or begins like QUIC's handshake: to the queue
 //	postrouting   102  confirm  what the verdict's mark asked for is done
@@ -25,12 +26,23 @@
 // blocks asks the set wan for the packet's device, the set forgets its devices after
 // [Timeout], and only the packet loop's [Conn.Refresh] renews them.
 //
+// # Plain HTTP
+//
+// A hello comes among a connection's first packets, the next request of a plain
+// one behind an answer of any length. There the client's data is shown for longer,
+// and not by number: reading takes as many packets as writing. What bounds it is the
+// bytes that the client has sent, of which an upload has many. It is all data, and not
+// just what has PSH: the first segment of a long request, with the name, has none. To
+// look for a method would miss the second segment, and rules can step over TCP's
+// options only since Linux 5.16.
+//
 // # To a TUN
 //
 // Without a queue in the kernel the same packets get a mark, by which the routes
 // of package route lead them to a TUN device:
 //
-//	prerouting   -150  early      packets 1..Bound of a marked connection, not done
+//	prerouting   -150  early      packets 1..Bound of a marked connection, or of
+//	                              plain HTTP more, not done
 //	output       -150  own        the same, of the router's own connections
 //	                   decisive   ... and this packet matters: it is marked
 //	prerouting   -150  signal     of what comes in by the TUN: a connection is done

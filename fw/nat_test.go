@@ -222,7 +222,7 @@ func TestNAT(t *testing.T) {
 			"inet fw4 srcnat: jump srcnat_wan for some destinations only", ""},
 		{"some, then all", []foreign{fw4(srcnat(100, rule{nfproto(4), saddr, masq}, rule{masq}))}, Masqueraded, Masqueraded, "", ""},
 		{"dropped for some", []foreign{fw4(srcnat(100, rule{nfproto(4), saddr, drop}, rule{masq}))}, Masqueraded, Masqueraded, "", ""},
-		{"ports", []foreign{fw4(srcnat(100, rule{port{dport, []uint16{443}}, masq}))}, Custom, Custom, "for some ports only", "for some ports only"},
+		{"ports", []foreign{fw4(srcnat(100, rule{port{side: dport, ports: []uint16{443}}, masq}))}, Custom, Custom, "for some ports only", "for some ports only"},
 		{"a guest network", []foreign{fw4(srcnat(100, rule{isDevice{iifname, "guest0"}, accept}, rule{masq}))}, Custom, Custom, "accept for some incoming devices only", "accept"},
 		{"now and then", []foreign{fw4(srcnat(100, rule{exprs{&expr.Limit{Rate: 1, Unit: expr.LimitTimeSecond}}, masq}))}, Custom, Custom, "for some packets only", "for some"},
 		{"an address", []foreign{fw4(srcnat(100, rule{nfproto(4), snat(netip.MustParseAddr("192.0.2.7"))}))}, Custom, Routed, "inet fw4 srcnat: snat to 192.0.2.7", ""},

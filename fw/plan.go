@@ -16,6 +16,14 @@ import (
 // first data behind the hello, whatever the count.
 const DefaultBound = 20
 
+// httpBytes is how much the client of a plain connection may send until that is the
+// kernel's for good, headers and bare ACKs included. An upload is so after some 180
+// full packets (measured), though it goes unanswered and the kernel may have merged
+// them. Who reads acknowledges every other segment by 52 bytes, of IPv6 72, so
+// requests are shown until some 10 MB have come, and mostly for longer. A higher
+// bound costs each long upload what it adds.
+const httpBytes = 256 << 10
+
 // bareLength is the longest packet, in bytes with its IP header, that is taken
 // for a bare ACK unless it carries PSH. IPv6 (40), TCP (20) and a full set of
 // options (40) make 100. The short tail of a long hello carries PSH.
@@ -50,6 +58,7 @@ type Config struct {
 	Form       QueueForm // Native or Xt, see Probe; or Tun
 	Tun        TunConfig // where Form is Tun
 	TCP        []uint16  // watched destination ports of TCP
+	HTTP       []uint16  // those of TCP whose clients speak message by message
 	UDP        []uint16  // watched destination ports of UDP, for a queue only
 	Block      QUICBlock // QUIC that is not let out; of its ports and the two above at least one
 	IPv4, IPv6 bool      // watched families, at least one
@@ -58,8 +67,12 @@ type Config struct {
 	// [Scatters] says so. What is blocked is not concerned.
 	Scatter4, Scatter6 bool
 
+	// Bound is for a connection's packets, both directions summed: 1..Bound are
+	// looked at. To a port of HTTP the client's are beyond it too, as each message
+	// decides anew, until it has sent 256 KiB, headers and all.
+	Bound int
+
 	Router    bool    // also the connections that the router itself opens
-	Bound     int     // packets 1..Bound of a connection, both directions summed
 	SYN       bool    // SYNs too; for a queue only
 	SkipIPsec bool    // leave alone what an IPsec policy will wrap; needs Features.IPsec
 	Replies   Replies // for a queue only, but for what All brings anyway
@@ -90,7 +103,7 @@ func Plan(c Config) (*Ruleset, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("plan rules: %w", err)
 	}
-	c.TCP, c.UDP, c.Block.Ports = sorted(c.TCP), c.shownUDP(), sorted(c.Block.Ports)
+	c.TCP, c.HTTP, c.UDP, c.Block.Ports = sorted(c.TCP), c.shownHTTP(), c.shownUDP(), sorted(c.Block.Ports)
 
 	r := &Ruleset{}
 	switch {
@@ -101,7 +114,7 @@ func Plan(c Config) (*Ruleset, error) {
 		r.chains = c.queueChains()
 	}
 	r.chains = append(r.chains, c.blockChains()...)
-	for _, s := range []portSet{{portsSet, c.TCP}, {udpPortsSet, c.UDP}, {blockedSet, c.Block.Ports}} {
+	for _, s := range []portSet{{portsSet, c.TCP}, {httpPortsSet, c.HTTP}, {udpPortsSet, c.UDP}, {blockedSet, c.Block.Ports}} {
 		if len(s.ports) > 1 {
 			r.ports = append(r.ports, s)
 		}
@@ -114,6 +127,14 @@ func sorted(ports []uint16) []uint16 {
 	ports = slices.Clone(ports)
 	slices.Sort(ports)
 	return slices.Compact(ports)
+}
+
+// shownHTTP returns the ports of HTTP in order, none where all is shown anyway.
+func (c *Config) shownHTTP() []uint16 {
+	if c.All {
+		return nil
+	}
+	return sorted(c.HTTP)
 }
 
 // shownUDP returns the ports of UDP that are left to be shown, in order.
@@ -141,6 +162,7 @@ func (c *Config) queueChains() []chain {
 
 func (c *Config) check() error {
 	m, ports := c.Marks, slices.Concat(c.TCP, c.UDP, c.Block.Ports)
+	unwatched := func(p uint16) bool { return !slices.Contains(c.TCP, p) }
 	switch {
 	case m.Injected == 0 || m.Done == 0:
 		return errors.New("no mark bits")
@@ -148,6 +170,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("queue form %v: want native, xt or tun", c.Form)
 	case len(ports) == 0 || slices.Contains(ports, 0):
 		return fmt.Errorf("ports %v of TCP, %v of UDP and %v that are blocked: want at least one, from 1 to 65535", c.TCP, c.UDP, c.Block.Ports)
+	case slices.ContainsFunc(c.HTTP, unwatched):
+		return fmt.Errorf("ports %v of HTTP: want some of those of TCP, %v", c.HTTP, c.TCP)
 	case !c.IPv4 && !c.IPv6:
 		return errors.New("neither IPv4 nor IPv6 is wanted")
 	case c.Bound < 1 && !c.All:
@@ -182,28 +206,33 @@ func (c *Config) rawOut() chain {
 func (c *Config) steer() chain {
 	var rules []rule
 	if len(c.TCP) > 0 {
-		rules = append(rules, c.leaving("decisive", c.family(), port{dport, c.TCP}))
+		rules = append(rules, c.leaving("decisive", c.family(), packets{upto: c.Bound}, port{dport, portsSet, c.TCP}))
+	}
+	if len(c.HTTP) > 0 {
+		rules = append(rules, c.leaving("decisive", c.family(), sent(httpBytes), c.httpPort()))
 	}
 	if len(c.UDP) > 0 {
-		rules = append(rules, c.leaving("initial", only(c.udpFamilies()), udpPort{udpPortsSet, c.UDP}, longHeader{}))
+		rules = append(rules, c.leaving("initial", only(c.udpFamilies()), packets{upto: c.Bound}, udpPort{udpPortsSet, c.UDP}, longHeader{}))
 	}
 	return chain{"steer", &hook{filter, postrouting, 101}, rules}
 }
 
-// leaving leads to a chain the first packets of watched connections that match.
-func (c *Config) leaving(chain string, family []term, match ...term) rule {
-	r := c.first(family, match...)
+func (c *Config) httpPort() port { return port{dport, httpPortsSet, c.HTTP} }
+
+// leaving leads to a chain the early packets of watched connections that match.
+func (c *Config) leaving(chain string, family []term, early term, match ...term) rule {
+	r := c.first(family, early, match...)
 	if !c.Router {
 		r = append(r, forwarded{})
 	}
 	return append(r, device{oifname}, gotoChain(chain))
 }
 
-// first matches the first packets of a client's connections, of a family.
-func (c *Config) first(family []term, match ...term) rule {
+// first matches the early packets of a client's connections, of a family.
+func (c *Config) first(family []term, early term, match ...term) rule {
 	r := append(rule(match), bits{metaMark, c.Marks.Injected, false}, direction{reply: false})
 	if !c.All {
-		r = append(r, packets{upto: c.Bound}, bits{ctMark, c.Marks.Done, false})
+		r = append(r, early, bits{ctMark, c.Marks.Done, false})
 	}
 	return append(r, family...)
 }
@@ -255,14 +284,14 @@ func (c *Config) confirm() chain {
 // steer, and they are the wire's. That the router's own are among them cannot be
 // told here. An invalid packet has no connection, so nothing else narrows it down.
 func (c *Config) observe() chain {
-	r := rule{port{sport, c.TCP}, direction{reply: true}}
+	r := rule{port{sport, portsSet, c.TCP}, direction{reply: true}}
 	if !c.All {
 		r = append(r, bits{ctMark, c.Marks.Done, false})
 	}
 	r = append(r, c.family()...)
 	rules := []rule{append(r, gotoChain("replies"))}
 	if c.Replies.End {
-		r := append(rule{port{sport, c.TCP}, tcpFlags{mask: rst, want: rst}, invalid{}}, c.family()...)
+		r := append(rule{port{sport, portsSet, c.TCP}, tcpFlags{mask: rst, want: rst}, invalid{}}, c.family()...)
 		rules = append(rules, append(append(r, device{iifname}), c.queue("replies")...))
 	}
 	return chain{"observe", &hook{filter, prerouting, -150}, rules}

@@ -40,7 +40,9 @@ func TestPlanGolden(t *testing.T) {
 		{"quic-alone", func(c *Config) {
 			c.TCP, c.UDP, c.Router, c.SkipIPsec, c.Replies = nil, []uint16{443, 8443, 443}, true, true, Replies{SYNACK: true}
 		}},
-		{"quic-all", func(c *Config) { c.TCP, c.UDP, c.All, c.IPv6 = []uint16{80, 443}, []uint16{443, 784}, true, false }},
+		{"quic-all", func(c *Config) {
+			c.TCP, c.HTTP, c.UDP, c.All, c.IPv6 = []uint16{80, 443}, []uint16{80, 443}, []uint16{443, 784}, true, false
+		}},
 		{"quic-v6", func(c *Config) { c.UDP, c.Scatter4 = []uint16{443}, true }},
 		{"quic-scattered", func(c *Config) { c.UDP, c.Scatter4, c.IPv6 = []uint16{443}, true, false }},
 		{"block", func(c *Config) { c.UDP, c.Block = []uint16{443, 784}, QUICBlock{Ports: []uint16{443}, Reject: true} }},
@@ -59,6 +61,14 @@ func TestPlanGolden(t *testing.T) {
 		{"v6", func(c *Config) { c.IPv4 = false }},
 		{"router", func(c *Config) { c.Router = true }},
 		{"ports", func(c *Config) { c.TCP = []uint16{8443, 443, 80, 443} }},
+		{"http", func(c *Config) { c.TCP, c.HTTP = []uint16{80, 443}, []uint16{80} }},
+		{"http-ports", func(c *Config) {
+			c.TCP, c.HTTP, c.UDP, c.Router, c.IPv4 = []uint16{80, 443, 8080}, []uint16{8080, 80}, []uint16{443}, true, false
+		}},
+		{"http-tun", func(c *Config) {
+			toTUN(c, "192.0.2.1", "")
+			c.TCP, c.HTTP, c.Router = []uint16{80, 443}, []uint16{80}, true
+		}},
 		{"syn", func(c *Config) { c.SYN, c.SkipIPsec = true, true }},
 		{"replies", func(c *Config) { c.IPv6, c.Replies = false, Replies{SYNACK: true, First: 3, End: true} }},
 		{"synack", func(c *Config) { c.Replies = Replies{SYNACK: true} }},
@@ -68,7 +78,7 @@ func TestPlanGolden(t *testing.T) {
 		{"all", func(c *Config) { c.All, c.Bound, c.Replies = true, 0, Replies{SYNACK: true, First: 3, End: true} }},
 		{"all-v4", func(c *Config) { c.All, c.SYN, c.IPv6, c.SkipIPsec, c.Router = true, true, false, true, true }},
 		{"all-tun", func(c *Config) { c.All, c.Bound, c.Router = true, 0, true; toTUN(c, "192.0.2.1", "fd00:b::1") }},
-		{"all-tun-routed", func(c *Config) { c.All = true; toTUN(c, "", "") }},
+		{"all-tun-routed", func(c *Config) { c.All, c.HTTP = true, []uint16{443}; toTUN(c, "", "") }},
 		{"tun-routed", func(c *Config) { c.TCP, c.SkipIPsec = []uint16{80, 443}, true; toTUN(c, "", "") }},
 	}
 	for _, tt := range tests {
@@ -122,6 +132,7 @@ func TestPlanRefuses(t *testing.T) {
 		{"no ports", "ports []", func(c *Config) { c.TCP = nil }},
 		{"UDP port 0", "[0] of UDP", func(c *Config) { c.UDP = []uint16{0} }},
 		{"port 0", "ports [443 0]", func(c *Config) { c.TCP = []uint16{443, 0} }},
+		{"HTTP elsewhere", "ports [443 80] of HTTP", func(c *Config) { c.HTTP = []uint16{443, 80} }},
 		{"blocked port 0", "[0] that are blocked", func(c *Config) { c.Block.Ports = []uint16{0} }},
 		{"blocked UDP to a TUN", "no QUIC", func(c *Config) { toTUN(c, "", ""); c.UDP, c.Block.Ports = []uint16{443}, []uint16{443} }},
 		{"no family", "neither", func(c *Config) { c.IPv4, c.IPv6 = false, false }},

@@ -22,9 +22,10 @@ const (
 	wanSet    = "wan" // names of the watched devices, which time out
 
 	// Watched ports, if there are several.
-	portsSet    = "ports" // of TCP
-	udpPortsSet = "udp_ports"
-	blockedSet  = "blocked_ports" // of UDP
+	portsSet     = "ports" // of TCP
+	httpPortsSet = "http_ports"
+	udpPortsSet  = "udp_ports"
+	blockedSet   = "blocked_ports" // of UDP
 )
 
 // counterNames are the named counters of the table. They outlive a reload.

@@ -41,9 +41,10 @@ const (
 )
 
 // port matches TCP segments from or to one of some ports: one is compared,
-// several stand in the set ports.
+// several stand in a set.
 type port struct {
 	side  portSide
+	set   string // where several stand
 	ports []uint16
 }
 
@@ -53,7 +54,7 @@ func (p port) String() string {
 		name = "dport"
 	}
 	if len(p.ports) > 1 {
-		return "tcp " + name + " @" + portsSet
+		return "tcp " + name + " @" + p.set
 	}
 	return fmt.Sprintf("tcp %s %d", name, p.ports[0])
 }
@@ -61,7 +62,7 @@ func (p port) String() string {
 func (p port) code(c *coder) {
 	c.tcp()
 	c.put(&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: uint32(p.side), Len: 2})
-	c.among(portsSet, p.ports)
+	c.among(p.set, p.ports)
 }
 
 // among compares the port that is loaded.
@@ -221,14 +222,29 @@ func (p packets) String() string {
 
 func (p packets) code(c *coder) {
 	if p.reply {
-		c.ctReply(expr.CtKeyPKTS)
+		c.ctSide(expr.CtKeyPKTS, fromReply)
 	} else {
 		c.put(&expr.Ct{Key: expr.CtKeyPKTS, Register: reg})
 	}
+	c.fromOne(uint64(p.upto))
+}
+
+// sent matches while the client of a connection has sent at most so many bytes,
+// this packet and all headers included.
+type sent uint64
+
+func (s sent) String() string { return fmt.Sprintf("ct original bytes 1-%d", uint64(s)) }
+func (s sent) code(c *coder) {
+	c.ctSide(expr.CtKeyBYTES, fromOriginal)
+	c.fromOne(uint64(s))
+}
+
+// fromOne compares the count that is loaded with 1 and upto.
+func (c *coder) fromOne(upto uint64) {
 	c.put(
 		&expr.Byteorder{SourceRegister: reg, DestRegister: reg, Op: expr.ByteorderHton, Len: 8, Size: 8},
 		&expr.Cmp{Op: expr.CmpOpGte, Register: reg, Data: binary.BigEndian.AppendUint64(nil, 1)},
-		&expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: binary.BigEndian.AppendUint64(nil, uint64(p.upto))})
+		&expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: binary.BigEndian.AppendUint64(nil, upto)})
 }
 
 // invalid matches what conntrack ascribes to no connection.

@@ -125,7 +125,7 @@ func (b boundElsewhere) code(c *coder) {
 	if netip.Addr(b).Is6() {
 		key = unix.NFT_CT_DST_IP6
 	}
-	c.ctReply(key)
+	c.ctSide(key, fromReply)
 	c.put(&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: netip.Addr(b).AsSlice()})
 }
 

@@ -116,7 +116,7 @@ func (c *Config) early() chain {
 	if c.All {
 		rules = []rule{{bits{ctMark, c.Marks.Steer, true}, alive(c.Tun.WAN), gotoChain("decisive")}}
 	} else {
-		rules = []rule{{isDevice{iifname, c.Tun.Device}, gotoChain("signal")}, c.steered()}
+		rules = append([]rule{{isDevice{iifname, c.Tun.Device}, gotoChain("signal")}}, c.steered()...)
 	}
 	return chain{"early", &hook{filter, prerouting, -150}, rules}
 }
@@ -124,21 +124,26 @@ func (c *Config) early() chain {
 // own is early for the router's own connections, whose packets have their route
 // already.
 func (c *Config) own() chain {
-	return chain{"own", &hook{reroute, output, -150}, []rule{c.steered()}}
+	return chain{"own", &hook{reroute, output, -150}, c.steered()}
 }
 
 // steered goes by the connection's mark alone: leave has looked at all the rest.
 // Most packets meet just the first term. No route is known in prerouting, but
 // the WAN device is, so the set is asked for that.
-func (c *Config) steered() rule {
+func (c *Config) steered() []rule {
 	m := c.Marks
+	lead := func(match ...term) rule {
+		return append(match, alive(c.Tun.WAN), gotoChain("decisive"))
+	}
 	if c.All {
-		return rule{bits{ctMark, m.Steer, true}, direction{reply: false}, alive(c.Tun.WAN), gotoChain("decisive")}
+		return []rule{lead(bits{ctMark, m.Steer, true}, direction{reply: false})}
 	}
-	return rule{
-		bitsAre{ctMark, m.Steer | m.Done, m.Steer}, direction{reply: false},
-		packets{upto: c.Bound}, alive(c.Tun.WAN), gotoChain("decisive"),
+	open := bitsAre{ctMark, m.Steer | m.Done, m.Steer}
+	rules := []rule{lead(open, direction{reply: false}, packets{upto: c.Bound})}
+	if len(c.HTTP) > 0 {
+		rules = append(rules, lead(open, c.httpPort(), direction{reply: false}, sent(httpBytes)))
 	}
+	return rules
 }
 
 // translate is ahead of the firewall's masquerade (100), and only where that is
@@ -199,7 +204,7 @@ func (c *Config) opened() chain {
 
 // opens matches the SYNs of watched connections where they leave by WAN.
 func (c *Config) opens() rule {
-	r := rule{port{dport, c.TCP}, opening, bits{metaMark, c.Marks.Injected, false}}
+	r := rule{port{dport, portsSet, c.TCP}, opening, bits{metaMark, c.Marks.Injected, false}}
 	if !c.Router {
 		r = append(r, forwarded{})
 	}
