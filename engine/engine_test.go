@@ -117,6 +117,8 @@ func TestRun(t *testing.T) {
 		{"replace by nothing", handler{v: Replace}, 0, []string{"settle 5 0x0 ", "flush"}},
 		{"send fails", handler{v: Replace | Done, words: []string{"a", "b", "c"}}, 2,
 			[]string{"flush", "send a mark 7", "settle 5 0x0 ", "flush"}},
+		{"an early send fails", handler{v: Replace, words: []string{"a", "b", "c", "d"}}, 1,
+			[]string{"flush", "settle 5 0x0 ", "flush"}},
 		{"another's send fails", handler{v: Replace, others: []string{"o", "p"}, words: []string{"a", "b"}}, 1,
 			[]string{"flush", "send p mark 8", "send a mark 7", "settle 5 0x2 b", "flush"}},
 		{"others of an accepted packet", handler{others: []string{"o", "p"}}, 1,

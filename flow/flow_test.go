@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -138,6 +139,55 @@ func TestHold(t *testing.T) {
 	big := tb.Add(start, key(2, false))
 	if tb.Hold(start, big, Held{Bytes: make([]byte, MaxMessage+1)}, Wait) {
 		t.Error("held more than the bound")
+	}
+}
+
+// What waits less is due first, whenever it came.
+func TestHoldLess(t *testing.T) {
+	tb := New[int](4, noEvict(t))
+	for i, d := range []time.Duration{Wait, Wait / 10, Wait / 2, Wait / 10} {
+		f := tb.Add(start, key(i, false))
+		f.State = i
+		tb.Hold(start, f, Held{Bytes: []byte("a")}, d)
+	}
+	var order []int
+	note := func(f *Flow[int]) { order = append(order, f.State); f.Release() }
+	if next := tb.Due(start.Add(Wait/10), note); !next.Equal(start.Add(Wait/2)) || !slices.Equal(order, []int{1, 3}) {
+		t.Errorf("%v were due, next %v", order, next)
+	}
+	if tb.Due(start.Add(Wait), note); !slices.Equal(order, []int{1, 3, 2, 0}) {
+		t.Errorf("%v were due", order)
+	}
+}
+
+// A stream does not grow beyond its bound at either end.
+func TestLowerRefuses(t *testing.T) {
+	tb := New[int](4, noEvict(t))
+	f := tb.Add(start, key(1, false))
+	const base = 100_000
+	tb.Begin(f, base, make([]byte, 100))
+	for _, seq := range []uint32{base, base + 1, base - MaxMessage + 99, base - MaxMessage - 1, base + 1<<31} {
+		if tb.Lower(f, seq) {
+			t.Errorf("lowered from %d to %d", base, seq)
+		}
+	}
+	if !tb.Lower(f, base+100-MaxMessage) || len(f.Stream().Bytes()) != 0 || !f.Stream().Has(MaxMessage-100, 100) {
+		t.Error("not lowered")
+	}
+}
+
+// Free memory is kept for some flows to come, and no more.
+func TestPoolBound(t *testing.T) {
+	tb := New[int](4*spare, noEvict(t))
+	for i := range 4 * spare {
+		tb.Begin(tb.Add(start, key(i, false)), 0, []byte("a"))
+	}
+	for i := range 4 * spare {
+		f, _ := tb.Lookup(start, key(i, false))
+		tb.Remove(f)
+	}
+	if len(tb.pool) != spare || tb.memory != 0 {
+		t.Errorf("%d chunks kept, %d bytes in use", len(tb.pool), tb.memory)
 	}
 }
 

@@ -56,6 +56,25 @@ func TestContains(t *testing.T) {
 	}
 }
 
+// A set of any size has room for a search to end.
+func TestContainsNone(t *testing.T) {
+	for n := range 200 {
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprintf("h%d.example", i)
+		}
+		s := build(t, names...)
+		for i := range 2 * n {
+			if got := s.Contains([]byte(fmt.Sprintf("h%d.example", i))); got != (i < n) {
+				t.Fatalf("%d of %d: %v", i, n, got)
+			}
+		}
+		if free := len(s.slots) - s.Len(); free*4 < len(s.slots) {
+			t.Errorf("%d names: %d free slots of %d", n, free, len(s.slots))
+		}
+	}
+}
+
 func TestAddRefuses(t *testing.T) {
 	for _, name := range []string{"", ".", "a..b", "a b", "https://example.org", "*.", "a*.org", strings.Repeat("a", 254)} {
 		var b Builder

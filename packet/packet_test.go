@@ -91,6 +91,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"v6 short", v6[:39]},
 		{"v6 length past buffer", edit(v6, func(b []byte) { b[5]++ })},
 		{"v6 fragment", withExtension(v6, 44, 0)},
+		{"v6 routing header with segments left", edit(withExtension(v6, 43, 0), func(b []byte) { b[43] = 1 })},
 		{"v6 extension past end", edit(withExtension(v6, 0, 0), func(b []byte) { b[41] = 200 })},
 		{"v6 extension cut", append(edit(v6[:44], func(b []byte) { b[5] = 4; b[6] = 0 }), 0)},
 		{"v6 data offset past total", edit(v6, func(b []byte) { b[52] = 0xf0 })},
@@ -168,6 +169,26 @@ func TestChecksumOK(t *testing.T) {
 	}
 	if ChecksumOK(edit(segment(a4, b4, "x"), func(b []byte) { b[8]-- })) {
 		t.Error("IPv4 header checksum not checked")
+	}
+}
+
+// A UDP checksum that comes out as zero is written as all ones: zero says that
+// there is none.
+func TestZeroChecksum(t *testing.T) {
+	found := false
+	for n := range 1 << 16 {
+		var b []byte
+		ipLen := appendIP(&b, a6.Addr(), b6.Addr(), UDP, 5, 0)
+		b = append(b, 1, 2, 3, 4, 0, 0, 0, 0, byte(n>>8), byte(n))
+		Finish(b, ipLen, UDP)
+		sum := binary.BigEndian.Uint16(b[ipLen+6:])
+		if sum == 0 || !ChecksumOK(b) {
+			t.Fatalf("%d: checksum %#x", n, sum)
+		}
+		found = found || sum == 0xffff
+	}
+	if !found {
+		t.Error("none came out as zero")
 	}
 }
 

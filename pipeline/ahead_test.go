@@ -104,6 +104,13 @@ func TestOvertaken(t *testing.T) {
 	say(engine.Accept|engine.Done, "not_tls", 30, "* third **", 2)
 	r.base += 10
 	r.reads([]byte("* first *** second ** third **"))
+	// or when a message follows,
+	r = newRig(t)
+	say(engine.Accept, "not_tls", 10, "* second *", 1)
+	say(engine.Drop, "held", 0, "* first **", 1)
+	msg := hello(host, 0, false)
+	r.expect(engine.Replace, "not_tls+treated")(r.send(20, msg, 1))
+	r.reads(slices.Concat([]byte("* first *** second *"), msg))
 	// and not at all what could not be sent, or lies far from it.
 	r = newRig(t)
 	say(engine.Accept, "not_tls", 1400, "* second *", 1)

@@ -141,7 +141,7 @@ func (m *message) end(b []byte) int {
 			return -1
 		case bytes.EqualFold(field, contentLength):
 			var err error
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil || length < 0 || length > window {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil || length < 0 {
 				return -1
 			}
 		}

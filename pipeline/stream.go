@@ -35,8 +35,11 @@ func (p *Pipeline) behind(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 	s, v := &f.State, &p.view
 	below := p.lower(f)
 	s.phase, s.first, s.begun, s.loose = gathering, below || p.answered(f), true, false
-	if !below && !p.flows.Begin(f, v.Seq, v.Payload) {
-		return p.giveUp(f)
+	if !below {
+		p.release(f, NotTLS)
+		if !p.flows.Begin(f, v.Seq, v.Payload) {
+			return p.giveUp(f)
+		}
 	}
 	return p.look(pkt, f, p.parse(f))
 }
