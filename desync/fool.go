@@ -116,7 +116,10 @@ func (f Fool) spoil(b []byte, ipLen, hdr int) {
 	if f&NoAck != 0 {
 		t[13] &^= packet.ACK
 	}
-	if ts := timestamp(b, ipLen, hdr); f&TS != 0 && ts != nil {
+	if f&TS == 0 {
+		return
+	}
+	if ts := timestamp(b, ipLen, hdr); ts != nil {
 		binary.BigEndian.PutUint32(ts, binary.BigEndian.Uint32(ts)-tsBack)
 	}
 }
