@@ -61,11 +61,20 @@ func (l *Lab) chromium(r Request) (Result, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), chromiumStart+l.patience(r.Timeout))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+	args := []string{"--headless", "--no-sandbox", "--disable-gpu",
 		"--disable-background-networking", "--no-first-run", "--ignore-certificate-errors",
-		"--user-data-dir="+dir, "--virtual-time-budget=60000",
+		"--user-data-dir=" + dir, "--virtual-time-budget=60000",
 		fmt.Sprintf("--host-resolver-rules=MAP %s %s", r.Host, bracketed(r.Site.Addr(r.V6).Addr())),
-		"--dump-dom", "https://"+r.Host+url)
+		"--dump-dom"}
+	switch r.Proto {
+	case QUIC: // which takes no certificate that it is not told of
+		args = append(args, "--enable-quic", "--origin-to-force-quic-on="+r.Host+":443", "--ignore-certificate-errors-spki-list="+l.web.key)
+	case HTTP:
+		args = append(args, "--disable-quic", "--disable-features=HttpsUpgrades,HttpsFirstBalancedModeAutoEnable")
+	default:
+		args = append(args, "--disable-quic")
+	}
+	cmd := exec.CommandContext(ctx, path, append(args, r.origin()+url)...)
 	// It is several processes, which are to end together.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }

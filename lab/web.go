@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -76,6 +77,7 @@ func (s Site) Addr(v6 bool) netip.AddrPort {
 // web is the running servers.
 type web struct {
 	servers []io.Closer
+	key     string // SHA-256 of the certificate's public key, in base 64
 }
 
 func newWeb(h *Host) (_ *web, err error) {
@@ -83,7 +85,8 @@ func newWeb(h *Host) (_ *web, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make certificate: %w", err)
 	}
-	w := &web{}
+	sum := sha256.Sum256(cert.Leaf.RawSubjectPublicKeyInfo)
+	w := &web{key: base64.StdEncoding.EncodeToString(sum[:])}
 	err = h.Do(func() error { return w.serve(cert) })
 	if err != nil {
 		return nil, errors.Join(err, w.close())
@@ -252,5 +255,9 @@ func certificate() (tls.Certificate, error) {
 		DNSNames:     []string{"lab"},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
 }
