@@ -26,6 +26,11 @@ a rule itself; [UCI.md](UCI.md) has them all.
 - What a message has not (a name, an ALPN), or a connection has no place for (an
   IPv6 option in IPv4), is left out. Where nothing would keep the server from a
   decoy, the message goes in one piece and alone.
+- On a plain connection each request is treated by the rule for its own host, until
+  the client has sent 256 KiB, acknowledgements included: an upload does so, and
+  reading may, from 10 MB on. It ends sooner with what is no request behind an answer:
+  a WebSocket's data, an upload that has waited for ` + "`100 Continue`" + `. What is asked
+  on the same connection later goes as it is.
 - Decoys are for censors that nothing milder fools: a proxy or normaliser on the way
   may take one for data, and then an allowed site breaks. Try segments first.
   [MATRIX.md](MATRIX.md) shows what fools which model of a censor.

@@ -119,7 +119,7 @@ func TestOldConnectionIsLeftAlone(t *testing.T) {
 	mustApply(t, c, track)
 	f := newFlow(false, 40000, 443)
 	r.shake(f)
-	mustApply(t, c, mustPlan(t, nil), "wan0")
+	mustApply(t, c, mustPlan(t, func(c *Config) { c.HTTP = c.TCP }), "wan0")
 	r.arrive(r.lan, r.wan, f.out(psh|ack, 300))
 	if got := r.counters(c); got != (Counters{}) {
 		t.Errorf("got %+v, want none", got)
