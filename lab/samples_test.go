@@ -54,7 +54,7 @@ func TestSamples(t *testing.T) {
 	}
 	var n tally
 	for at, samples := range places {
-		t.Run(fmt.Sprintf("%+v", at), func(t *testing.T) { at.repeat(t, samples, &n) })
+		t.Run(at.String(), func(t *testing.T) { at.repeat(t, samples, &n) })
 	}
 	t.Logf("%d verdicts, of which %d differ, and %d behind boxes that censor nothing, of which %d differ; %d tries were repeated",
 		n.verdicts.Load(), n.differ.Load(), n.behind.Load(), n.behindDiffer.Load(), n.again.Load())
@@ -67,6 +67,13 @@ type tally struct{ verdicts, differ, behind, behindDiffer, again atomic.Int64 }
 type place struct {
 	hops  int  // routers ahead of the censor
 	plain bool // the client's TCP has no options
+}
+
+func (at place) String() string {
+	if at.plain {
+		return fmt.Sprintf("%d routers ahead, no TCP options", at.hops)
+	}
+	return fmt.Sprintf("%d routers ahead", at.hops)
 }
 
 // nearest is where a censor is whose profile does not tell, as in package
@@ -101,7 +108,7 @@ func (at place) repeat(t *testing.T, samples []matrix.Sample, n *tally) {
 	}
 	for k, after := range b.plain(t, samples, n) {
 		if after != before[k] {
-			t.Errorf("%+v without b4d: %+v before, %+v after", k, before[k], after)
+			t.Errorf("%v without b4d: %+v before, %+v after", k, before[k], after)
 		}
 	}
 }
@@ -114,7 +121,7 @@ func (b *bench) treated(t *testing.T, group []matrix.Sample, j Judge, f func()) 
 		s := group[0]
 		s.V6 = v6
 		if err := b.through(j, &s, none, other); err != nil {
-			t.Errorf("%+v without a strategy: %v", varietyOf(&s), err)
+			t.Errorf("%v without a strategy: %v", varietyOf(&s), err)
 		}
 	}
 	f()
@@ -170,6 +177,13 @@ type variety struct {
 	profile string
 	kind    matrix.Kind
 	v6      bool
+}
+
+func (v variety) String() string {
+	if v.v6 {
+		return fmt.Sprintf("%s, %v, v6", v.profile, v.kind)
+	}
+	return fmt.Sprintf("%s, %v, v4", v.profile, v.kind)
 }
 
 func varietyOf(s *matrix.Sample) variety { return variety{s.Profile.Name, s.Kind, s.V6} }
@@ -295,7 +309,7 @@ func (n *tally) each(t *testing.T, samples []matrix.Sample, f func(*matrix.Sampl
 		}
 		n.again.Add(1)
 		if err := f(&samples[i]); err != nil {
-			t.Errorf("%+v, %q: %v", varietyOf(&samples[i]), samples[i].Strategy, err)
+			t.Errorf("%v, %q: %v", varietyOf(&samples[i]), samples[i].Strategy, err)
 			failed++
 		}
 	}

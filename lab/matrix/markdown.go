@@ -28,7 +28,7 @@ func Markdown(tables []*Table) string {
 
 const preface = `# Strategies against model censors
 
-<!-- Made by "go -C lab run ./cmd/b4lab matrix"; a test says when it is stale. -->
+<!-- Made by "go -C lab run ./cmd/b4lab matrix -o ../docs/MATRIX.md"; a test says when it is stale. -->
 
 Each profile is a **model**: knobs set to what papers and field reports say of one kind of box, and to guesses
 where they say nothing. What stands here is true of the models in package censor, which names its sources. It says

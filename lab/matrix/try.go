@@ -185,7 +185,9 @@ func (c *caller) listen(server, client *receiver, size int) error {
 
 // plan sends msg, of which header is the packet's header, by the strategy. Where
 // that leaves it alone the client sends what the server's first window holds, and
-// then the rest.
+// then the rest, which it has cut by then: Linux takes no longer pieces than the
+// window for what is written while that is small (tcp_bound_to_half_wnd in
+// include/net/tcp.h), and sends two or three of them together.
 func (c *caller) plan(header, msg []byte, conn *quic.Conn, first int) error {
 	var v packet.View
 	v.Decode(header)
@@ -197,8 +199,9 @@ func (c *caller) plan(header, msg []byte, conn *quic.Conn, first int) error {
 	}
 	var b engine.Batch
 	if p.Whole() && first < len(msg) && v.Proto == packet.TCP {
-		p.Emit(&b, engine.Meta{}, &env, 0, first)
-		p.Emit(&b, engine.Meta{}, &env, first, len(msg))
+		for at, n := 0, first; at < len(msg); at, n = at+n, first*5/2 {
+			p.Emit(&b, engine.Meta{}, &env, at, min(at+n, len(msg)))
+		}
 	} else {
 		p.Emit(&b, engine.Meta{}, &env, 0, len(msg))
 	}
