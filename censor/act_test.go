@@ -286,3 +286,26 @@ func TestPerMille(t *testing.T) {
 		t.Errorf("acts on %d of %d hellos, want 96.3 %%", b, n)
 	}
 }
+
+// Who reads single packets forges its resets by the one that it read, whatever
+// went ahead of it.
+func TestInjectByPacket(t *testing.T) {
+	p := Profile{Action: Action{RSTACK: 1, To: ToClient}}
+	for _, mode := range []Mode{None, Full} {
+		p.TCP.Mode = mode
+		for _, f := range families {
+			w := newWire(t, p, f)
+			w.open()
+			h := hello(t, "www.blocked.example", false)
+			w.send(len(h), []byte("ahead"))
+			v := w.send(0, h)
+			want := uint32(firstSeq + len(h))
+			if mode == Full {
+				want += 5
+			}
+			if len(v.Inject) != 1 || decoded(t, v.Inject[0].Bytes).Ack != want {
+				t.Errorf("mode %d, %s: %+v, want one reset that acknowledges %d", mode, f.name, v.Inject, want)
+			}
+		}
+	}
+}

@@ -147,3 +147,22 @@ func TestInlineEnds(t *testing.T) {
 		}
 	}
 }
+
+// From a normaliser's answers the client still sees how far the server is, from
+// a proxy's how far the proxy is.
+func TestInlineTTL(t *testing.T) {
+	for _, tt := range []struct {
+		box  *Inline
+		want uint8
+	}{{NewNormaliser(), 50}, {NewProxy(), inlineTTL}} {
+		w := newInlineWire(t, tt.box, families[0])
+		for _, s := range []packet.Segment{
+			w.in(firstAck-1, packet.SYN|packet.ACK, nil), w.in(firstAck, packet.PSH|packet.ACK, []byte("answer")),
+		} {
+			v := tt.box.Judge(w.now, s.Append(nil), false)
+			if got := decoded(t, v.Rewritten); got.TTL != tt.want {
+				t.Errorf("end system %v, flags %x: TTL %d, want %d", tt.box.endSystem, s.Flags, got.TTL, tt.want)
+			}
+		}
+	}
+}

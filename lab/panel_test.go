@@ -2,7 +2,10 @@ package lab
 
 import (
 	"encoding/binary"
+	"net/netip"
+	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	"b4/censor"
@@ -82,4 +85,53 @@ func transport(b []byte) (proto uint8, ports []byte, id string) {
 		return b[n], nil, id
 	}
 	return b[n], b[n+8:], id
+}
+
+// All fragments of a packet have the judge of its first, which has the ports.
+func TestPanel(t *testing.T) {
+	mine, others := censor.NewProxy(), censor.NewProxy()
+	for _, v6 := range []bool{false, true} {
+		p := &panel{judges: map[uint16]Judge{40001: mine, 40002: others}, parts: map[string]Judge{}}
+		client, server := netip.AddrPortFrom(ClientAddr4, 40001), Modern.Addr(v6)
+		if v6 {
+			client = netip.AddrPortFrom(ClientAddr6, 40001)
+		}
+		s := packet.Segment{Src: client, Dst: server, Flags: packet.ACK, TTL: 64, ID: 7, Payload: make([]byte, 64)}
+		whole := s.Append(nil)
+		s.Src, s.Dst = server, client
+		for i, tt := range []struct {
+			pkt        []byte
+			fromClient bool
+			want       Judge
+		}{
+			{whole, true, mine},
+			{s.Append(nil), false, mine},
+			{fragmentOf(whole, 24, false), true, nil}, // its first is not known
+			{fragmentOf(whole, 0, true), true, mine},
+			{fragmentOf(whole, 24, false), true, mine},
+		} {
+			if got := p.judge(tt.pkt, tt.fromClient); got != tt.want {
+				t.Errorf("v6 %v, packet %d: judge %v, want %v", v6, i, got, tt.want)
+			}
+		}
+	}
+}
+
+// fragmentOf is what of a packet lies behind offset at of its payload, as a fragment.
+func fragmentOf(pkt []byte, at int, more bool) []byte {
+	field := uint16(at)
+	if pkt[0]>>4 == 4 {
+		b := append(slices.Clone(pkt[:20]), pkt[20+at:]...)
+		if field /= 8; more {
+			field |= 0x2000
+		}
+		binary.BigEndian.PutUint16(b[6:], field)
+		return b
+	}
+	if more {
+		field |= 1
+	}
+	b := binary.BigEndian.AppendUint16(append(slices.Clone(pkt[:40]), packet.TCP, 0), field)
+	b[6] = 44
+	return append(append(b, 0, 0, 0, 7), pkt[40+at:]...)
 }

@@ -257,7 +257,8 @@ func (b *bench) outcome(s *matrix.Sample, plain open) (matrix.Outcome, error) {
 // boxes are those of matrix.Sample's Breaks.
 var boxes = [...]func() *censor.Inline{censor.NewNormaliser, censor.NewProxy}
 
-// behind compares what strategies do to an allowed site behind box number i.
+// behind compares what strategies do to an allowed site behind box number i, which
+// stands where the place's censors do.
 func (b *bench) behind(t *testing.T, group []matrix.Sample, i int, n *tally) {
 	type key struct {
 		label string

@@ -1,11 +1,13 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"slices"
+	"testing"
 
 	"b4/lab/matrix"
 	"b4/tlshello"
@@ -93,4 +95,22 @@ func shrink(h []byte) ([]byte, error) {
 		return slices.Delete(h, at, at+n), nil
 	}
 	return h, nil
+}
+
+// What a stretching does to a hello, its other end undoes.
+func TestStretch(t *testing.T) {
+	h := tlshello.AppendQUICDecoy(nil, Blocked, 1)
+	for _, k := range []matrix.Kind{matrix.Small, matrix.PostQuantum, matrix.Late} {
+		long := k.Stretch(slices.Clone(h))
+		pos, st := tlshello.Parse(long)
+		if st != tlshello.Complete || pos.Len != len(long) || len(long) <= len(h) {
+			t.Errorf("%v: %v, %d bytes of %d", k, st, pos.Len, len(long))
+		}
+		if late := pos.Host > 1500; late != (k == matrix.Late) {
+			t.Errorf("%v: the name is at %d", k, pos.Host)
+		}
+		if got, err := shrink(long); err != nil || !bytes.Equal(got, h) {
+			t.Errorf("%v: %x, %v, want %x", k, got, err, h)
+		}
+	}
 }

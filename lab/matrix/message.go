@@ -111,7 +111,7 @@ func unpadded(h []byte) []byte {
 }
 
 // Stretch makes a hello of one record one of kind k, by an extension ahead of the
-// others or behind them. It takes h over.
+// others or behind them. It takes h over, which must be shorter than hellos of k.
 func (k Kind) Stretch(h []byte) []byte {
 	pos, _ := tlshello.Parse(h)
 	at, size := len(h), postQuantumSize
