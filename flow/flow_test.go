@@ -107,7 +107,10 @@ func TestStreamRefuses(t *testing.T) {
 	if tb.Insert(f, 1500, []byte("z")) {
 		t.Error("took one piece too many")
 	}
-	if got := string(f.Stream().Bytes()); got != "abc" {
+	if !tb.Insert(f, 1003, []byte("d")) {
+		t.Error("refused what joins a piece")
+	}
+	if got := string(f.Stream().Bytes()); got != "abcd" {
 		t.Errorf("%q", got)
 	}
 }
@@ -173,6 +176,20 @@ func TestLowerRefuses(t *testing.T) {
 	}
 	if !tb.Lower(f, base+100-MaxMessage) || len(f.Stream().Bytes()) != 0 || !f.Stream().Has(MaxMessage-100, 100) {
 		t.Error("not lowered")
+	}
+}
+
+// What a stream has stays where it belongs when its beginning is lowered.
+func TestLower(t *testing.T) {
+	tb := New[int](4, noEvict(t))
+	f := tb.Add(start, key(1, false))
+	tb.Begin(f, 2, []byte("is there"))
+	tb.Insert(f, 12, []byte("behind a gap"))
+	if !tb.Lower(f, 0xfffffffd) || !tb.Insert(f, 0xfffffffd, []byte("what ")) || !tb.Insert(f, 10, []byte(", ")) {
+		t.Fatal("refused")
+	}
+	if got := string(f.Stream().Bytes()); got != "what is there, behind a gap" || f.Stream().Base() != 0xfffffffd {
+		t.Errorf("%q from %d", got, f.Stream().Base())
 	}
 }
 

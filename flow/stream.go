@@ -85,7 +85,7 @@ func (s *Stream) insert(off int, payload []byte) bool {
 		if at < int(r.off) {
 			copy(s.buf[at:r.off], payload[at-off:])
 		}
-		at = max(at, int(r.end))
+		at = int(r.end)
 		whole.off, whole.end = min(whole.off, r.off), max(whole.end, r.end)
 	}
 	if at < end {

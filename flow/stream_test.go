@@ -2,6 +2,7 @@ package flow
 
 import (
 	"bytes"
+	"math/rand"
 	"testing"
 )
 
@@ -60,38 +61,52 @@ func (m model) check(t *testing.T, s *Stream) {
 	}
 }
 
-// FuzzStream does with a stream what ops say, four bytes each, and compares it
-// with a model.
+// like does with a stream what ops say, four bytes each, and compares it with a
+// model.
+func like(t *testing.T, ops []byte) {
+	tb := New[int](4, noEvict(t))
+	fl := tb.Add(start, key(1, false))
+	base, m := uint32(0xfffffff0), newModel()
+	tb.Begin(fl, base, nil)
+	for ops = ops[:min(len(ops), 200)]; len(ops) >= 4; ops = ops[4:] {
+		off := int(ops[1])*64 + int(ops[2])
+		payload := bytes.Repeat(ops[3:4], int(ops[2]))
+		switch {
+		case ops[0]%3 == 1:
+			if tb.Lower(fl, base-uint32(off)) {
+				base -= uint32(off)
+				m.lower(off)
+			}
+		case ops[0]%3 == 2:
+			base, m = base+uint32(off), newModel()
+			tb.Begin(fl, base, payload)
+			m.add(0, payload)
+		case tb.Insert(fl, base+uint32(off), payload):
+			m.add(off, payload)
+		}
+		m.check(t, fl.Stream())
+	}
+	tb.Remove(fl)
+	if tb.memory != 0 {
+		t.Errorf("%d bytes lost", tb.memory)
+	}
+}
+
 func FuzzStream(f *testing.F) {
 	f.Add([]byte{0, 0, 100, 9, 0, 1, 100, 8, 0, 0, 200, 7})
 	f.Add([]byte{0, 10, 10, 9, 1, 0, 250, 8, 0, 0, 30, 7, 1, 0, 1, 6})
 	f.Add([]byte{0, 63, 255, 9, 1, 1, 1, 8, 2, 0, 3, 7, 0, 5, 5, 6})
-	f.Fuzz(func(t *testing.T, ops []byte) {
-		tb := New[int](4, noEvict(t))
-		fl := tb.Add(start, key(1, false))
-		base, m := uint32(0xfffffff0), newModel()
-		tb.Begin(fl, base, nil)
-		for ops = ops[:min(len(ops), 200)]; len(ops) >= 4; ops = ops[4:] {
-			off := int(ops[1])*64 + int(ops[2])
-			payload := bytes.Repeat(ops[3:4], int(ops[2]))
-			switch {
-			case ops[0]%3 == 1:
-				if tb.Lower(fl, base-uint32(off)) {
-					base -= uint32(off)
-					m.lower(off)
-				}
-			case ops[0]%3 == 2:
-				base, m = base+uint32(off), newModel()
-				tb.Begin(fl, base, payload)
-				m.add(0, payload)
-			case tb.Insert(fl, base+uint32(off), payload):
-				m.add(off, payload)
-			}
-			m.check(t, fl.Stream())
+	f.Fuzz(like)
+}
+
+func TestStreamModel(t *testing.T) {
+	r := rand.New(rand.NewSource(1))
+	ops := make([]byte, 4*12)
+	for range 300 {
+		r.Read(ops)
+		for i := 1; i < len(ops); i += 4 { // near each other
+			ops[i] &= 15
 		}
-		tb.Remove(fl)
-		if tb.memory != 0 {
-			t.Errorf("%d bytes lost", tb.memory)
-		}
-	})
+		like(t, ops)
+	}
 }

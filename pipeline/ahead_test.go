@@ -157,7 +157,7 @@ func TestFirstWords(t *testing.T) {
 		{"G", true}, {"GET", true}, {"GET ", true}, {"GET /a", true}, {"GET /a HTTP/1.1\r\nHo", true}, {"PROPF", true}, {"\r\nPOST ", true},
 		{"PURGE /a HTTP/1.1\r\n", true}, {"PURGE /a HTTP/1.1", false}, {"\x16", true}, {"\x16\x03\x01", true}, {"\x14\x03\x03\x00\x01\x01\x16", true},
 		{"EHLO", false}, {"EHLO me", false}, {"EHLO me\r\n", false}, {"HELP", false}, {"SSH-2.0-", false}, {"PURGE /a", false}, {"get /", false},
-		{"GETS", false}, {"GETS ", false}, {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false}, {"PRI", false}, {"PRI * ", false}, {"\r\n", false}, {"*1\r\n", false},
+		{"GETS", false}, {"GETS ", false}, {"GE ", false}, {"GE /", false}, {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false}, {"PRI", false}, {"PRI * ", false}, {"\r\n", false}, {"*1\r\n", false},
 		{"\x00", false}, {"\x14", false}, {"\x14\x03\x03\x00\x01\x01", false}, {"\x05\x01\x00", false}, {"7", false}, {"a word", false},
 	} {
 		r := newRig(t)
