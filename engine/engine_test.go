@@ -197,6 +197,11 @@ func TestBatch(t *testing.T) {
 			}
 		}
 	}
+	b.Own()
+	b.Reset()
+	if b.Others() != 0 || b.Len() != 0 {
+		t.Errorf("%d packets, %d of others in an empty batch", b.Len(), b.Others())
+	}
 	if g := b.Grow(3, Meta{}); cap(g) != 3 {
 		t.Error("an append would reach into the next packet")
 	}

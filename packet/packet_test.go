@@ -172,6 +172,35 @@ func TestChecksumOK(t *testing.T) {
 	}
 }
 
+func TestTCPOption(t *testing.T) {
+	const mss = 2
+	for _, tt := range []struct {
+		options []byte
+		want    []byte
+	}{
+		{[]byte{2, 4, 5, 180}, []byte{5, 180}},
+		{[]byte{1, 2, 4, 5, 180}, []byte{5, 180}},
+		{[]byte{1, 1, 1, 2, 4, 5, 180}, []byte{5, 180}},
+		{[]byte{3, 3, 7, 2, 4, 5, 180, 2, 4, 9, 9}, []byte{5, 180}},
+		{[]byte{4, 2, 2, 2}, []byte{}},
+		{[]byte{0, 2, 4, 5, 180}, nil},
+		{[]byte{3, 1, 2, 4, 5, 180}, nil},
+		{[]byte{3, 0, 2, 4, 5, 180}, nil},
+		{[]byte{3, 3, 7, 2}, nil},
+		{[]byte{2, 5, 1, 1}, nil},
+		{nil, nil},
+	} {
+		for _, ends := range [][2]netip.AddrPort{{a4, b4}, {a6, b6}} {
+			b := (&Segment{Src: ends[0], Dst: ends[1], Options: tt.options}).Append(nil)
+			var v View
+			v.Decode(b)
+			if got, ok := v.TCPOption(b, mss); !bytes.Equal(got, tt.want) || ok != (tt.want != nil) {
+				t.Errorf("%v: %v %v", tt.options, got, ok)
+			}
+		}
+	}
+}
+
 // A UDP checksum that comes out as zero is written as all ones: zero says that
 // there is none.
 func TestZeroChecksum(t *testing.T) {

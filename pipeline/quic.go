@@ -177,15 +177,18 @@ func (p *Pipeline) follow(pkt *engine.Packet, f *flow.Flow[initials], h tlshello
 // datagram (RFC 9000 section 14.1), and IPv6 has it everywhere (RFC 8200 section
 // 5). A client that sends more leaves some room in what links carry, none of
 // which is between: the heads of some more frames are no longer than quicRoom.
+// Beyond quicMost, which a tunnel may carry (WireGuard's 1420), that is not so:
+// what is too long for its link would not leave.
 const (
 	quicMTU  = 1280
 	quicRoom = 32
+	quicMost = 1420
 )
 
 // datagramMTU is the longest packet to take the place of one of n bytes.
 func datagramMTU(n int) int {
 	if n > quicMTU {
-		return n + quicRoom
+		return max(n, min(n+quicRoom, quicMost))
 	}
 	return quicMTU
 }

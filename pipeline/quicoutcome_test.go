@@ -128,6 +128,16 @@ func TestQUICChooser(t *testing.T) {
 	}
 }
 
+// What takes the place of a datagram may be as long as paths carry, or a little
+// longer than a longer one where links have room for it.
+func TestDatagramMTU(t *testing.T) {
+	for n, want := range map[int]int{60: 1280, 1280: 1280, 1281: 1313, 1400: 1420, 1480: 1480} {
+		if got := datagramMTU(n); got != want {
+			t.Errorf("%d for %d, want %d", got, n, want)
+		}
+	}
+}
+
 // A connection from a port that had another is treated like any.
 func TestQUICReconnect(t *testing.T) {
 	r := newQUICRig(t)
