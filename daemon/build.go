@@ -88,11 +88,7 @@ func (s *settings) gather() {
 		r := &s.pipe.Rules[i]
 		for proto, t := range r.For {
 			if t.Action == pipeline.Desync && t.Steps != nil {
-				need := t.Steps.Need()
-				if r != s.pipe.Certain() {
-					need.Phases &^= handshake
-				}
-				s.need = s.need.Union(need)
+				s.need = s.need.Union(s.needs(r, t.Steps))
 				used[proto] = true
 			}
 			used[proto] = used[proto] || t.Action >= pipeline.Drop
@@ -109,6 +105,15 @@ func (s *settings) gather() {
 		s.udp = m.QUICPorts
 	}
 	s.pipe.Ports = slices.Concat(s.tcp, s.udp)
+}
+
+// needs is what steps need in rule r.
+func (s *settings) needs(r *pipeline.Rule, steps *desync.Strategy) desync.Need {
+	n := steps.Need()
+	if r != s.pipe.Certain() {
+		n.Phases &^= handshake // they are passed over, see early
+	}
+	return n
 }
 
 // early warns of steps for the handshake in rules that it comes too early for.
@@ -254,7 +259,7 @@ func (s *settings) rules(f fw.Features, u *uplink, q scatter) fw.Config {
 		SYNACK: s.need.Phases&desync.SYNACK != 0 || s.need.Hops || m.Observe,
 		End:    m.Observe,
 	}
-	if m.Observe || s.need.Phases&desync.Replies != 0 {
+	if m.Observe {
 		c.Replies.First = firstReplies
 	}
 	return c

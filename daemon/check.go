@@ -65,20 +65,18 @@ func writeRules(w io.Writer, s *settings) {
 			fmt.Fprintf(w, ", quic: %s", r.QUICAction)
 		}
 		fmt.Fprintln(w)
-		for proto, t := range s.pipe.Rules[i].For {
-			if t.Action == pipeline.Desync && t.Steps != nil {
-				fmt.Fprintf(w, "\t%v by strategy %s: %v (puts %v on the wire%s)\n", desync.Proto(proto), r.Strategy, t.Steps, t.Steps.Harm(), also(t.Steps.Need()))
+		rule := &s.pipe.Rules[i]
+		for proto, t := range rule.For {
+			if t.Action != pipeline.Desync || t.Steps == nil {
+				continue
 			}
+			also := wants(s.needs(rule, t.Steps))
+			if also != "" {
+				also = "; " + also
+			}
+			fmt.Fprintf(w, "\t%v by strategy %s: %v (puts %v on the wire%s)\n", desync.Proto(proto), r.Strategy, t.Steps, t.Steps.Harm(), also)
 		}
 	}
-}
-
-// also is the end of a line on a strategy that needs n.
-func also(n desync.Need) string {
-	if text := wants(n); text != "" {
-		return "; " + text
-	}
-	return ""
 }
 
 // wants says what has to come to b4 besides the message; "" is nothing.
@@ -89,9 +87,6 @@ func wants(n desync.Need) string {
 	}
 	if n.Phases&desync.SYNACK != 0 || n.Hops {
 		what = append(what, "servers' SYN,ACKs")
-	}
-	if n.Phases&desync.Replies != 0 {
-		what = append(what, "servers' first packets")
 	}
 	if what == nil {
 		return ""

@@ -84,26 +84,27 @@ func hasTun(k kernel, f fw.Features) error {
 // there is a TUN, and why.
 func (s *settings) beyondTun(why string) error {
 	var errs []error
-	needs := func(option, what string) {
+	blame := func(option, what string) {
 		errs = append(errs, s.wrong(option, fmt.Errorf("%s needs engine %s, and this is %s (%s)", what, engineQueue, engineTun, why)))
 	}
-	for i, r := range s.pipe.Rules {
+	for i := range s.pipe.Rules {
+		r := &s.pipe.Rules[i]
 		for proto, t := range r.For {
 			option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
 			switch {
 			case t.Action != pipeline.Desync || t.Steps == nil:
 			case proto == int(desync.QUIC):
-				needs(option, "a strategy for QUIC")
-			case t.Steps.Need().Phases != 0 || t.Steps.Need().Hops:
-				needs(option, "a strategy that "+wants(t.Steps.Need()))
+				blame(option, "a strategy for QUIC")
+			case wants(s.needs(r, t.Steps)) != "":
+				blame(option, "a strategy that "+wants(s.needs(r, t.Steps)))
 			}
 		}
-		if quic := s.conf.Rules[i].QUIC; s.spares(&r) && quic != "" {
-			needs("rule."+r.Name+".quic", "to "+quic+" QUIC by name")
+		if quic := s.conf.Rules[i].QUIC; s.spares(r) && quic != "" {
+			blame("rule."+r.Name+".quic", "to "+quic+" QUIC by name")
 		}
 	}
 	if s.conf.Main.Observe {
-		needs("main.observe", "to look at answers")
+		blame("main.observe", "to look at answers")
 	}
 	return errors.Join(errs...)
 }

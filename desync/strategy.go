@@ -16,9 +16,8 @@ import (
 type Phases uint8
 
 const (
-	SYN     Phases = 1 << iota // the client's SYN
-	SYNACK                     // the server's answer to it
-	Replies                    // the first packets of the server
+	SYN    Phases = 1 << iota // the client's SYN
+	SYNACK                    // the server's answer to it
 )
 
 // Need is what a strategy asks of the rule set and of the engine.
