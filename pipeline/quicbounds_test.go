@@ -163,7 +163,7 @@ func (r *quicRig) message(packets [][]byte) []byte {
 
 func BenchmarkQUIC(b *testing.B) {
 	for _, tt := range []struct{ name, steps string }{
-		{"untreated", ""}, {"fake", "fake(ttl=3)"}, {"split", "split(midsld) disorder"}, {"ipfrag", "ipfrag(8)"},
+		{"untreated", ""}, {"fake", "fake(ttl=3)"}, {"clone", "fake(clone, ttl=3)"}, {"split", "split(midsld) disorder"}, {"pad", "pad(1250)"}, {"ipfrag", "ipfrag(8)"},
 	} {
 		b.Run("new/"+tt.name, func(b *testing.B) {
 			r := newQUICRig(b, forQUIC(b, host, Desync, tt.steps))
