@@ -52,7 +52,7 @@ PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -
 # Those with tests of the kernel, which want a router's kernel too.
 KERNEL := fw inject netif nfq rtnl tun route
 
-.PHONY: help build demo test lint bench guest guest-tests fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
+.PHONY: help build demo test lint bench guest guest-tests matrix fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -111,6 +111,9 @@ guest-tests: go
 		$(foreach d,$(wildcard $(KERNEL:%=%/testdata)),-add $(CURDIR)/$(d):/src/$(d)) \
 		-run 'set -e; export B4_SLOW=1; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test; done; echo "== on emulated MIPS:"; cd /; \
 			/tests/pipeline.test -test.run ^$$ -test.bench "Steered|NoInterest|QUIC" -test.benchtime 2000x -test.benchmem'
+
+matrix: go ## docs/MATRIX.md anew: every strategy against every model censor, in memory
+	$(GO) -C lab run ./cmd/b4lab matrix -o $(CURDIR)/docs/MATRIX.md
 
 # Where fuzz targets are, as path/of/package/FuzzName.
 FUZZ = $(shell grep -rEo --include='*_test.go' '^func Fuzz\w+' . | sed 's,^\./\(.*\)/[^/]*:func ,\1/,' | sort)
