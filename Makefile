@@ -110,7 +110,7 @@ guest-tests: go
 	$(GUEST) -m 256 -timeout 15m -add $(BUILD)/mipsle/tests:/tests \
 		$(foreach d,$(wildcard $(KERNEL:%=%/testdata)),-add $(CURDIR)/$(d):/src/$(d)) \
 		-run 'set -e; export B4_SLOW=1; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test; done; echo "== on emulated MIPS:"; cd /; \
-			/tests/pipeline.test -test.run ^$$ -test.bench "Steered|NoInterest|QUIC" -test.benchtime 2000x -test.benchmem'
+			/tests/pipeline.test -test.run ^$$ -test.bench "Hello|Steered|NoInterest|QUIC" -test.benchtime 2000x -test.benchmem'
 
 matrix: go ## docs/MATRIX.md anew: every strategy against every model censor, in memory
 	$(GO) -C lab run ./cmd/b4lab matrix -o $(CURDIR)/docs/MATRIX.md
