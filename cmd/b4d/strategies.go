@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -18,9 +17,7 @@ func runStrategies(args []string, stdout, stderr io.Writer) error {
 	}
 	lang := daemon.Strategies()
 	if *asJSON {
-		e := json.NewEncoder(stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(lang)
+		return printJSON(stdout, lang)
 	}
 	writeLanguage(stdout, &lang)
 	return nil
