@@ -70,7 +70,7 @@ var foolings = []struct{ name, how, fails string }{
 	{"badack", "acknowledges what the server never sent", "no TCP is known to read it"},
 	{"ts", "timestamp of ten minutes ago (PAWS, RFC 7323)", "left out without timestamps, which Windows mostly does not send"},
 	{"noack", "without the flag ACK", "no TCP is known to read it"},
-	{"hopbyhop", "IPv6 option that says to discard the packet", "IPv4; many networks drop it long ahead of the censor"},
+	{"hopbyhop", "IPv6 option that says to discard the packet", "IPv4; the first Linux router drops it, and so do many networks"},
 	{"destopt", "the same, for the server alone", "IPv4; many networks drop it"},
 }
 
