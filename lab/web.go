@@ -136,6 +136,7 @@ func (w *web) close() error {
 	for _, s := range slices.Backward(w.servers) {
 		errs = append(errs, s.Close())
 	}
+	w.servers = nil // a lab may be closed twice
 	return errors.Join(errs...)
 }
 
