@@ -118,15 +118,15 @@ matrix: go ## docs/MATRIX.md anew: every strategy against every model censor, in
 # Where fuzz targets are, as path/of/package/FuzzName.
 FUZZ = $(shell grep -rEo --include='*_test.go' '^func Fuzz\w+' . | sed 's,^\./\(.*\)/[^/]*:func ,\1/,' | sort)
 
-fuzz: go ## each fuzz target for FUZZTIME (20s), two at a time
+fuzz: go ## each fuzz target for FUZZTIME (20s), three at a time
 	@rm -rf $(BUILD)/fuzz
 	@$(MAKE) --no-print-directory -j 2 $(patsubst %,$(BUILD)/fuzz/%.test,$(sort $(patsubst %/,%,$(dir $(FUZZ)))))
-	@$(MAKE) --no-print-directory -j 2 --output-sync=target $(FUZZ:%=fuzz/%)
+	@$(MAKE) --no-print-directory -j 3 --output-sync=target $(FUZZ:%=fuzz/%)
 
 $(BUILD)/fuzz/%.test:
 	@echo "fuzz binary of $*"; cd $* && $(GO) test -c -fuzz . -o $@ .
 
-# One worker each, as two run at a time. Now and then the end of the time itself
+# One worker each, as several run at a time. Now and then the end of the time itself
 # is called a failure, "context deadline exceeded"; a finding names its input or
 # says what else went wrong.
 fuzz/%: log = $(BUILD)/fuzz/$*.log
