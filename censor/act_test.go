@@ -299,7 +299,7 @@ func TestInjectByPacket(t *testing.T) {
 			h := hello(t, "www.blocked.example", false)
 			w.send(len(h), []byte("ahead"))
 			v := w.send(0, h)
-			want := uint32(firstSeq + len(h))
+			want := firstSeq + uint32(len(h))
 			if mode == Full {
 				want += 5
 			}
