@@ -118,10 +118,10 @@ matrix: go ## docs/MATRIX.md anew: every strategy against every model censor, in
 # Where fuzz targets are, as path/of/package/FuzzName.
 FUZZ = $(shell grep -rEo --include='*_test.go' '^func Fuzz\w+' . | sed 's,^\./\(.*\)/[^/]*:func ,\1/,' | sort)
 
-fuzz: go ## each fuzz target for FUZZTIME (20s), three at a time
+fuzz: go ## each fuzz target for FUZZTIME (20s), four at a time
 	@rm -rf $(BUILD)/fuzz
 	@$(MAKE) --no-print-directory -j 2 $(patsubst %,$(BUILD)/fuzz/%.test,$(sort $(patsubst %/,%,$(dir $(FUZZ)))))
-	@$(MAKE) --no-print-directory -j 3 --output-sync=target $(FUZZ:%=fuzz/%)
+	@$(MAKE) --no-print-directory -j 4 --output-sync=target $(FUZZ:%=fuzz/%)
 
 $(BUILD)/fuzz/%.test:
 	@echo "fuzz binary of $*"; cd $* && $(GO) test -c -fuzz . -o $@ .
