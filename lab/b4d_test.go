@@ -70,6 +70,7 @@ func TestLossyCore(t *testing.T) {
 }
 
 func lossyCore(t *testing.T, engine string) {
+	t.Parallel() // it waits for what is sent again
 	imp := Impairment{Loss: 0.01, Reorder: 0.01}
 	l := run(t, engine, Options{Seed: 7, ToServer: imp, ToClient: imp})
 	const connections, workers, size = 500, 32, 64 << 10
@@ -128,6 +129,7 @@ func TestEachPieceLost(t *testing.T) {
 }
 
 func eachPieceLost(t *testing.T, engine string) {
+	t.Parallel() // it waits for what is sent again
 	l := run(t, engine, Options{})
 	families(t, func(t *testing.T, v6 bool) {
 		for _, hello := range []Hello{Small, PostQuantum} {

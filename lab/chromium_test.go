@@ -8,6 +8,7 @@ import (
 // The browser's own QUIC, whose hello has two datagrams of frames in any order,
 // and its plain requests: blocked without b4d, open with it, intact.
 func TestChromium(t *testing.T) {
+	t.Parallel()
 	if !slices.Contains(Hellos(), Chromium) {
 		t.Skip("there is no chromium")
 	}

@@ -203,8 +203,10 @@ func alone(c *composition) string {
 // every step alone and random ones, masqueraded and routed, with hellos in one
 // segment and in two, of Go's and of OpenSSL's; of requests and of QUIC the same.
 func TestCompositions(t *testing.T) {
+	t.Parallel()
 	for proto, n := range map[desync.Proto]int{desync.TLS: randoms(t), desync.HTTP: randoms(t) / 4, desync.QUIC: randoms(t) / 4} {
 		t.Run(proto.String(), func(t *testing.T) {
+			t.Parallel()
 			start := time.Now()
 			r := newRound(t, Options{}, "nfqueue")
 			curl := slices.Contains(Hellos(), Curl)
@@ -227,6 +229,7 @@ var bothFamilies = []bool{false, true}
 // A decoy that the server reads breaks the connection, so that the other tests
 // would notice one that does. One router nearer it does not get there.
 func TestDishonestDecoys(t *testing.T) {
+	t.Parallel()
 	r := newRound(t, Options{}, "nfqueue")
 	for _, tt := range []struct {
 		text string
@@ -269,6 +272,7 @@ func TestCompositionsLossy(t *testing.T) {
 // Engine tun shows b4d the message alone, and none of QUIC; what asks for no more
 // comes through it as well.
 func TestCompositionsTUN(t *testing.T) {
+	t.Parallel()
 	start := time.Now()
 	r := newRound(t, Options{}, "tun")
 	for proto, n := range map[desync.Proto]int{desync.TLS: randoms(t), desync.HTTP: randoms(t) / 4} {

@@ -97,6 +97,7 @@ func (r *round) chromium(list []composition) {
 
 // The browser's hellos come whole through every kind of strategy, too.
 func TestCompositionsChromium(t *testing.T) {
+	t.Parallel()
 	if _, err := chromiumPath(); err != nil {
 		t.Skip(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 // Each of these opens what it opens in the model (docs/MATRIX.md).
 func TestQUICOpens(t *testing.T) {
+	t.Parallel()
 	both := []Hello{Small, PostQuantum}
 	openings(t, "nfqueue", []opening{
 		{"tspu-quic22: leaves fragments", QUIC, both, []string{"ipfrag(32)"}},

@@ -7,9 +7,11 @@ import (
 
 // Each of these opens what it opens in the model (docs/MATRIX.md).
 func TestHTTPOpens(t *testing.T) {
+	t.Parallel()
 	client := []Hello{Small}
 	rewrites := []string{"hostcase", "hostspell(HOST)", "hostnospace", "methodeol", "unixeol", "methodeol split(midsld) disorder"}
 	t.Run("nfqueue", func(t *testing.T) {
+		t.Parallel()
 		openings(t, "nfqueue", []opening{
 			{"iran-2024", HTTP, client, []string{"hostcase", "methodeol"}},
 			{"tm-2023", HTTP, client, []string{"split(2)", "split(midsld)", "split(host+1) disorder", "hostcase"}},
@@ -21,6 +23,7 @@ func TestHTTPOpens(t *testing.T) {
 		})
 	})
 	t.Run("tun", func(t *testing.T) {
+		t.Parallel()
 		openings(t, "tun", []opening{
 			{"tr-2024", HTTP, client, rewrites[:3]},
 			{"http-rst", HTTP, client, []string{"split(method+2)", "split(host+1) disorder", "ipfrag(32)"}},

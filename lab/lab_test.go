@@ -2,6 +2,7 @@ package lab
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -11,10 +12,21 @@ import (
 	"b4/packet"
 )
 
+// atOnceTests is how many of the tests in parallel run at once. Those wait more than
+// they work, so there may be more of them than the machine has processors; the
+// others, which are about time or have much to do, come before them.
+const atOnceTests = "5"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(helperEnv) != "" {
 		helper()
 		return
+	}
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", atOnceTests)
 	}
 	if err := Enter(); err != nil && !errors.Is(err, os.ErrPermission) {
 		fmt.Fprintln(os.Stderr, "lab:", err)

@@ -180,7 +180,6 @@ func TestLossAndReordering(t *testing.T) {
 // Without b4 the censors block the blocked and nothing else.
 func TestCensors(t *testing.T) {
 	t.Parallel()
-	l := build(t, Options{})
 	for _, tt := range []struct {
 		profile string
 		hello   Hello
@@ -194,6 +193,8 @@ func TestCensors(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Run(fmt.Sprintf("%s %v", tt.profile, tt.hello), func(t *testing.T) {
+			t.Parallel()
+			l := build(t, Options{})
 			families(t, func(t *testing.T, v6 bool) {
 				if err := l.CheckBlocked(p, Request{Host: Blocked, V6: v6, Hello: tt.hello}); err != nil {
 					t.Error(Blocked, err)
@@ -230,6 +231,7 @@ func TestChecksFail(t *testing.T) {
 
 // The programs, where they are installed.
 func TestTools(t *testing.T) {
+	t.Parallel()
 	l := build(t, Options{})
 	for _, hello := range Hellos() {
 		t.Run(hello.String(), func(t *testing.T) {

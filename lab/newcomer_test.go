@@ -24,6 +24,7 @@ import (
 // blocked site opens. The package is unpacked into a root that has nothing but
 // a shell and what stands for OpenWrt's rc.common; the test stands for procd.
 func TestNewcomer(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("busybox"); err != nil {
 		t.Skip("busybox is missing: apt-get install busybox")
 	}

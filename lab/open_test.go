@@ -3,7 +3,6 @@ package lab
 import (
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -95,19 +94,12 @@ func (o *opening) run(t *testing.T, engine string) {
 	shut("after")
 }
 
-// openings runs a list, some of it at once: most of the time it takes is waiting.
+// openings runs a list in parallel: most of the time it takes is waiting.
 func openings(t *testing.T, engine string, list []opening) {
-	const some = 3
-	var live sync.WaitGroup
-	free := make(chan struct{}, some)
 	for _, o := range list {
-		live.Add(1)
-		free <- struct{}{}
-		go func() {
-			defer live.Done()
-			t.Run(o.censor, func(t *testing.T) { o.run(t, engine) })
-			<-free
-		}()
+		t.Run(o.censor, func(t *testing.T) {
+			t.Parallel()
+			o.run(t, engine)
+		})
 	}
-	live.Wait()
 }

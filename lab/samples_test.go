@@ -29,7 +29,7 @@ func TestSamples(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds network namespaces")
 	}
-	tables, err := matrix.All()
+	tables, err := allTables()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,12 +52,30 @@ func TestSamples(t *testing.T) {
 			}
 		}
 	}
+	t.Parallel() // what is to come is waiting
 	var n tally
+	t.Cleanup(func() {
+		t.Logf("%d verdicts, of which %d differ, and %d behind boxes that censor nothing, of which %d differ; %d tries were repeated",
+			n.verdicts.Load(), n.differ.Load(), n.behind.Load(), n.behindDiffer.Load(), n.again.Load())
+	})
 	for at, samples := range places {
-		t.Run(at.String(), func(t *testing.T) { at.repeat(t, samples, &n) })
+		t.Run(at.String(), func(t *testing.T) {
+			t.Parallel()
+			at.repeat(t, samples, &n)
+		})
 	}
-	t.Logf("%d verdicts, of which %d differ, and %d behind boxes that censor nothing, of which %d differ; %d tries were repeated",
-		n.verdicts.Load(), n.differ.Load(), n.behind.Load(), n.behindDiffer.Load(), n.again.Load())
+}
+
+// allTables are matrix.All's, made on all processors.
+func allTables() ([]*matrix.Table, error) {
+	all, errs := make([]*matrix.Table, matrix.Kinds), make([]error, matrix.Kinds)
+	var live sync.WaitGroup
+	for k := range matrix.Kinds {
+		live.Add(1)
+		go func() { defer live.Done(); all[k], errs[k] = matrix.Make(k) }()
+	}
+	live.Wait()
+	return all, errors.Join(errs...)
 }
 
 // tally counts comparisons.

@@ -14,6 +14,7 @@ import (
 // and again; and what a change cuts ends soon.
 func TestNoLANSourceLeaves(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
+		t.Parallel()
 		connections := int64(10000)
 		if engine != "tun" {
 			connections /= 10 // the others are after NAT by their place

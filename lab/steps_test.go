@@ -105,10 +105,12 @@ var wireSteps = map[Proto][]wireStep{
 // Steps of the handshake and of packets, through NFQUEUE: whatever they put on the
 // wire, the page comes, intact, behind NAT of either family and without.
 func TestStepsOnTheWire(t *testing.T) {
-	l := build(t, Options{})
-	d := launchB4D(t, l, configure("nfqueue"))
+	t.Parallel()
 	for proto, list := range wireSteps {
 		t.Run(proto.String(), func(t *testing.T) {
+			t.Parallel()
+			l := build(t, Options{})
+			d := launchB4D(t, l, configure("nfqueue"))
 			for _, s := range list {
 				if err := d.Reload(treated("nfqueue", proto, s.strategy)); err != nil {
 					t.Error(err)
