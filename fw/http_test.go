@@ -46,6 +46,9 @@ type web struct {
 func (w *web) open(v6 bool, port uint16) *flow {
 	w.t.Helper()
 	w.port++
+	if err := w.rules.Refresh(); err != nil { // an emulated machine takes longer than a watch lasts
+		w.t.Fatal(err)
+	}
 	f := newFlow(v6, 40000+w.port, port)
 	w.shake(f)
 	w.want.Opened++
