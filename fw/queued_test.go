@@ -150,6 +150,7 @@ func converseUDP(client, server *net.UDPConn, msg []byte) error {
 	if !bytes.Equal(b[:n], msg) {
 		return fmt.Errorf("server read %d bytes, want %d", n, len(msg))
 	}
+	time.Sleep(50 * time.Millisecond) // of way: an answer ahead of the verdict would open the flow from the wrong side
 	if _, err := server.WriteToUDPAddrPort(msg, from); err != nil {
 		return err
 	}
