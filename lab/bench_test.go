@@ -32,7 +32,7 @@ const benchSeats = 48
 var stretched = Site{netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("2001:db8:3::9"), func(*tls.Config) {}}
 
 func newBench(t *testing.T, o Options) *bench {
-	b := &bench{build(t, o), &panel{judges: map[uint16]Judge{}, parts: map[string]Judge{}}, make(chan struct{}, benchSeats)}
+	b := &bench{build(t, o), &panel{judges: map[uint16]Judge{}, parts: map[string]Judge{}, early: map[string][]byte{}}, make(chan struct{}, benchSeats)}
 	b.SetJudge(b.panel)
 	if err := b.Server.configure("eth0", stretched.V4.String()+"/24", stretched.V6.String()+"/64"); err != nil {
 		t.Fatal(err)

@@ -17,7 +17,8 @@ import (
 type panel struct {
 	mu     sync.Mutex
 	judges map[uint16]Judge
-	parts  map[string]Judge // of fragmented packets, by what their fragments have in common
+	parts  map[string]Judge  // of fragmented packets, by what their fragments have in common
+	early  map[string][]byte // a fragment that came ahead of its packet's first
 }
 
 func (p *panel) enter(port uint16, j Judge) {
@@ -36,28 +37,49 @@ func (p *panel) acted(c *censor.Censor) bool {
 func (p *panel) Judge(now time.Time, pkt []byte, fromClient bool) censor.Verdict {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if j := p.judge(pkt, fromClient); j != nil {
-		return j.Judge(now, pkt, fromClient)
+	j, id := p.judge(pkt, fromClient)
+	if j == nil {
+		if id != "" {
+			p.early[id] = slices.Clone(pkt)
+			return censor.Verdict{}
+		}
+		return censor.Verdict{Forward: true}
 	}
-	return censor.Verdict{Forward: true}
+	v := j.Judge(now, pkt, fromClient)
+	if b := p.early[id]; b != nil && id != "" {
+		delete(p.early, id)
+		w := j.Judge(now, b, fromClient)
+		if w.Rewritten != nil {
+			b = w.Rewritten
+		}
+		if w.Forward {
+			v.Inject = append(v.Inject, censor.Injected{Bytes: b, ToClient: !fromClient})
+		}
+		v.Inject = append(v.Inject, w.Inject...)
+	}
+	return v
 }
 
-func (p *panel) judge(pkt []byte, fromClient bool) Judge {
+// judge is nil where there is none, and with an id where it is not known yet.
+func (p *panel) judge(pkt []byte, fromClient bool) (j Judge, id string) {
 	proto, ports, id := transport(pkt)
 	if proto != packet.TCP && proto != packet.UDP {
-		return nil
+		return nil, ""
 	}
 	if len(ports) < 4 {
-		return p.parts[id]
+		return p.parts[id], id
 	}
 	if !fromClient {
 		ports = ports[2:]
 	}
-	j := p.judges[binary.BigEndian.Uint16(ports)]
+	j = p.judges[binary.BigEndian.Uint16(ports)]
 	if id != "" {
 		p.parts[id] = j
 	}
-	return j
+	if j == nil {
+		id = ""
+	}
+	return j, id
 }
 
 // transport finds the ports of a packet and, where it is a fragment, what it has
@@ -91,7 +113,7 @@ func transport(b []byte) (proto uint8, ports []byte, id string) {
 func TestPanel(t *testing.T) {
 	mine, others := censor.NewProxy(), censor.NewProxy()
 	for _, v6 := range []bool{false, true} {
-		p := &panel{judges: map[uint16]Judge{40001: mine, 40002: others}, parts: map[string]Judge{}}
+		p := &panel{judges: map[uint16]Judge{40001: mine, 40002: others}, parts: map[string]Judge{}, early: map[string][]byte{}}
 		client, server := netip.AddrPortFrom(ClientAddr4, 40001), Modern.Addr(v6)
 		if v6 {
 			client = netip.AddrPortFrom(ClientAddr6, 40001)
@@ -110,7 +132,7 @@ func TestPanel(t *testing.T) {
 			{fragmentOf(whole, 0, true), true, mine},
 			{fragmentOf(whole, 24, false), true, mine},
 		} {
-			if got := p.judge(tt.pkt, tt.fromClient); got != tt.want {
+			if got, _ := p.judge(tt.pkt, tt.fromClient); got != tt.want {
 				t.Errorf("v6 %v, packet %d: judge %v, want %v", v6, i, got, tt.want)
 			}
 		}

@@ -166,18 +166,18 @@ func udpHeader(src, dst netip.AddrPort) []byte {
 }
 
 // arriving are the payloads of out's datagrams that arrive behind ten hops, their
-// fragments, which stand side by side, put together.
+// fragments, which stand side by side, the last first, put together.
 func arriving(out *engine.Batch) (payloads [][]byte) {
-	var parts []byte
+	var last []byte
 	for i := range out.Len() {
 		b := out.At(i).Bytes
 		if field := binary.BigEndian.Uint16(b[6:]); field&0x3fff != 0 {
-			parts = append(parts, b[20:]...)
-			if field&0x2000 != 0 {
+			if field&0x2000 == 0 {
+				last = b[20:]
 				continue
 			}
-			b = append(bytes.Clone(b[:20]), parts...)
-			b[6], b[7], parts = 0, 0, nil
+			b = append(bytes.Clone(b), last...)
+			b[6], b[7] = 0, 0
 			binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 			b[10], b[11] = 0, 0
 			binary.BigEndian.PutUint16(b[10:], ^packet.Fold(packet.Sum(0, b[:20])))
