@@ -21,10 +21,10 @@ func TestPcap(t *testing.T) {
 	if err := errors.Join(l.Download(Request{Host: Allowed}, size), l.Download(Request{Host: Allowed, V6: true}, size)); err != nil {
 		t.Fatal(err)
 	}
-	passed := l.Counters(ToServer).Packets + l.Counters(ToClient).Packets
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+	passed := l.Counters(ToServer).Packets + l.Counters(ToClient).Packets // the last leave behind the downloads
 	for _, name := range []string{"client-side.pcap", "server-side.pcap"} {
 		path := filepath.Join(dir, name)
 		n := readPcap(t, path)
