@@ -26,7 +26,7 @@ var delaySpec = spec{
 	make: func(_ *parser, a *args) Step { return &delay{a.number("ms")} },
 }
 
-func (*delay) Need() Need       { return Need{Timer: true} }
+func (*delay) Need() Need       { return Need{} }
 func (*delay) Harm() Harm       { return Segments }
 func (d *delay) String() string { return "delay(" + strconv.Itoa(d.ms) + ")" }
 

@@ -179,14 +179,14 @@ func TestHarmAndNeed(t *testing.T) {
 		{"rst(badsum) split(1)", Decoys, Need{}},
 		{"seqovl(1)", Decoys, Need{}},
 		{"dup(1)", Segments, Need{}},
-		{"split(1) ipfrag(24)", Segments, Need{Frag: true}},
+		{"split(1) ipfrag(24)", Segments, Need{}},
 		{"fake(ttl=auto-1)", Decoys, Need{Hops: true}},
 		{"rst(ttl=auto, badsum)", Decoys, Need{Hops: true}},
 		{"syndata", Decoys, Need{Phases: SYN}},
 		{"synfake(badsum)", Decoys, Need{Phases: SYN}},
-		{"synfake(ttl=auto) wsize(9) delay(9)", Decoys, Need{Phases: SYN | SYNACK, Hops: true, Timer: true}},
+		{"synfake(ttl=auto) wsize(9) delay(9)", Decoys, Need{Phases: SYN | SYNACK, Hops: true}},
 		{"wsize(9)", Segments, Need{Phases: SYNACK}},
-		{"delay(9)", Segments, Need{Timer: true}},
+		{"delay(9)", Segments, Need{}},
 		{"ipid(zero)", Segments, Need{}},
 	}
 	for _, tt := range tests {

@@ -335,9 +335,6 @@ func TestQUICHarm(t *testing.T) {
 			t.Errorf("%q: %v, want %v", text, got, want)
 		}
 	}
-	if !mustParseQUIC(t, "ipfrag(8)").Need().Frag {
-		t.Error("ipfrag needs no fragments")
-	}
 }
 
 func TestQUICAllocs(t *testing.T) {

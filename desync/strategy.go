@@ -24,14 +24,12 @@ const (
 type Need struct {
 	Phases Phases // besides the message itself
 	Hops   bool   // the distance to the server
-	Timer  bool   // packets that leave later
-	Frag   bool   // IP fragments
 	Shift  int    // bytes by which the stream grows
 }
 
 // Union is what n and m need together.
 func (n Need) Union(m Need) Need {
-	return Need{n.Phases | m.Phases, n.Hops || m.Hops, n.Timer || m.Timer, n.Frag || m.Frag, n.Shift + m.Shift}
+	return Need{n.Phases | m.Phases, n.Hops || m.Hops, n.Shift + m.Shift}
 }
 
 // Harm says what kind of thing a strategy puts on the wire, mildest first. A
