@@ -87,7 +87,7 @@ func (s *settings) gather() {
 	for i := range s.pipe.Rules {
 		r := &s.pipe.Rules[i]
 		for proto, t := range r.For {
-			if t.Action == pipeline.Desync && t.Steps != nil {
+			if t.Steps != nil {
 				s.need = s.need.Union(s.needs(r, t.Steps))
 				used[proto] = true
 			}
@@ -121,7 +121,7 @@ func (s *settings) early() (list []uci.Warning) {
 	for i := range s.pipe.Rules {
 		r := &s.pipe.Rules[i]
 		for proto, t := range r.For {
-			if r != s.pipe.Certain() && t.Action == pipeline.Desync && t.Steps != nil && t.Steps.Need().Phases&handshake != 0 {
+			if r != s.pipe.Certain() && t.Steps != nil && t.Steps.Need().Phases&handshake != 0 {
 				option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
 				list = append(list, uci.Warning{At: s.conf.Place(option), Text: fmt.Sprintf(
 					"%s: its steps for the handshake do nothing in rule %s: a name is not known by then, and only a first rule that is for all names counts", option, r.Name)})
@@ -178,9 +178,14 @@ var actions = map[string]pipeline.Action{
 func (s *settings) buildRule(r uci.Rule, strategies map[string]texts) (pipeline.Rule, error) {
 	rule := pipeline.Rule{Name: r.Name, Strategy: r.Strategy}
 	for proto, steps := range strategies[r.Strategy] {
-		rule.For[proto] = pipeline.Treatment{Action: actions[r.Action], Steps: steps}
+		t := &rule.For[proto]
+		if t.Action = actions[r.Action]; proto == int(desync.QUIC) {
+			t.Action = actions[cmp.Or(r.QUIC, r.Action)]
+		}
+		if t.Action == pipeline.Desync {
+			t.Steps = steps
+		}
 	}
-	rule.For[desync.QUIC].Action = actions[cmp.Or(r.QUIC, r.Action)]
 	var errs []error
 	if len(r.Domain)+len(r.DomainFile) > 0 {
 		var b match.Builder

@@ -10,7 +10,6 @@ import (
 	"b4/control"
 	"b4/desync"
 	"b4/fw"
-	"b4/pipeline"
 	"b4/route"
 
 	"golang.org/x/sys/unix"
@@ -67,7 +66,7 @@ func writeRules(w io.Writer, s *settings) {
 		fmt.Fprintln(w)
 		rule := &s.pipe.Rules[i]
 		for proto, t := range rule.For {
-			if t.Action != pipeline.Desync || t.Steps == nil {
+			if t.Steps == nil {
 				continue
 			}
 			also := wants(s.needs(rule, t.Steps))

@@ -92,7 +92,7 @@ func (s *settings) beyondTun(why string) error {
 		for proto, t := range r.For {
 			option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
 			switch {
-			case t.Action != pipeline.Desync || t.Steps == nil:
+			case t.Steps == nil:
 			case proto == int(desync.QUIC):
 				blame(option, "a strategy for QUIC")
 			case wants(s.needs(r, t.Steps)) != "":

@@ -67,7 +67,7 @@ type Treatments struct {
 func (s *settings) treatments(i int) Treatments {
 	var texts [desync.Protos]string
 	for proto, t := range s.pipe.Rules[i].For {
-		if t.Action == pipeline.Desync && t.Steps != nil {
+		if t.Steps != nil {
 			texts[proto] = t.Steps.String()
 		}
 	}
