@@ -32,12 +32,7 @@ func TestSteerUDP(t *testing.T) {
 	r, c := newRouter(t), mustOpen(t)
 	mustApply(t, c, mustPlan(t, func(c *Config) { c.UDP = []uint16{443} }), "wan0")
 	want := Counters{}
-	check := func(what string) {
-		t.Helper()
-		if got := r.counters(c); got != want {
-			t.Errorf("%s: got %+v, want %+v", what, got, want)
-		}
-	}
+	check := r.checks(c, &want)
 	for _, v6 := range []bool{false, true} {
 		f := newFlow(v6, 40000, 443)
 		r.arrive(r.lan, r.wan, f.datagram(false, long, 0, 0, 0, 1)) // packet 1

@@ -22,6 +22,16 @@ func (r *router) counters(c *Conn) Counters {
 	return n
 }
 
+// checks returns what compares the counters with those wanted by then.
+func (r *router) checks(c *Conn, want *Counters) func(what string) {
+	return func(what string) {
+		r.t.Helper()
+		if got := r.counters(c); got != *want {
+			r.t.Errorf("%s: got %+v, want %+v", what, got, *want)
+		}
+	}
+}
+
 // Nobody listens on the queue, so every packet passes: the counters tell which
 // would have been shown.
 func TestSteer(t *testing.T) {
@@ -29,12 +39,7 @@ func TestSteer(t *testing.T) {
 	r, c := newRouter(t), mustOpen(t)
 	mustApply(t, c, mustPlan(t, nil), "wan0")
 	want := Counters{}
-	check := func(what string) {
-		t.Helper()
-		if got := r.counters(c); got != want {
-			t.Errorf("%s: got %+v, want %+v", what, got, want)
-		}
-	}
+	check := r.checks(c, &want)
 	for _, v6 := range []bool{false, true} {
 		f := newFlow(v6, 40000, 443)
 		r.shake(f)

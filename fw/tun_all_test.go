@@ -92,12 +92,7 @@ func TestTunAllSteers(t *testing.T) {
 	r, c := newRouter(t), mustOpen(t)
 	mustApply(t, c, mustPlan(t, func(c *Config) { toTUN(c, "", ""); c.All = true }), "wan0")
 	want := Counters{}
-	check := func(what string) {
-		t.Helper()
-		if got := r.counters(c); got != want {
-			t.Errorf("%s: got %+v, want %+v", what, got, want)
-		}
-	}
+	check := r.checks(c, &want)
 	for _, v6 := range []bool{false, true} {
 		f := newFlow(v6, 40000, 443)
 		again := *f
