@@ -61,6 +61,8 @@ type Config struct {
 	HTTP       []uint16  // those of TCP whose clients speak message by message
 	UDP        []uint16  // watched destination ports of UDP, for a queue only
 	Block      QUICBlock // QUIC that is not let out; of its ports and the two above at least one
+	Devices    Devices   // who is treated how, and what nobody is
+	Offload    Offload   // of the firewall, that hellos are to be hidden from
 	IPv4, IPv6 bool      // watched families, at least one
 
 	// Scatter4 and Scatter6 leave UDP alone in their family, as it must be where
@@ -113,7 +115,9 @@ func Plan(c Config) (*Ruleset, error) {
 	default:
 		r.chains = c.queueChains()
 	}
+	r.chains = append(r.chains, c.deviceChains()...)
 	r.chains = append(r.chains, c.blockChains()...)
+	r.chains = append(r.chains, c.offloadChains()...)
 	for _, s := range []portSet{{portsSet, c.TCP}, {httpPortsSet, c.HTTP}, {udpPortsSet, c.UDP}, {blockedSet, c.Block.Ports}} {
 		if len(s.ports) > 1 {
 			r.ports = append(r.ports, s)

@@ -31,3 +31,25 @@ func TestNew(t *testing.T) {
 		}
 	}
 }
+
+func TestGroups(t *testing.T) {
+	for shift := range 29 {
+		s, err := New(1 << shift)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := s.Mask()
+		s = s.WithGroups()
+		seen := own
+		for i := range MaxGroups {
+			bit := s.Group(i)
+			if bit == 0 || bit&(bit-1) != 0 || seen&bit != 0 {
+				t.Errorf("base bit %d, group %d: %#x is not a bit of its own", shift, i, bit)
+			}
+			seen |= bit
+		}
+		if seen != s.Mask() {
+			t.Errorf("base bit %d: the mask is %#x, its bits %#x", shift, s.Mask(), seen)
+		}
+	}
+}
