@@ -159,7 +159,7 @@ func checkKernel(k kernel, s *settings, w io.Writer) error {
 
 // checkTunnel writes what the TUN will stand before, and the routes into it.
 func checkTunnel(k kernel, s *settings, what scope, w io.Writer) (*uplink, error) {
-	routes, err := k.openRoutes()
+	routes, err := k.openRoutes(nil)
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func (c *core) startEngine(s *settings, send engine.Sender, log *slog.Logger) er
 	c.firewall = follow(watch)
 	c.undo.add(func() error { return errors.Join(watch.Close(), <-c.firewall.ended) })
 	if c.choice.engine == engineTun {
-		routes, err := c.kernel.openRoutes()
+		routes, err := c.kernel.openRoutes(nil)
 		if err != nil {
 			return err
 		}

@@ -40,6 +40,7 @@ type Daemon struct {
 	told    string    // of the uplink behind a TUN
 	paused  time.Time // until then; zero is not
 	refused error     // why the last reload was
+	journal journal   // of changes to the system
 }
 
 // New makes a daemon for this kernel. It touches nothing.
@@ -57,6 +58,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) (err error) {
 		return err
 	}
 	d.adopt(set, warnings)
+	d.journal = journal{d.log, "start"}
 	server, err := control.Listen(set.conf.Main.Socket)
 	if err != nil {
 		return err
@@ -70,9 +72,9 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) (err error) {
 	u.add(func() error { return errors.Join(watch.Close(), <-changed.ended) })
 
 	d.resolve()
-	u.add(d.stopCore)
+	u.add(func() error { return d.end("stop") })
 	if set.conf.Main.Enabled {
-		if d.core, err = startCore(d.kernel, set, d.scope(), d.log); err != nil {
+		if d.core, err = d.startCore(set); err != nil {
 			return err
 		}
 		d.note(nil)
@@ -141,17 +143,17 @@ func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news
 		case <-ended:
 			return errors.Join(fmt.Errorf("engine %s has ended", d.core.engine.Name()), d.core.err)
 		case <-changed.some:
-			d.align()
+			d.align("a device, an address, a route or a rule changed")
 		case err := <-changed.ended:
 			return fmt.Errorf("watch for changes of wan: %w", err)
 		case <-firewall.some:
-			d.align()
+			d.align("the firewall changed")
 		case err := <-firewall.ended:
 			return fmt.Errorf("watch for changes of the firewall: %w", err)
 		case <-d.poke:
-			d.align()
+			d.align("asked to")
 		case <-timer:
-			d.align()
+			d.align("tried again")
 		}
 	}
 }
@@ -173,9 +175,10 @@ func (d *Daemon) patience() time.Duration {
 }
 
 // align brings the core in line with what is there now.
-func (d *Daemon) align() {
+func (d *Daemon) align(why string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.journal.why = why
 	if !time.Now().Before(d.paused) {
 		d.paused = time.Time{}
 	}
@@ -190,7 +193,7 @@ func (d *Daemon) bring() {
 		return
 	case d.core == nil:
 		var err error
-		d.core, err = startCore(d.kernel, d.set, d.scope(), d.log)
+		d.core, err = d.startCore(d.set)
 		d.note(err)
 	default:
 		err := d.core.align(d.set, d.scope())
@@ -208,6 +211,7 @@ func (d *Daemon) heal() {
 	if d.core.tab().Refresh() == nil {
 		return // the news was of the table before this one
 	}
+	d.journal.why = "the table inet b4 was gone"
 	if d.note(d.core.remake(d.set, d.scope())); d.coreErr == nil {
 		d.log.Info("the table inet b4 was gone, and is made anew")
 	}
@@ -256,6 +260,19 @@ func (d *Daemon) state() string {
 		return "off: set main.enabled to 1 and reload"
 	}
 	return "engine " + d.core.engine.Name() + ", wan " + d.wan.wan.String()
+}
+
+// startCore brings up a core for s.
+func (d *Daemon) startCore(s *settings) (*core, error) {
+	return startCore(audited{d.kernel, &d.journal}, s, d.scope(), d.log)
+}
+
+// end stops treating packets for good.
+func (d *Daemon) end(why string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.journal.why = why
+	return d.stopCore()
 }
 
 // stopCore stops treating packets.

@@ -135,11 +135,11 @@ func (k *fake) newTun(c tun.Config) tunEngine {
 	return &fakeTun{fakeEngine{e, k, "device " + c.Device.Name, func() { k.tun, k.tunConf = e, c }}, e}
 }
 
-func (k *fake) openRoutes() (routes, error) {
+func (k *fake) openRoutes(tell func(string)) (routes, error) {
 	if err := k.step("routes", 1); err != nil {
 		return nil, err
 	}
-	return &fakeRoutes{k}, nil
+	return &fakeRoutes{k, tell}, nil
 }
 
 func (k *fake) readNAT(string) (fw.Translation, error) {
@@ -155,8 +155,9 @@ func (k *fake) acceptsForward(string) (bool, string, error) {
 	return why == "", why, k.step("forward", 0)
 }
 
-func (k *fake) ownSysctls(dev string, writeBack bool) {
+func (k *fake) ownSysctls(dev string, writeBack bool) []string {
 	k.set(func() { k.owned = fmt.Sprint(dev, " ", writeBack) })
+	return []string{"net.ipv6.conf." + dev + ".disable_ipv6=0"}
 }
 
 func (k *fake) sysctls(string, string) []route.Advice {
@@ -273,7 +274,10 @@ func (t *fakeTun) SetMTU(n int) error {
 	return t.e.SetMTU(n)
 }
 
-type fakeRoutes struct{ *fake }
+type fakeRoutes struct {
+	*fake
+	tell func(string)
+}
 
 func (r *fakeRoutes) Links() (route.Links, error) {
 	return get(r.fake, func() route.Links {
@@ -290,7 +294,12 @@ func (r *fakeRoutes) Reconcile(s *route.State) error {
 	if err := r.step(step, 0); err != nil {
 		return err
 	}
-	r.set(func() { r.routed = s.String() })
+	if text := s.String(); text != get(r.fake, func() string { return r.routed }) {
+		r.set(func() { r.routed = text })
+		if r.tell != nil {
+			r.tell("routes now: " + text)
+		}
+	}
 	return nil
 }
 func (r *fakeRoutes) Close() error { return r.fake.close("routes") }

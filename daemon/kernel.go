@@ -21,12 +21,12 @@ type kernel interface {
 	openSender(mark.Set) (sender, error)
 	newQueue(nfq.Config) engine.Engine
 	newTun(tun.Config) tunEngine
-	openRoutes() (routes, error)
+	openRoutes(tell func(change string)) (routes, error) // tell may be nil
 	readNAT(wan string) (fw.Translation, error)
 	scatters(wan string) (v4, v6 bool, err error)
 	acceptsForward(dev string) (ok bool, why string, err error)
 	sysctls(dev, wan string) []route.Advice
-	ownSysctls(dev string, writeBack bool)
+	ownSysctls(dev string, writeBack bool) (changed []string)
 	resolve(names []string) (netif.WAN, error)
 	watch() (watcher, error)
 	watchFirewall() (watcher, error)
@@ -78,7 +78,7 @@ func (linux) readNAT(wan string) (fw.Translation, error)      { return fw.ReadNA
 func (linux) scatters(wan string) (v4, v6 bool, err error)    { return fw.Scatters(wan) }
 func (linux) acceptsForward(dev string) (bool, string, error) { return fw.AcceptsForward(dev) }
 func (linux) sysctls(dev, wan string) []route.Advice          { return route.Sysctls(dev, wan) }
-func (linux) ownSysctls(dev string, writeBack bool)           { route.OwnSysctls(dev, writeBack) }
+func (linux) ownSysctls(dev string, writeBack bool) []string  { return route.OwnSysctls(dev, writeBack) }
 func (linux) resolve(names []string) (netif.WAN, error)       { return netif.Resolve(names) }
 
 // Those below turn a nil pointer that comes with an error into a nil
@@ -100,8 +100,8 @@ func (linux) openSender(m mark.Set) (sender, error) {
 	return s, nil
 }
 
-func (linux) openRoutes() (routes, error) {
-	c, err := route.Open()
+func (linux) openRoutes(tell func(string)) (routes, error) {
+	c, err := route.Open(tell)
 	if err != nil {
 		return nil, err
 	}

@@ -62,11 +62,11 @@ func (k *faulty) openSender(m mark.Set) (sender, error) {
 	return k.linux.openSender(m)
 }
 
-func (k *faulty) openRoutes() (routes, error) {
+func (k *faulty) openRoutes(tell func(string)) (routes, error) {
 	if err := k.ask("open routes"); err != nil {
 		return nil, err
 	}
-	r, err := k.linux.openRoutes()
+	r, err := k.linux.openRoutes(tell)
 	return &faultyRoutes{r, k}, err
 }
 

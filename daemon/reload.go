@@ -27,6 +27,7 @@ func (d *Daemon) reload() {
 	s, warnings, err := load(d.opts.Config, d.opts.Overrides)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.journal.why = "reload"
 	if err == nil {
 		err = d.change(s)
 	}
@@ -54,7 +55,7 @@ func (d *Daemon) change(s *settings) error {
 	d.resolve()
 	err := d.changeCore(s, old)
 	if err != nil {
-		d.set = old
+		d.set, d.journal.why = old, "the reload was refused"
 		d.resolve()
 		d.bring()
 	}
@@ -79,7 +80,7 @@ func (d *Daemon) changeCore(s, old *settings) error {
 		return nil
 	}
 	d.warn(d.stopCore())
-	c, err := startCore(d.kernel, s, d.scope(), d.log)
+	c, err := d.startCore(s)
 	if err != nil {
 		return err
 	}

@@ -116,6 +116,15 @@ func (r *Ruleset) String() string {
 	return b.String()
 }
 
+// Chains names the chains of r, in their order.
+func (r *Ruleset) Chains() []string {
+	var names []string
+	for _, c := range r.chains {
+		names = append(names, c.name)
+	}
+	return names
+}
+
 func (r rule) String() string {
 	var b strings.Builder
 	for i, t := range r {

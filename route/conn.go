@@ -21,16 +21,21 @@ type Conn struct {
 	do    func(typ, flags uint16, body []byte) error // c.Do, or a test's
 	look  func(protocol uint8) (Links, error)        // readLinks, or a test's
 	addrs []Addr                                     // that we have added: the kernel keeps no record of whose they are
+	tell  func(change string)                        // of each change that was made
 }
 
-// Open connects to the kernel and changes nothing.
-func Open() (*Conn, error) {
+// Open connects to the kernel and changes nothing. Each change that the Conn makes is
+// told in a few words, such as "add rule …"; nil is for who does not listen.
+func Open(tell func(change string)) (*Conn, error) {
 	c, err := rtnl.Dial()
 	if err != nil {
 		return nil, err
 	}
 	look := func(protocol uint8) (Links, error) { return readLinks(c, protocol) }
-	return &Conn{c: c, do: c.Do, look: look}, nil
+	if tell == nil {
+		tell = func(string) {}
+	}
+	return &Conn{c: c, do: c.Do, look: look, tell: tell}, nil
 }
 
 // Watch subscribes to what the kernel says of devices, addresses, default
@@ -106,6 +111,7 @@ func (c *Conn) raise(f family, l Links) error {
 	add := func(what string, typ, flags uint16, body []byte) error {
 		err := c.do(typ, unix.NLM_F_CREATE|flags, body)
 		if err == nil {
+			c.tell("add " + what)
 			return nil
 		}
 		errs := []error{fmt.Errorf("add %s: %w", what, explain(err))}
@@ -171,19 +177,13 @@ func (c *Conn) remove(wanted []family, keep [2]bool, l Links) error {
 // removeRule removes r, and no rule of another protocol: the kernel asks for
 // that (rule_find in net/core/fib_rules.c).
 func (c *Conn) removeRule(r Rule) error {
-	if err := c.do(unix.RTM_DELRULE, 0, r.body()); err != nil && !gone(err) {
-		return fmt.Errorf("remove rule %v: %w", r, explain(err))
-	}
-	return nil
+	return c.take(fmt.Sprintf("rule %v", r), unix.RTM_DELRULE, r.body())
 }
 
 // removeRoute removes r, and no route of another protocol (fib_table_delete,
 // ip6_route_del).
 func (c *Conn) removeRoute(r Route, l Links) error {
-	if err := c.do(unix.RTM_DELROUTE, 0, r.body()); err != nil && !gone(err) {
-		return fmt.Errorf("remove route %s: %w", r.text(l), explain(err))
-	}
-	return nil
+	return c.take("route "+r.text(l), unix.RTM_DELROUTE, r.body())
 }
 
 // removeAddr removes a. With a device's last IPv4 address the kernel removes,
@@ -191,10 +191,21 @@ func (c *Conn) removeRoute(r Route, l Links) error {
 // the device itself: so a new address is added before the old one goes, and no
 // family without an address is planned for.
 func (c *Conn) removeAddr(a Addr, l Links) error {
-	if err := c.do(unix.RTM_DELADDR, 0, a.body()); err != nil && !gone(err) {
-		return fmt.Errorf("remove address %v from %s: %w", a.Prefix, l.name(a.Index), explain(err))
+	if err := c.take(fmt.Sprintf("address %v from %s", a.Prefix, l.name(a.Index)), unix.RTM_DELADDR, a.body()); err != nil {
+		return err
 	}
 	c.addrs = slices.DeleteFunc(c.addrs, a.same)
+	return nil
+}
+
+// take removes what body says, which may be gone already.
+func (c *Conn) take(what string, typ uint16, body []byte) error {
+	switch err := c.do(typ, 0, body); {
+	case err == nil:
+		c.tell("remove " + what)
+	case !gone(err):
+		return fmt.Errorf("remove %s: %w", what, explain(err))
+	}
 	return nil
 }
 
@@ -236,7 +247,7 @@ func (c *Conn) Close() error {
 
 // Cleanup removes every route and rule of ours, whoever left them.
 func Cleanup() error {
-	c, err := Open()
+	c, err := Open(nil)
 	if err != nil {
 		return err
 	}

@@ -308,7 +308,7 @@ func (n *netns) plan(edit func(*Config)) *State {
 
 func (n *netns) open() *Conn {
 	n.Helper()
-	c, err := Open()
+	c, err := Open(nil)
 	if err != nil {
 		n.Fatal(err)
 	}

@@ -169,7 +169,7 @@ func TestMain(m *testing.M) {
 
 // struggle goes through all reloads, again and again.
 func struggle() error {
-	c, err := Open()
+	c, err := Open(nil)
 	if err != nil {
 		return err
 	}

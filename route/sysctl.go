@@ -39,27 +39,32 @@ type Advice struct {
 // leads to an uplink by other routes, as the two halves of the internet that some
 // providers and VPNs give, would go past the TUN unseen; and what comes from the
 // uplink would be dropped still. OpenWrt ships with neither of the two settings.
-func Sysctls(dev, wan string) []Advice { return sysctls{os.DirFS("/proc/sys/net")}.missing(dev, wan) }
+func Sysctls(dev, wan string) []Advice { return sysctls{os.DirFS(sysctlDir)}.missing(dev, wan) }
 
 // OwnSysctls sets those of dev, a TUN of ours, that Sysctls would tell of: only we
 // made it, so nobody else could have. writeBack is for an engine that writes
-// packets back into it. What cannot be set is left to Sysctls to tell.
-func OwnSysctls(dev string, writeBack bool) {
-	set := func(value, family, name string) {
-		f, err := os.OpenFile(path.Join("/proc/sys/net", family, "conf", dev, name), os.O_WRONLY, 0)
-		if err != nil {
-			return // no such family, or a /proc for reading only
+// packets back into it. It returns the settings that it has changed. What cannot be
+// set is left to Sysctls to tell.
+func OwnSysctls(dev string, writeBack bool) (changed []string) {
+	set := func(value int, family, name string) {
+		at := []string{family, "conf", dev, name}
+		if now, ok := (sysctls{os.DirFS(sysctlDir)}).read(at...); !ok || now == value {
+			return // also where there is no such family
 		}
-		f.WriteString(value)
-		f.Close()
+		if os.WriteFile(path.Join(sysctlDir, path.Join(at...)), []byte(strconv.Itoa(value)), 0) == nil { // else /proc is for reading only
+			changed = append(changed, setting(value, at))
+		}
 	}
-	set("0", "ipv6", "disable_ipv6")
+	set(0, "ipv6", "disable_ipv6")
 	if writeBack {
-		set("1", "ipv4", "forwarding")
-		set("1", "ipv4", "accept_local")
-		set("2", "ipv4", "rp_filter") // it came from elsewhere; 0 would not do where all devices have 1
+		set(1, "ipv4", "forwarding")
+		set(1, "ipv4", "accept_local")
+		set(2, "ipv4", "rp_filter") // it came from elsewhere; 0 would not do where all devices have 1
 	}
+	return changed
 }
+
+const sysctlDir = "/proc/sys/net"
 
 // sysctls is the directory of a namespace's settings.
 type sysctls struct{ fs.FS }
