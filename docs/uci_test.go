@@ -44,7 +44,10 @@ var sections = []struct{ typ, name, about string }{
 		"that b4 is to see into a device of b4's own."},
 	{"rule", "video", "Any number, with any names or none. The first rule in the file that matches a\n" +
 		"name decides what is done about it. Without any there is one that treats all\n" +
-		"names by the strategy default. Files of names belong in /etc/b4, which a sysupgrade\n" +
+		"names by the strategy default. What a rule says about devices, ports and names must all be\n" +
+		"so; of the entries of one list any one will do. Four groups of devices can be told\n" +
+		"apart; rules that name the same devices share one, and first rules that let all of\n" +
+		"some devices pass need none. Files of names belong in /etc/b4, which a sysupgrade\n" +
 		"keeps; for one in another directory b4 has to be restarted, not just reloaded,\n" +
 		"where procd's jail (package procd-ujail) shows b4 its own directories only."},
 	{"strategy", "default", "Any number; rules call them by their names. The strategy default is there\n" +
@@ -63,6 +66,8 @@ const kinds = `## Kinds
 | enum | one of the words under range |
 | table | the number of a route table; 252 to 255 are the kernel's own |
 | prefix | an address with the length of its network, such as 10.255.0.1/32; without a length it stands for itself alone |
+| network | an address, or a network such as 192.168.1.0/24 or fd00:1::/64 |
+| mac | the MAC of a device, such as 00:11:22:aa:bb:cc; dashes do as well |
 | addr | an address |
 | device | a name for a network device |
 | interface | an interface as /etc/config/network names it, such as wan, or a device, such as pppoe-wan |
@@ -76,6 +81,7 @@ var examples = map[string]string{
 	"b4.enabled": "1", "b4.wan": "wan", "b4.memory_limit": "24",
 	"tun.out": "wan", "tun.gateway": "192.0.2.1", "tun.ip6gw": "fe80::1", "tun.mtu": "1492",
 	"rule.domain": "example.org", "rule.not": "www.example.org", "rule.domain_file": "/etc/b4/names.txt",
+	"rule.mac": "00:11:22:aa:bb:cc", "rule.source": "192.168.1.20", "rule.interface": "guest", "rule.port": "8443",
 	"rule.quic":    "reject",
 	"strategy.tls": "fake(ttl=4) split(midsld) disorder", "strategy.quic": "fake(repeat=6)", "strategy.http": "split(method+2)",
 }

@@ -35,11 +35,13 @@ type Main struct {
 	HTTPPorts   []uint16 // further ones, which matter only to rules for plain HTTP
 	QUICPorts   []uint16 // UDP destination ports, which matter only to rules for QUIC
 	Observe     bool     // look at the servers' answers too
+	Never       string   // path of the file of hosts that are never touched; the default one may be missing
 	QueueNum    uint16   // number of the NFQUEUE
 	QueueLen    int      // packets that the kernel holds for us at most
 	MaxFlows    int      // connections remembered at most
 	MemoryLimit int      // MiB; 0 is none. The init script passes it on as GOMEMLIMIT
 	Mark        uint32   // lowest of the four fwmark bits; one bit
+	Confine     bool     // give up what is not needed, once it runs
 	LogLevel    string   // debug, info, warn or error
 	Socket      string   // path of the control socket
 }
@@ -59,14 +61,22 @@ type Tun struct {
 // A Rule says what is done about some names. The lists are normalised: lower
 // case, without a leading "*." and a trailing dot. Rules match whole labels
 // from the right.
+//
+// MACs, Sources and Interfaces are the devices that it is for: one that matches
+// an entry of each list that is not empty. All empty, it is for all and the
+// router itself.
 type Rule struct {
 	Name       string   // the section's; "all" for the implicit rule of a file without rules
 	Domain     []string // none here and in DomainFile: all names
 	Not        []string // names excluded
 	DomainFile []string // absolute paths of files with names
-	Strategy   string   // the name of one of Config.Strategies
-	Action     string   // desync, pass, drop or reject
-	QUIC       string   // the same for QUIC alone; "" is as Action
+	MACs       [][6]byte
+	Sources    []netip.Prefix // of either family, masked: the devices' own addresses
+	Interfaces []string       // netifd interfaces or devices of the router
+	Ports      []uint16       // destination ports; none: those of Main
+	Strategy   string         // the name of one of Config.Strategies
+	Action     string         // desync, pass, drop or reject
+	QUIC       string         // the same for QUIC alone; "" is as Action
 	At         Place
 }
 

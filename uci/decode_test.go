@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,7 +53,7 @@ func TestDecode(t *testing.T) {
 	at := func(line int) Place { return Place{"b4", line} }
 	wantMain := Main{Enabled: true, Engine: "nfqueue", Steer: "decisive", WAN: []string{"wan", "wan6"}, IPv6: true, Router: true,
 		TCPPorts: []uint16{443, 8443}, HTTPPorts: []uint16{80}, QUICPorts: []uint16{443}, QueueNum: 537, QueueLen: 1024, MaxFlows: 4096, Mark: 1 << 20,
-		LogLevel: "info", Socket: "/var/run/b4/b4d.sock"}
+		Never: "/etc/b4/never.txt", Confine: true, LogLevel: "info", Socket: "/var/run/b4/b4d.sock"}
 	if !reflect.DeepEqual(c.Main, wantMain) {
 		t.Errorf("main:\n got %+v\nwant %+v", c.Main, wantMain)
 	}
@@ -96,7 +97,7 @@ func TestDecodeEmpty(t *testing.T) {
 	}
 	want := Config{Version: 1,
 		Main: Main{Engine: "auto", Steer: "decisive", IPv6: true, Router: true, TCPPorts: []uint16{443}, HTTPPorts: []uint16{80}, QUICPorts: []uint16{443}, QueueNum: 537,
-			QueueLen: 1024, MaxFlows: 4096, Mark: 0x01000000, LogLevel: "info", Socket: "/var/run/b4/b4d.sock"},
+			QueueLen: 1024, MaxFlows: 4096, Mark: 0x01000000, Never: "/etc/b4/never.txt", Confine: true, LogLevel: "info", Socket: "/var/run/b4/b4d.sock"},
 		Tun: Tun{Device: "b4tun0", V4: netip.MustParsePrefix("10.255.0.1/32"), V6: netip.MustParsePrefix("fd62:3400::1/128"),
 			Table: 25140, NAT: "auto"},
 		Rules:      []Rule{{Name: "all", Strategy: "default", Action: "desync"}},
@@ -263,6 +264,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("config b4 main\n option mark 0x3\n", "main.mark=0x1")
 	f.Add("config b4 main\n option steer all\nconfig tun tun\n option device a/b\n option ipaddr 10.0.0.1\n option mtu 0\n", "tun.device=b4tun1")
 	f.Add("config tun tun\n option ip6addr fd00::1/64\n option ip6gw fe80::1\n option gateway ::1\n option route_table 254\n", "tun.gateway=192.0.2.1")
+	f.Add("config rule r\n list mac 00-11-22-AA-BB-CC\n list source 192.168.1.9/24\n list source fd00::1\n list interface lan\n list port 8443\n", "r.mac=")
 	f.Fuzz(func(t *testing.T, in, override string) {
 		tree, err := Parse("b4", []byte(in))
 		if err != nil {
@@ -289,6 +291,14 @@ func FuzzDecode(f *testing.F) {
 		for _, r := range c.Rules {
 			if !strategies[r.Strategy] {
 				t.Errorf("%q: rule %s has no strategy %q", in, r.Name, r.Strategy)
+			}
+			for _, p := range r.Sources {
+				if again, err := ParseNetwork(p.String()); err != nil || again != p {
+					t.Errorf("%q: rule %s has the source %v", in, r.Name, p)
+				}
+			}
+			if slices.Contains(r.MACs, [6]byte{}) || slices.Contains(r.Ports, 0) || slices.Contains(r.Interfaces, "") {
+				t.Errorf("%q: %+v", in, r)
 			}
 			for _, name := range append(r.Domain, r.Not...) {
 				if again, err := normalise(name); err != nil || again != name || name == allNames {

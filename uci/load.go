@@ -15,6 +15,9 @@ const DefaultPath = "/etc/config/b4"
 // DefaultSocket is where the running b4d is talked to.
 const DefaultSocket = "/var/run/b4/b4d.sock"
 
+// DefaultNever is where the package puts the file of hosts that are never touched.
+const DefaultNever = "/etc/b4/never.txt"
+
 // overlayPath takes the place of DefaultPath where it exists, as in libuci
 // (UCI_CONF2DIR): a configuration that lasts until the next boot.
 const overlayPath = "/var/run/uci/b4"

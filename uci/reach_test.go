@@ -39,6 +39,10 @@ func (f *Field) other() string {
 		return f.Values[slices.IndexFunc(f.Values, func(v string) bool { return v != f.Default })]
 	case Prefix, Addr:
 		return map[int]string{4: "192.0.2.9", 6: "2001:db8::9"}[f.Family]
+	case Network:
+		return "2001:db8::9"
+	case MAC:
+		return "02:00:00:00:00:09"
 	case Path:
 		return "/other"
 	}

@@ -17,6 +17,8 @@ const (
 	Enum      Kind = "enum"      // one of Values
 	Table     Kind = "table"     // number of a route table, Min to Max but those of the kernel
 	Prefix    Kind = "prefix"    // an address of Family with its network's length
+	Network   Kind = "network"   // an address of either family, or a network
+	MAC       Kind = "mac"       // of a device
 	Addr      Kind = "addr"      // an address of Family
 	Device    Kind = "device"    // the name of a device to be made, at most Max bytes
 	Interface Kind = "interface" // a netifd interface or a device, at most Max bytes
@@ -111,6 +113,9 @@ var schema = []Field{
 	{Section: "b4", Option: "observe", Kind: Bool, Default: "0",
 		Help: "Look at the first answers of servers too, to tell in status how connections end; needs engine nfqueue.",
 		into: func(t *target) any { return &t.main.Observe }},
+	{Section: "b4", Option: "never", Kind: Path, Default: DefaultNever, Max: maxPath,
+		Help: "A file of hosts that are never touched: a name (with all names below it), an address or a network a line.",
+		into: func(t *target) any { return &t.main.Never }},
 	{Section: "b4", Option: "queue_num", Kind: Uint, Default: "537", Max: maxUint16,
 		Help: "Number of the netfilter queue, with steer all its neighbour's too (536 with 537); change it where another program has it.",
 		into: func(t *target) any { return &t.main.QueueNum }},
@@ -124,8 +129,11 @@ var schema = []Field{
 		Help: "Memory that b4 tries to stay below, at the price of CPU time close to it; takes effect at the next start.",
 		into: func(t *target) any { return &t.main.MemoryLimit }},
 	{Section: "b4", Option: "mark", Kind: Mark, Default: "0x01000000", Min: 1, Max: maxMark,
-		Help: "Lowest of the four adjoining fwmark bits that b4 uses.",
+		Help: "Lowest of the four adjoining fwmark bits that b4 uses; rules for devices take the next four above, or below if there is no room.",
 		into: func(t *target) any { return &t.main.Mark }},
+	{Section: "b4", Option: "confine", Kind: Bool, Default: "1",
+		Help: "Give up what b4 needs not, once it runs; 0 is for debugging.",
+		into: func(t *target) any { return &t.main.Confine }},
 	{Section: "b4", Option: "log_level", Kind: Enum, Default: "info", Values: []string{"debug", "info", "warn", "error"},
 		Help: "The least weighty messages that are logged.",
 		into: func(t *target) any { return &t.main.LogLevel }},
@@ -170,6 +178,18 @@ var schema = []Field{
 	{Section: "rule", Option: "domain_file", Kind: Path, List: true, Max: maxPath,
 		Help: "A file with a name a line.",
 		into: func(t *target) any { return &t.rule.DomainFile }},
+	{Section: "rule", Option: "mac", Kind: MAC, List: true,
+		Help: "MAC of a device that the rule is for; neither mac nor source nor interface: all devices, and the router.",
+		into: func(t *target) any { return &t.rule.MACs }},
+	{Section: "rule", Option: "source", Kind: Network, List: true,
+		Help: "Address of a device that the rule is for, as it is on the LAN, or a network of them.",
+		into: func(t *target) any { return &t.rule.Sources }},
+	{Section: "rule", Option: "interface", Kind: Interface, List: true, Max: maxInterface,
+		Help: "Interface or device of the router that the devices which the rule is for are behind.",
+		into: func(t *target) any { return &t.rule.Interfaces }},
+	{Section: "rule", Option: "port", Kind: Uint, List: true, Min: 1, Max: maxUint16,
+		Help: "Destination port that the rule is for, watched for it if main does not; none: those that main watches.",
+		into: func(t *target) any { return &t.rule.Ports }},
 	{Section: "rule", Option: "strategy", Kind: Text, Default: defaultStrategy, Max: maxStrategy,
 		Help: "What is done to the hello: a strategy's name, auto, or a text as for its option tls.",
 		into: func(t *target) any { return &t.rule.Strategy }},
@@ -229,6 +249,10 @@ func (f *Field) wantOne() string {
 		return fmt.Sprintf("a number from %d to %d but not %d to %d", f.Min, f.Max, tableCompat, tableLocal)
 	case Prefix:
 		return fmt.Sprintf("an IPv%d address and its prefix length, such as %s", f.Family, f.Default)
+	case Network:
+		return "an address or a network, such as 192.168.1.20 or fd00:1::/64"
+	case MAC:
+		return "the MAC of a device, such as 00:11:22:aa:bb:cc"
 	case Addr:
 		if f.Family == 6 {
 			return "an IPv6 address such as fe80::1"

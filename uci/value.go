@@ -15,7 +15,8 @@ type value struct {
 	n    uint64
 	s    string
 	p    netip.Prefix // of an Addr, too, with all its bits
-	note string       // a warning
+	mac  [6]byte
+	note string // a warning
 }
 
 // parse reads one value. The error says what is wrong, not where.
@@ -37,6 +38,14 @@ func (f *Field) parse(text string) (value, error) {
 			return value{}, fmt.Errorf("%s %w: want %s", quote(text), err, f.Want())
 		}
 		ok = true
+	case Network:
+		var err error
+		if v.p, v.note, err = parseNetwork(text); err != nil {
+			return value{}, fmt.Errorf("%s %w: want %s", quote(text), err, f.Want())
+		}
+		ok = true
+	case MAC:
+		v.mac, ok = parseMAC(text)
 	case Device:
 		ok = f.fits(text) && isDevice(text)
 	case Mark:
@@ -96,6 +105,10 @@ func (f *Field) store(t *target, vs []value) {
 		*p = last.p.Addr()
 	case *[]string:
 		*p = distinct(vs, func(v value) string { return v.s })
+	case *[][6]byte:
+		*p = distinct(vs, func(v value) [6]byte { return v.mac })
+	case *[]netip.Prefix:
+		*p = distinct(vs, func(v value) netip.Prefix { return v.p })
 	case *[]uint16:
 		*p = distinct(vs, func(v value) uint16 { return uint16(v.n) })
 	}
