@@ -29,6 +29,10 @@ type WAN struct {
 	// interface is down, is being set up, or lives in another namespace. To be
 	// resolved again at the next change, and every Retry.
 	Down []string
+
+	// Notes say what is left alone, or never comes by: sentences without
+	// their points.
+	Notes []string
 }
 
 // Devices are those of either family, IPv4's first.
@@ -44,14 +48,7 @@ func (w WAN) Devices() []string {
 func (w WAN) String() string {
 	var parts []string
 	for _, d := range w.Devices() {
-		how := "v4"
-		switch v4, v6 := slices.Contains(w.V4, d), slices.Contains(w.V6, d); {
-		case v4 && v6:
-			how = "v4, v6"
-		case v6:
-			how = "v6"
-		}
-		parts = append(parts, d+" ("+how+")")
+		parts = append(parts, w.text(d))
 	}
 	for _, n := range w.Down {
 		parts = append(parts, n+" (down)")
@@ -62,9 +59,21 @@ func (w WAN) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// text is a device with its families.
+func (w WAN) text(device string) string {
+	switch v4, v6 := slices.Contains(w.V4, device), slices.Contains(w.V6, device); {
+	case v4 && v6:
+		return device + " (v4, v6)"
+	case v6:
+		return device + " (v6)"
+	}
+	return device + " (v4)"
+}
+
 // Default returns the devices that hold a default route of the main table, best
-// metric first, then lowest index; each next hop of a multipath route counts.
-// None is no error: the uplink may not be there yet.
+// metric first, then lowest index; each next hop of a multipath route counts. A
+// VPN's tunnel does not: what goes in there is not what the provider sees. None
+// is no error: the uplink may not be there yet.
 func Default() (WAN, error) {
 	k, err := readKernel()
 	if err != nil {
@@ -122,6 +131,7 @@ func resolve(names []string, ifaces map[string]iface, k kernel) (w WAN, err erro
 			errs = append(errs, fmt.Errorf("%s: %w", name, ErrUnknown))
 		}
 	}
+	w.noteBridges(k)
 	return w, errors.Join(errs...)
 }
 
@@ -148,7 +158,15 @@ type kernel struct {
 }
 
 func (k kernel) byName(name string) (link, bool) {
-	i := slices.IndexFunc(k.links, func(l link) bool { return l.name == name })
+	return k.link(func(l link) bool { return l.name == name })
+}
+
+func (k kernel) byIndex(index int32) (link, bool) {
+	return k.link(func(l link) bool { return l.index == index })
+}
+
+func (k kernel) link(is func(link) bool) (link, bool) {
+	i := slices.IndexFunc(k.links, is)
 	if i < 0 {
 		return link{}, false
 	}
@@ -160,17 +178,27 @@ func (k kernel) defaults() (w WAN) {
 	slices.SortStableFunc(routes, func(a, b route) int {
 		return cmp.Or(cmp.Compare(a.metric, b.metric), cmp.Compare(a.index, b.index))
 	})
+	var tunnels WAN
 	for _, r := range routes {
-		i := slices.IndexFunc(k.links, func(l link) bool { return l.index == r.index })
-		if i < 0 || k.links[i].loopback || r.table != mainTable {
+		l, ok := k.byIndex(r.index)
+		if !ok || l.loopback || r.table != mainTable {
 			continue // a device that came or went between the two questions sends an event
 		}
-		if name := k.links[i].name; r.v6 {
-			w.V6 = add(w.V6, name)
+		to := &w
+		if slices.Contains(vpnKinds, l.kind) {
+			to = &tunnels
+		}
+		if r.v6 {
+			to.V6 = add(to.V6, l.name)
 		} else {
-			w.V4 = add(w.V4, name)
+			to.V4 = add(to.V4, l.name)
 		}
 	}
+	for _, d := range tunnels.Devices() {
+		l, _ := k.byName(d)
+		w.note("%s holds a default route and is left alone, as what goes into a VPN's tunnel (%s) is not what the provider sees: name it with list wan to have it treated", tunnels.text(d), l.kind)
+	}
+	w.noteBridges(k)
 	return w
 }
 

@@ -11,8 +11,8 @@ import (
 var (
 	router = kernel{
 		links: []link{
-			{1, "lo", true}, {2, "wan", false}, {3, "br-lan", false}, {4, "pppoe-wan", false},
-			{5, "tun6", false}, {6, "wwan0", false}, {7, "eth2", false},
+			{index: 1, name: "lo", loopback: true}, {index: 2, name: "wan"}, {index: 3, name: "br-lan"}, {index: 4, name: "pppoe-wan"},
+			{index: 5, name: "tun6"}, {index: 6, name: "wwan0"}, {index: 7, name: "eth2"},
 		},
 		routes: []route{
 			{false, mainTable, 20, 7}, {false, mainTable, 10, 4}, {true, mainTable, 512, 4},

@@ -38,6 +38,8 @@ type link struct {
 	index    int32
 	name     string
 	loopback bool
+	kind     string // what made it, "" of hardware
+	master   int32  // index of the bridge that it is a port of, 0 is none
 }
 
 // parseLink appends the device that RTM_NEWLINK describes (struct ifinfomsg,
@@ -55,8 +57,13 @@ func parseLink(ls []link, m rtnl.Message) []link {
 		if !ok {
 			return ls
 		}
-		if typ == unix.IFLA_IFNAME {
+		switch {
+		case typ == unix.IFLA_IFNAME:
 			l.name = rtnl.CString(value)
+		case typ == unix.IFLA_MASTER && len(value) >= 4:
+			l.master = int32(binary.NativeEndian.Uint32(value))
+		case typ == unix.IFLA_LINKINFO:
+			l.kind = parseKind(value)
 		}
 		b = rest
 	}
@@ -64,6 +71,21 @@ func parseLink(ls []link, m rtnl.Message) []link {
 		return ls
 	}
 	return append(ls, l)
+}
+
+// parseKind reads IFLA_INFO_KIND, of which the kernel leaves the NUL out.
+func parseKind(b []byte) (kind string) {
+	for len(b) > 0 {
+		typ, value, rest, ok := rtnl.CutAttr(b)
+		if !ok {
+			return kind
+		}
+		if typ == unix.IFLA_INFO_KIND {
+			kind = rtnl.CString(value)
+		}
+		b = rest
+	}
+	return kind
 }
 
 // A route is one next hop of a default route.

@@ -93,8 +93,12 @@ func TestParseLink(t *testing.T) {
 		body [][]byte
 		want []link
 	}{
-		{"device", unix.RTM_NEWLINK, [][]byte{ifinfo(0, 2, unix.IFF_UP, 0), name, attr(unix.IFLA_MTU, u32(1500))}, []link{{2, "eth1", false}}},
-		{"loopback", unix.RTM_NEWLINK, [][]byte{ifinfo(0, 1, unix.IFF_LOOPBACK, 0), attr(unix.IFLA_IFNAME, []byte("lo"))}, []link{{1, "lo", true}}},
+		{"device", unix.RTM_NEWLINK, [][]byte{ifinfo(0, 2, unix.IFF_UP, 0), name, attr(unix.IFLA_MTU, u32(1500))}, []link{{index: 2, name: "eth1"}}},
+		{"loopback", unix.RTM_NEWLINK, [][]byte{ifinfo(0, 1, unix.IFF_LOOPBACK, 0), attr(unix.IFLA_IFNAME, []byte("lo"))}, []link{{index: 1, name: "lo", loopback: true}}},
+		{"port of a bridge", unix.RTM_NEWLINK, [][]byte{ifinfo(0, 2, 0, 0), name, attr(unix.IFLA_MASTER, u32(7))}, []link{{index: 2, name: "eth1", master: 7}}},
+		{"kind", unix.RTM_NEWLINK, [][]byte{ifinfo(0, 2, 0, 0), name, attr(unix.IFLA_LINKINFO|unix.NLA_F_NESTED,
+			attr(unix.IFLA_INFO_DATA, u32(1)), attr(unix.IFLA_INFO_KIND, []byte("wireguard")))}, []link{{index: 2, name: "eth1", kind: "wireguard"}}},
+		{"kind past the end", unix.RTM_NEWLINK, [][]byte{ifinfo(0, 2, 0, 0), name, attr(unix.IFLA_LINKINFO, []byte{90, 0, 1, 0, 't', 'u', 'n', 0})}, []link{{index: 2, name: "eth1"}}},
 		{"no name", unix.RTM_NEWLINK, [][]byte{ifinfo(0, 2, 0, 0)}, nil},
 		{"no index", unix.RTM_NEWLINK, [][]byte{ifinfo(0, 0, 0, 0), name}, nil},
 		{"deleted", unix.RTM_DELLINK, [][]byte{ifinfo(0, 2, 0, 0), name}, nil},
