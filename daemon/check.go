@@ -96,6 +96,9 @@ func wants(n desync.Need) string {
 // checkNames writes which devices the names of an option stand for.
 func checkNames(k kernel, s *settings, option string, names []string, w io.Writer) ([]string, error) {
 	wan, err := k.resolve(names)
+	for _, note := range wan.Notes {
+		fmt.Fprintf(w, "warning: %s\n", note)
+	}
 	if err == nil && len(wan.Devices()) == 0 {
 		err = errors.New("no interface holds a default route: bring the uplink up, or name it with list wan")
 		if len(wan.Down) > 0 {

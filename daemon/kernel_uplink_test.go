@@ -187,7 +187,7 @@ func TestKernelCheck(t *testing.T) {
 	uplinks(t, "wan0")
 	before := census(t)
 	path := filepath.Join(t.TempDir(), "b4")
-	if err := os.WriteFile(path, []byte(tunEnabled), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(tunEnabled+"\tlist wan 'wan0'\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var out strings.Builder

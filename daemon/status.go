@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,6 +138,9 @@ func (d *Daemon) health(s *Status, countErr error) (list []string) {
 	say(d.wan.err != nil, "main.wan (%s): %v.", d.set.conf.Place("main.wan"), d.wan.err)
 	say(d.out.err != nil, "tun.out (%s): %v.", d.set.conf.Place("tun.out"), d.out.err)
 	say(s.Enabled && len(d.watchable()) == 0 && !waits, "No interface leads to the internet, so nothing is watched.")
+	for _, note := range slices.Concat(d.wan.wan.Notes, d.out.wan.Notes) {
+		say(s.Enabled, "%s.", note)
+	}
 	if s.Engine == nil {
 		return list
 	}

@@ -339,3 +339,29 @@ func TestRules(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// What netif leaves alone, or cannot see, is said by status and by check; not
+// where b4 is off.
+func TestNotesOfWAN(t *testing.T) {
+	t.Parallel()
+	k := newFake(t)
+	k.wan.Notes = []string{"wan0 is a bridge"}
+	k.outs = map[string]*lookup{"dsl": {wan: netif.WAN{V4: []string{"wan0"}, Notes: []string{"wan0 is a port"}}}}
+	r := start(t, k, tunEnabled+"config tun 'tun'\n\toption out 'dsl'\n")
+	if h := r.status().Health; !slices.Equal(h, []string{"wan0 is a bridge.", "wan0 is a port."}) {
+		t.Errorf("%q", h)
+	}
+	r.tell(func() { r.wan.Notes, r.outs["dsl"].wan.Notes = nil, nil })
+	r.well()
+	r.tell(func() { r.wan = netif.WAN{Notes: []string{"wg0 holds a default route and is left alone"}} })
+	r.complains("wg0 holds a default route and is left alone.")
+	var out bytes.Buffer
+	if err := check(k, r.d.opts, &out); err != nil || !strings.Contains(out.String(), "warning: wg0 holds a default route") {
+		t.Errorf("check: %v\n%s", err, &out)
+	}
+	r.write("config b4 'main'\n\toption enabled '0'\n")
+	r.ask("reload", "")
+	if h := r.health(); strings.Contains(h, "wg0") {
+		t.Errorf("off, and yet %q", h)
+	}
+}

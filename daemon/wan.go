@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"b4/netif"
@@ -33,6 +34,11 @@ func (l *lookup) ask(k kernel, s *settings, option string, names []string, log *
 	}
 	if wan.String() != l.wan.String() {
 		log.Log(context.Background(), level, option+" is "+wan.String())
+	}
+	for _, note := range wan.Notes {
+		if !slices.Contains(l.wan.Notes, note) {
+			log.Warn(option, "why", note)
+		}
 	}
 	l.wan = wan
 }
