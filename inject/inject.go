@@ -33,7 +33,7 @@ type Sender struct {
 // The kernel honours SO_MARK there since Linux 5.5.
 type socket struct {
 	fd            int   // negative where the kernel has not the family
-	device        int32 // index of the one it is bound to, 0 is none; IPv6 only
+	device        int32 // index of the one it is bound to, 0 is none
 	control       []byte
 	mark, pktinfo []byte // the contents of the two, inside control
 }
@@ -146,6 +146,9 @@ func (s *Sender) Send(o engine.Out) error {
 	}
 	switch {
 	case len(b) >= 20 && b[0]>>4 == 4:
+		if err := s.v4.bind(o.Out); err != nil {
+			return err
+		}
 		// struct in_pktinfo: device, source, and a field for receivers.
 		binary.NativeEndian.PutUint32(s.v4.pktinfo, uint32(o.Out))
 		copy(s.v4.pktinfo[4:8], b[12:16])
@@ -170,10 +173,13 @@ func (s *Sender) Send(o engine.Out) error {
 // stamp replaces b4's bits in a packet's mark by Injected.
 func (s *Sender) stamp(m uint32) uint32 { return m&^s.marks.Mask() | s.marks.Injected }
 
-// bind ties an IPv6 socket to a device. With a source given, an IPv6 route by
-// another device but of lower metric wins over IPV6_PKTINFO's device, except
-// on a bound socket (ip6_route_output_flags in net/ipv6/route.c). It costs a
-// system call only when the uplink changes.
+// bind ties a socket to a device, as PKTINFO's device alone does not hold. With a
+// source given, an IPv6 route by another device but of lower metric wins
+// (ip6_route_output_flags in net/ipv6/route.c). And where another program's
+// chain of type route changes the mark, as mwan3 and pbr do for what the router
+// itself sends, the kernel routes again, and asks the socket alone for the device
+// (ip_route_me_harder in net/ipv4/netfilter.c). It costs a system call only when
+// the uplink changes.
 func (s *socket) bind(device int32) error {
 	if device == s.device {
 		return nil

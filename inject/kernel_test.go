@@ -126,6 +126,27 @@ func TestKernelRoute(t *testing.T) {
 	}
 }
 
+// Other programs may give what the router itself sends another mark on its way,
+// and the kernel routes it anew by that: it leaves by its device all the same.
+func TestKernelRerouted(t *testing.T) {
+	nstest.Enter(t)
+	a, b := uplinks(t)
+	s := sender(t)
+	marker(t, userMark)
+	for _, f := range families {
+		for _, l := range []*link{b, a, b, a} {
+			p := f.packet(f.source, 100)
+			if err := s.Send(engine.Out{Bytes: p, Meta: engine.Meta{Out: l.index}}); err != nil || !bytes.Equal(l.read(), p) {
+				t.Errorf("%s, device %s: %v", f.name, l.Name(), err)
+			}
+		}
+		p := f.packet(f.source, 100)
+		if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(b.read(), p) {
+			t.Errorf("%s, no device, so by the mark: %v", f.name, err)
+		}
+	}
+}
+
 // netifd installs IPv6 default routes for the uplink's own prefixes only, so
 // there is none for a packet without its source.
 func TestKernelSourceRoute(t *testing.T) {

@@ -120,3 +120,23 @@ func markCounter(t *testing.T, m uint32) func() uint64 {
 		return 0
 	}
 }
+
+// marker gives mark m, and no other, to all that the router itself sends.
+func marker(t *testing.T, m uint32) {
+	t.Helper()
+	c, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "b4mark"})
+	chain := c.AddChain(&nftables.Chain{
+		Table: tab, Name: "output", Type: nftables.ChainTypeRoute, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityMangle,
+	})
+	c.AddRule(&nftables.Rule{Table: tab, Chain: chain, Exprs: []expr.Any{
+		&expr.Immediate{Register: 1, Data: binaryutil.NativeEndian.PutUint32(m)},
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
+	}})
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
