@@ -82,38 +82,82 @@ const handshake = desync.SYN | desync.SYNACK
 
 // gather works out what the rules together want to be shown.
 func (s *settings) gather() {
-	m := &s.conf.Main
-	var used [desync.Protos]bool
+	var used uses
 	for i := range s.pipe.Rules {
-		r := &s.pipe.Rules[i]
-		for proto, t := range r.For {
-			if t.Steps != nil {
-				s.need = s.need.Union(s.needs(r, t.Steps))
-				used[proto] = true
-			}
-			used[proto] = used[proto] || t.Action >= pipeline.Drop
+		used.add(&s.pipe.Rules[i], &s.conf.Main)
+	}
+	m := &s.conf.Main
+	s.tcp, s.http = join(m.TCPPorts, used.tcp, used.http), join(used.http)
+	for _, port := range join(used.quic) {
+		all := s.pipe.Handshake(port)
+		switch {
+		case all == nil || all.For[desync.QUIC].Action < pipeline.Drop || len(s.block.Ports) > 0 && s.block.Reject != rejectsQUIC(all):
+			s.udp = append(s.udp, port)
+		default:
+			s.block.Ports, s.block.Reject = append(s.block.Ports, port), rejectsQUIC(all)
 		}
 	}
-	s.tcp = m.TCPPorts
-	if used[desync.HTTP] {
-		s.tcp, s.http = append(slices.Clip(s.tcp), m.HTTPPorts...), m.HTTPPorts
-	}
-	switch all := s.pipe.Certain(); {
-	case all != nil && all.For[desync.QUIC].Action >= pipeline.Drop:
-		s.block = fw.QUICBlock{Ports: m.QUICPorts, Reject: all.For[desync.QUIC].Action == pipeline.Reject}
-	case used[desync.QUIC]:
-		s.udp = m.QUICPorts
-	}
 	s.pipe.Ports = slices.Concat(s.tcp, s.udp)
+	for i := range s.pipe.Rules {
+		for _, t := range s.pipe.Rules[i].For {
+			if t.Steps != nil {
+				s.need = s.need.Union(s.needs(&s.pipe.Rules[i], t.Steps))
+			}
+		}
+	}
+}
+
+func rejectsQUIC(r *pipeline.Rule) bool { return r.For[desync.QUIC].Action == pipeline.Reject }
+
+// uses are the ports where rules treat or block something.
+type uses struct{ tcp, http, quic []uint16 }
+
+// add adds those of r: its own ones, and where it has none those of m.
+func (u *uses) add(r *pipeline.Rule, m *uci.Main) {
+	for proto, t := range r.For {
+		if r.Unseen || t.Steps == nil && t.Action < pipeline.Drop {
+			continue
+		}
+		switch desync.Proto(proto) {
+		case desync.QUIC:
+			u.quic = append(u.quic, either(r.Ports, m.QUICPorts)...)
+		case desync.HTTP:
+			u.http = append(u.http, either(r.Ports, m.HTTPPorts)...)
+		default:
+			u.tcp = append(u.tcp, r.Ports...)
+		}
+	}
+}
+
+func either(own, main []uint16) []uint16 {
+	if len(own) > 0 {
+		return own
+	}
+	return main
+}
+
+// join joins lists of ports, each port once.
+func join(lists ...[]uint16) (ports []uint16) {
+	for _, p := range slices.Concat(lists...) {
+		if !slices.Contains(ports, p) {
+			ports = append(ports, p)
+		}
+	}
+	return ports
 }
 
 // needs is what steps need in rule r.
 func (s *settings) needs(r *pipeline.Rule, steps *desync.Strategy) desync.Need {
 	n := steps.Need()
-	if r != s.pipe.Certain() {
+	if !s.begins(r) {
 		n.Phases &^= handshake // they are passed over, see early
 	}
 	return n
+}
+
+// begins reports whether r decides on the handshake of some connections.
+func (s *settings) begins(r *pipeline.Rule) bool {
+	return slices.ContainsFunc(s.tcp, func(port uint16) bool { return s.pipe.Handshake(port) == r })
 }
 
 // early warns of steps for the handshake in rules that it comes too early for.
@@ -121,7 +165,7 @@ func (s *settings) early() (list []uci.Warning) {
 	for i := range s.pipe.Rules {
 		r := &s.pipe.Rules[i]
 		for proto, t := range r.For {
-			if r != s.pipe.Certain() && t.Steps != nil && t.Steps.Need().Phases&handshake != 0 {
+			if !s.begins(r) && t.Steps != nil && t.Steps.Need().Phases&handshake != 0 {
 				option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
 				list = append(list, uci.Warning{At: s.conf.Place(option), Text: fmt.Sprintf(
 					"%s: its steps for the handshake do nothing in rule %s: a name is not known by then, and only a first rule that is for all names counts", option, r.Name)})

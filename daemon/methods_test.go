@@ -135,7 +135,7 @@ config rule 'ads'
 			t.Errorf("%s:\n%s\n%s", tt.host, text, tt.want)
 		}
 		chosen := ""
-		if r := s.pipe.Choose([]byte(tt.host)); r != nil {
+		if r := s.pipe.Choose([]byte(tt.host), 0, 443); r != nil {
 			chosen = r.Name
 		}
 		if got.Rule != chosen {

@@ -49,7 +49,7 @@ func (s *settings) testHost(host string) (*HostTest, error) {
 		return nil, errors.New("want one host name, and not a pattern")
 	}
 	t := &HostTest{Host: strings.ToLower(strings.TrimSuffix(host, ".")), Steps: []HostStep{}}
-	rule := s.pipe.Choose([]byte(t.Host))
+	rule := s.pipe.Choose([]byte(t.Host), 0, s.tcp[0])
 	for i := range s.pipe.Rules {
 		r := &s.pipe.Rules[i]
 		t.Steps = append(t.Steps, step(r, t.Host))

@@ -58,5 +58,5 @@ func (p *Pipeline) choose(r *Rule, kind desync.Proto, k *flow.Key) course {
 // settle finds the rule and the strategy for f's message to the host in p.name.
 func (p *Pipeline) settle(f *flow.Flow[state]) {
 	s := &f.State
-	s.course = p.choose(p.config.Load().Choose(p.name), s.msg.proto, f.Key())
+	s.course = p.choose(p.config.Load().Choose(p.name, s.mark, f.Key().Dst().Port()), s.msg.proto, f.Key())
 }

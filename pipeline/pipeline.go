@@ -73,6 +73,7 @@ type state struct {
 	flags uint8 // PSH and FIN if any segment of the message had them
 	mtu   int   // longest packet of the message, in bytes, superpackets left out
 	ack   uint32
+	mark  uint32 // of the last packet of the message
 	msg   message
 	course
 }

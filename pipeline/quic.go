@@ -108,7 +108,7 @@ func (p *Pipeline) initial(pkt *engine.Packet, f *flow.Flow[initials]) (engine.V
 // another connection of the same ports by its name only.
 func (p *Pipeline) initialOf(pkt *engine.Packet, f *flow.Flow[initials]) (engine.Verdict, Reason) {
 	s, c := &f.State, p.config.Load()
-	conn := &s.kept.conn
+	conn, port := &s.kept.conn, p.view.Dst.Port()
 	h, st := conn.Hello()
 	rule, again := s.rule, s.judged
 	p.name = p.name[:0]
@@ -118,12 +118,12 @@ func (p *Pipeline) initialOf(pkt *engine.Packet, f *flow.Flow[initials]) (engine
 		return engine.Accept, QUICOdd
 	case h.Named():
 		p.name = conn.AppendName(p.name, &h)
-		rule, s.judged = c.Choose(p.name), true
+		rule, s.judged = c.Choose(p.name, pkt.Mark, port), true
 	case s.judged:
 	case st == tlshello.Complete:
 		rule, s.judged = nil, true
 	default:
-		if rule = c.Certain(); rule == nil {
+		if rule = c.Certain(pkt.Mark, port); rule == nil {
 			return engine.Accept, QUICPart
 		}
 	}

@@ -22,6 +22,7 @@ type quicRig struct {
 	now  time.Time
 	v6   bool
 	port uint16
+	mark uint32
 
 	version quic.Version
 	id      string
@@ -55,7 +56,7 @@ func newQUICRig(t testing.TB, rules ...Rule) *quicRig {
 		rules = []Rule{forQUIC(t, host, Desync, "fake(ttl=3)")}
 	}
 	return &quicRig{
-		t: t, p: New(64, &Config{Rules: rules}), now: time.Unix(1000, 0), port: 40000,
+		t: t, p: New(64, &Config{Rules: rules}), now: time.Unix(1000, 0), port: 40000, mark: 7,
 		version: quic.V1, id: "clientid",
 	}
 }
@@ -111,7 +112,7 @@ func (r *quicRig) packet(payload []byte) *engine.Packet {
 	binary.BigEndian.PutUint16(b[ipLen+2:], 443)
 	b = append(b, payload...)
 	packet.Finish(b, ipLen, packet.UDP)
-	return &engine.Packet{Bytes: b, Full: len(b), Meta: engine.Meta{Mark: 7, Out: 3}}
+	return &engine.Packet{Bytes: b, Full: len(b), Meta: engine.Meta{Mark: r.mark, Out: 3}}
 }
 
 func (r *quicRig) send(payload []byte) (engine.Verdict, string) {
@@ -155,7 +156,7 @@ func (r *quicRig) collect() {
 				r.t.Error("an answer has the mark or the device of what it answers")
 			}
 			r.back = append(r.back, b)
-		case o.Mark != 7 || o.Out != 3:
+		case o.Mark != r.mark || o.Out != 3:
 			r.t.Errorf("packet leaves with mark %d by device %d", o.Mark, o.Out)
 		default:
 			r.wire = append(r.wire, b)

@@ -28,6 +28,7 @@ type rig struct {
 	v6   bool
 	port uint16
 	wire [][]byte
+	mark uint32 // of the client's packets
 
 	loose bool // wrong checksums are meant to be
 }
@@ -37,7 +38,7 @@ func newRig(t testing.TB, rules ...Rule) *rig {
 	if rules == nil {
 		rules = []Rule{{Name: "all", For: treat(Desync, strategy(t, "split(midsld) disorder"))}}
 	}
-	return &rig{t: t, p: New(64, &Config{Rules: rules}), now: time.Unix(1000, 0), base: 0xfffffd00, port: 40000}
+	return &rig{t: t, p: New(64, &Config{Rules: rules}), now: time.Unix(1000, 0), base: 0xfffffd00, port: 40000, mark: 7}
 }
 
 // treat is a treatment of TLS.
@@ -96,7 +97,7 @@ func (r *rig) segment(off int, payload []byte, ack uint32) *engine.Packet {
 	s := packet.Segment{Seq: r.base + uint32(off), Ack: ack, Flags: packet.ACK | packet.PSH, TTL: 63, Payload: payload}
 	s.Src, s.Dst = r.ends()
 	b := s.Append(nil)
-	return &engine.Packet{Bytes: b, Full: len(b), Meta: engine.Meta{Mark: 7, Out: 3}}
+	return &engine.Packet{Bytes: b, Full: len(b), Meta: engine.Meta{Mark: r.mark, Out: 3}}
 }
 
 // ends are the addresses of the connection's client and server.
@@ -132,7 +133,7 @@ func (r *rig) handle(pkt *engine.Packet) (engine.Verdict, string) {
 func (r *rig) collect() {
 	for i := range r.out.Len() {
 		o := r.out.At(i)
-		if o.Mark != 7 || o.Out != 3 {
+		if o.Mark != r.mark || o.Out != 3 {
 			r.t.Errorf("packet leaves with mark %d by device %d", o.Mark, o.Out)
 		}
 		if !r.loose && !packet.ChecksumOK(o.Bytes) {

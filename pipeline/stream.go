@@ -103,7 +103,7 @@ func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state], st status) (eng
 	if !pkt.Super {
 		s.mtu = max(s.mtu, v.Hdr+len(v.Payload))
 	}
-	s.ack = v.Ack
+	s.ack, s.mark = v.Ack, pkt.Mark
 	if f.Stream().Offset(v.Seq)+len(v.Payload) > len(f.Stream().Bytes()) { // behind a gap
 		if pkt.Super && !s.loose {
 			p.late(f)

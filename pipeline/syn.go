@@ -10,15 +10,6 @@ import (
 	"b4/packet"
 )
 
-// Certain returns the rule that every name would get, nil where the name
-// decides. What is done before a name is known is done by it.
-func (c *Config) Certain() *Rule {
-	if len(c.Rules) == 0 || c.Rules[0].Domains != nil || c.Rules[0].Not != nil {
-		return nil
-	}
-	return &c.Rules[0]
-}
-
 // httpPort is where plain HTTP is served (RFC 9110 section 4.2.1). Before a
 // connection's first data its port is all that tells what it will speak.
 const httpPort = 80
@@ -26,7 +17,7 @@ const httpPort = 80
 // certain is the strategy for connections to a port if it acts in a phase before
 // the message, nil if none does.
 func (c *Config) certain(port uint16, phase desync.Phases) *desync.Strategy {
-	r, kind := c.Certain(), desync.TLS
+	r, kind := c.Handshake(port), desync.TLS
 	if port == httpPort {
 		kind = desync.HTTP
 	}

@@ -64,25 +64,6 @@ func TestHopsInPlan(t *testing.T) {
 	}
 }
 
-func TestCertain(t *testing.T) {
-	every := Rule{Name: "every"}
-	for _, tt := range []struct {
-		rules []Rule
-		want  bool
-	}{
-		{nil, false},
-		{[]Rule{every}, true},
-		{[]Rule{{Domains: set(t, "a.example")}, every}, false},
-		{[]Rule{{Not: set(t, "a.example")}, every}, false},
-		{[]Rule{every, {Domains: set(t, "a.example")}}, true},
-	} {
-		c := Config{Rules: tt.rules}
-		if r := c.Certain(); (r != nil) != tt.want || r != nil && r.Name != "every" {
-			t.Errorf("%+v: %+v", tt.rules, r)
-		}
-	}
-}
-
 // What a connection will speak is guessed from its port before it has spoken.
 func TestCertainPort(t *testing.T) {
 	rule := Rule{For: treat(Desync, strategy(t, "synfake(badsum) split(1)"))}
