@@ -27,12 +27,17 @@ func (c *Config) blockChains() []chain {
 	if len(c.Block.Ports) == 0 {
 		return nil
 	}
-	first := append(c.first(c.family(), packets{upto: c.Bound}, udpPort{blockedSet, c.Block.Ports}, longHeader{}), device{oifname}, gotoChain("blocked"))
+	first := append(c.blockable(), device{oifname}, gotoChain("blocked"))
 	chains := []chain{c.blocked(), {"block", &hook{filter, forward, -1}, []rule{first}}}
 	if c.Router {
 		chains = append(chains, chain{"block_own", &hook{filter, output, -1}, []rule{first}})
 	}
 	return chains
+}
+
+// blockable matches what is blocked where it leaves by a watched device.
+func (c *Config) blockable() rule {
+	return c.first(c.family(), packets{upto: c.Bound}, udpPort{blockedSet, c.Block.Ports}, longHeader{})
 }
 
 // blocked ends what begins like QUIC's handshake.
@@ -45,5 +50,6 @@ func (c *Config) blocked() chain {
 	if c.Block.Reject {
 		end[1] = unreachable{}
 	}
+	rules = append(rules, c.never(destination)...)
 	return chain{"blocked", nil, append(rules, rule{likeRTP{}, accept}, end)}
 }

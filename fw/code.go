@@ -166,9 +166,37 @@ func (b *batch) addCounter(name string) {
 type setType uint32
 
 const (
+	ipv4Addr    setType = 7
+	ipv6Addr    setType = 8
+	etherAddr   setType = 9
 	inetService setType = 13
 	ifname      setType = 41
 )
+
+func (t setType) String() string {
+	return map[setType]string{ipv4Addr: "ipv4_addr", ipv6Addr: "ipv6_addr", etherAddr: "ether_addr", ifname: "ifname"}[t]
+}
+
+// keyLen is in bytes.
+func (t setType) keyLen() uint32 {
+	switch t {
+	case ipv4Addr:
+		return 4
+	case etherAddr:
+		return 6
+	}
+	return 16
+}
+
+// interval reports whether a set's elements are ranges: those of addresses are.
+func (t setType) interval() bool { return t == ipv4Addr || t == ipv6Addr }
+
+func addrType(family uint8) setType {
+	if family == 4 {
+		return ipv4Addr
+	}
+	return ipv6Addr
+}
 
 // hostOrderKeys has nft show device names as text: NFTNL_UDATA_SET_KEYBYTEORDER
 // (type 0) of 4 bytes, BYTEORDER_HOST_ENDIAN. The kernel only stores it.
@@ -182,6 +210,9 @@ func (b *batch) addSet(name string, id uint32, t setType, keyLen uint32, timeout
 		ae.Uint32(unix.NFTA_SET_KEY_LEN, keyLen)
 		if t == ifname {
 			ae.Bytes(unix.NFTA_SET_USERDATA, hostOrderKeys)
+		}
+		if t.interval() {
+			ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_INTERVAL)
 		}
 		if timeout > 0 {
 			ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT)

@@ -146,6 +146,7 @@ func (b *batch) replaceRules(old, r *Ruleset) {
 			b.delSet(s.name)
 		}
 	}
+	b.replaceSets(old, r)
 	for _, ch := range r.chains {
 		b.addChain(ch)
 	}

@@ -124,7 +124,7 @@ func (l link) Write(h tun.Header, p []byte) error {
 func (h *house) lead(c route.Config) {
 	h.t.Helper()
 	var err error
-	if h.paths, err = route.Open(); err != nil {
+	if h.paths, err = route.Open(nil); err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { h.paths.Close() })

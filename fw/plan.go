@@ -118,6 +118,7 @@ func Plan(c Config) (*Ruleset, error) {
 	r.chains = append(r.chains, c.deviceChains()...)
 	r.chains = append(r.chains, c.blockChains()...)
 	r.chains = append(r.chains, c.offloadChains()...)
+	r.sets = c.fixedSets()
 	for _, s := range []portSet{{portsSet, c.TCP}, {httpPortsSet, c.HTTP}, {udpPortsSet, c.UDP}, {blockedSet, c.Block.Ports}} {
 		if len(s.ports) > 1 {
 			r.ports = append(r.ports, s)
@@ -182,10 +183,13 @@ func (c *Config) check() error {
 		return fmt.Errorf("bound %d: want at least 1 packet", c.Bound)
 	case c.Replies.First < 0:
 		return fmt.Errorf("first %d replies: want no negative number", c.Replies.First)
-	case c.Form == Tun:
-		return c.checkTun()
 	}
-	return nil
+	if c.Form == Tun {
+		if err := c.checkTun(); err != nil {
+			return err
+		}
+	}
+	return c.checkDevices()
 }
 
 // rawOut keeps b4's own packets from conntrack: decoys, fragments and odd flags
@@ -209,36 +213,59 @@ func (c *Config) rawOut() chain {
 // the kernel's packet accounting counts 0 for ever.
 func (c *Config) steer() chain {
 	var rules []rule
-	if len(c.TCP) > 0 {
-		rules = append(rules, c.leaving("decisive", c.family(), packets{upto: c.Bound}, port{dport, portsSet, c.TCP}))
-	}
-	if len(c.HTTP) > 0 {
-		rules = append(rules, c.leaving("decisive", c.family(), sent(httpBytes), c.httpPort()))
-	}
-	if len(c.UDP) > 0 {
-		rules = append(rules, c.leaving("initial", only(c.udpFamilies()), packets{upto: c.Bound}, udpPort{udpPortsSet, c.UDP}, longHeader{}))
+	for _, k := range c.kinds() {
+		rules = append(rules, c.leaving(k))
 	}
 	return chain{"steer", &hook{filter, postrouting, 101}, rules}
 }
 
 func (c *Config) httpPort() port { return port{dport, httpPortsSet, c.HTTP} }
 
-// leaving leads to a chain the early packets of watched connections that match.
-func (c *Config) leaving(chain string, family []term, early term, match ...term) rule {
-	r := c.first(family, early, match...)
+// A kind is packets that a chain sorts, where they leave by a watched device.
+type kind struct {
+	chain string
+	match rule
+}
+
+// kinds are all that b4d may be shown of clients.
+func (c *Config) kinds() (list []kind) {
+	if len(c.TCP) > 0 {
+		list = append(list, kind{"decisive", c.first(c.family(), packets{upto: c.Bound}, port{dport, portsSet, c.TCP})})
+	}
+	if len(c.HTTP) > 0 {
+		list = append(list, kind{"decisive", c.first(c.family(), sent(httpBytes), c.httpPort())})
+	}
+	if len(c.UDP) > 0 {
+		list = append(list, kind{"initial", c.first(only(c.udpFamilies()), packets{upto: c.Bound}, udpPort{udpPortsSet, c.UDP}, longHeader{})})
+	}
+	return list
+}
+
+// leaving leads to its chain what leaves by a watched device.
+func (c *Config) leaving(k kind) rule {
+	r := k.match
 	if !c.Router {
 		r = append(r, forwarded{})
 	}
-	return append(r, device{oifname}, gotoChain(chain))
+	return append(r, device{oifname}, gotoChain(k.chain))
 }
 
 // first matches the early packets of a client's connections, of a family.
 func (c *Config) first(family []term, early term, match ...term) rule {
 	r := append(rule(match), bits{metaMark, c.Marks.Injected, false}, direction{reply: false})
 	if !c.All {
-		r = append(r, early, bits{ctMark, c.Marks.Done, false})
+		r = append(r, early)
 	}
-	return append(r, family...)
+	return append(append(r, c.notDone()...), family...)
+}
+
+// notDone matches connections that may need b4d. Who wants all still does not want
+// those of spared devices.
+func (c *Config) notDone() []term {
+	if c.All && len(c.Devices.Spared) == 0 {
+		return nil
+	}
+	return []term{bits{ctMark, c.Marks.Done, false}}
 }
 
 // opening matches SYNs that are no answers.
@@ -250,6 +277,10 @@ func (c *Config) decisive() chain {
 	if c.SkipIPsec {
 		rules = append(rules, rule{ipsec{}, accept})
 	}
+	rules = append(rules, c.never(destination)...)
+	if c.SYN {
+		rules = append(rules, c.label()...)
+	}
 	syn := rule{opening, counter{"opened"}}
 	if c.SYN {
 		syn = append(syn, c.queue("queued")...)
@@ -260,6 +291,9 @@ func (c *Config) decisive() chain {
 	if !c.All {
 		rules = append(rules, rule{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept})
 	}
+	if !c.SYN {
+		rules = append(rules, c.label()...)
+	}
 	return chain{"decisive", nil, append(rules, c.queue("queued"))}
 }
 
@@ -269,6 +303,7 @@ func (c *Config) initial() chain {
 	if c.SkipIPsec {
 		rules = append(rules, rule{ipsec{}, accept})
 	}
+	rules = append(append(rules, c.never(destination)...), c.label()...)
 	return chain{"initial", nil, append(rules, c.queue("quic"))}
 }
 
@@ -278,9 +313,12 @@ func (c *Config) initial() chain {
 // mark asks for nothing, are told by their direction.
 func (c *Config) confirm() chain {
 	m := c.Marks
-	return chain{"confirm", &hook{filter, postrouting, 102}, []rule{
-		{bits{metaMark, m.Done, true}, direction{reply: false}, setBits{ctMark, m.Done}, clearBits{metaMark, m.Done}},
-	}}
+	r := rule{bits{metaMark, m.Done, true}, direction{reply: false}}
+	if !c.All || len(c.Devices.Spared) == 0 {
+		r = append(r, setBits{ctMark, m.Done})
+	}
+	rules := append([]rule{append(r, clearBits{metaMark, m.Done})}, c.unlabel()...)
+	return chain{"confirm", &hook{filter, postrouting, 102}, rules}
 }
 
 // observe finds the server's packets. It stands after conntrack (-200) and
@@ -288,21 +326,19 @@ func (c *Config) confirm() chain {
 // steer, and they are the wire's. That the router's own are among them cannot be
 // told here. An invalid packet has no connection, so nothing else narrows it down.
 func (c *Config) observe() chain {
-	r := rule{port{sport, portsSet, c.TCP}, direction{reply: true}}
-	if !c.All {
-		r = append(r, bits{ctMark, c.Marks.Done, false})
-	}
+	r := append(rule{port{sport, portsSet, c.TCP}, direction{reply: true}}, c.notDone()...)
 	r = append(r, c.family()...)
 	rules := []rule{append(r, gotoChain("replies"))}
 	if c.Replies.End {
 		r := append(rule{port{sport, portsSet, c.TCP}, tcpFlags{mask: rst, want: rst}, invalid{}}, c.family()...)
+		rules = append(rules, c.never(source, r...)...)
 		rules = append(rules, append(append(r, device{iifname}), c.queue("replies")...))
 	}
 	return chain{"observe", &hook{filter, prerouting, -150}, rules}
 }
 
 func (c *Config) replies() chain {
-	var rules []rule
+	rules := c.never(source)
 	add := func(terms ...term) {
 		rules = append(rules, append(append(rule(terms), device{iifname}), c.queue("replies")...))
 	}

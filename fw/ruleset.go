@@ -34,7 +34,8 @@ var counterNames = []string{"opened", "bare", "queued", "replies", "quic", "bloc
 // A Ruleset is the wanted contents of table inet b4. It is immutable.
 type Ruleset struct {
 	ports  []portSet // those that the rules look up
-	chains []chain   // each after those it jumps to
+	sets   []fixedSet
+	chains []chain // each after those it jumps to
 }
 
 type portSet struct {
@@ -101,6 +102,9 @@ func (r *Ruleset) String() string {
 	fmt.Fprintf(&b, "\n\tset %s {\n\t\ttype ifname\n\t\ttimeout %v\n\t}\n", wanSet, Timeout)
 	for _, s := range r.ports {
 		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttype inet_service\n\t\telements = { %s }\n\t}\n", s.name, list(s.ports))
+	}
+	for i := range r.sets {
+		fmt.Fprintf(&b, "\n%v", &r.sets[i])
 	}
 	for _, c := range r.chains {
 		fmt.Fprintf(&b, "\n\tchain %s {\n", c.name)

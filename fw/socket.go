@@ -127,8 +127,14 @@ func (s *socket) dump(request []byte, f func(family uint8, a attrs) error) error
 	return first
 }
 
+// send makes room for what is longer than the socket takes by default: a
+// transaction is one message.
 func (s *socket) send(b []byte) error {
-	if _, err := unix.Write(s.fd, b); err != nil {
+	_, err := unix.Write(s.fd, b)
+	if err == unix.EMSGSIZE && unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, len(b)) == nil {
+		_, err = unix.Write(s.fd, b)
+	}
+	if err != nil {
 		return os.NewSyscallError("send to nf_tables", err)
 	}
 	return nil

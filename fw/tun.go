@@ -89,11 +89,11 @@ func (c *Config) toTun() chain {
 	if c.All {
 		return c.wholly()
 	}
-	return chain{"decisive", nil, []rule{
+	return chain{"decisive", nil, append(c.never(destination), []rule{
 		{opening, accept},
 		{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept},
 		{counter{"queued"}, setBits{metaMark, c.Marks.Steer}},
-	}}
+	}...)}
 }
 
 // signal takes in what b4d says about a connection by way of the TUN: an ICMP
@@ -114,7 +114,7 @@ func (c *Config) signal() chain {
 func (c *Config) early() chain {
 	var rules []rule
 	if c.All {
-		rules = []rule{{bits{ctMark, c.Marks.Steer, true}, alive(c.Tun.WAN), gotoChain("decisive")}}
+		rules = []rule{{c.steerable(), alive(c.Tun.WAN), gotoChain("decisive")}}
 	} else {
 		rules = append([]rule{{isDevice{iifname, c.Tun.Device}, gotoChain("signal")}}, c.steered()...)
 	}
@@ -131,19 +131,27 @@ func (c *Config) own() chain {
 // Most packets meet just the first term. No route is known in prerouting, but
 // the WAN device is, so the set is asked for that.
 func (c *Config) steered() []rule {
-	m := c.Marks
 	lead := func(match ...term) rule {
 		return append(match, alive(c.Tun.WAN), gotoChain("decisive"))
 	}
 	if c.All {
-		return []rule{lead(bits{ctMark, m.Steer, true}, direction{reply: false})}
+		return []rule{lead(c.steerable(), direction{reply: false})}
 	}
-	open := bitsAre{ctMark, m.Steer | m.Done, m.Steer}
+	open := c.steerable()
 	rules := []rule{lead(open, direction{reply: false}, packets{upto: c.Bound})}
 	if len(c.HTTP) > 0 {
 		rules = append(rules, lead(open, c.httpPort(), direction{reply: false}, sent(httpBytes)))
 	}
 	return rules
+}
+
+// steerable matches connections that leave has marked, unless b4d is done with them.
+func (c *Config) steerable() term {
+	m := c.Marks
+	if len(c.notDone()) == 0 {
+		return bits{ctMark, m.Steer, true}
+	}
+	return bitsAre{ctMark, m.Steer | m.Done, m.Steer}
 }
 
 // translate is ahead of the firewall's masquerade (100), and only where that is
@@ -153,6 +161,7 @@ func (c *Config) translate() chain {
 	if c.SkipIPsec {
 		rules = append(rules, rule{ipsec{}, accept})
 	}
+	rules = append(rules, c.never(destination)...)
 	for _, f := range c.families() {
 		if f.snat.IsValid() {
 			r := append(c.opens(), nfproto(f.number))
@@ -190,7 +199,7 @@ func (c *Config) leave() chain {
 // opened marks the connections of a family that is routed as it is, unless
 // somebody has translated them all the same.
 func (c *Config) opened() chain {
-	rules := []rule{{counter{"opened"}}}
+	rules := append(c.never(destination), rule{counter{"opened"}})
 	if c.SkipIPsec {
 		rules = append(rules, rule{ipsec{}, accept})
 	}
@@ -205,6 +214,9 @@ func (c *Config) opened() chain {
 // opens matches the SYNs of watched connections where they leave by WAN.
 func (c *Config) opens() rule {
 	r := rule{port{dport, portsSet, c.TCP}, opening, bits{metaMark, c.Marks.Injected, false}}
+	if len(c.Devices.Spared) > 0 {
+		r = append(r, c.notDone()...)
+	}
 	if !c.Router {
 		r = append(r, forwarded{})
 	}
