@@ -1,15 +1,10 @@
 package daemon
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"b4/desync"
 	"b4/engine"
@@ -22,15 +17,13 @@ import (
 	"b4/uci"
 )
 
-// maxListLine bounds a line of a list of names.
-const maxListLine = 4096
-
 // settings is a configuration ready to be put in force: everything in it has
 // been checked, and nothing has touched the kernel.
 type settings struct {
 	file  string // where conf is from
 	conf  uci.Config
 	marks mark.Set
+	who   who
 	pipe  *pipeline.Config
 	need  desync.Need // of all strategies that rules use
 
@@ -70,6 +63,7 @@ func build(path string, conf uci.Config) (s *settings, err error) {
 		errs = append(errs, err)
 		s.pipe.Rules = append(s.pipe.Rules, rule)
 	}
+	errs = append(errs, s.readNever(), s.group())
 	s.gather()
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -198,29 +192,13 @@ func (s *settings) parseStrategies() (map[string]texts, error) {
 	return m, errors.Join(errs...)
 }
 
-// maxPayload bounds a file that a strategy names, in bytes.
-const maxPayload = 64 << 10
-
-// readPayload reads a file that a strategy names.
-func readPayload(path string) ([]byte, error) {
-	if !filepath.IsAbs(path) {
-		return nil, errors.New("want an absolute path")
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxPayload))
-}
-
 // actions are the words of rule.action and rule.quic.
 var actions = map[string]pipeline.Action{
 	"desync": pipeline.Desync, "pass": pipeline.Pass, "drop": pipeline.Drop, "reject": pipeline.Reject,
 }
 
 func (s *settings) buildRule(r uci.Rule, strategies map[string]texts) (pipeline.Rule, error) {
-	rule := pipeline.Rule{Name: r.Name, Strategy: r.Strategy}
+	rule := pipeline.Rule{Name: r.Name, Ports: r.Ports, Strategy: r.Strategy}
 	for proto, steps := range strategies[r.Strategy] {
 		t := &rule.For[proto]
 		if t.Action = actions[r.Action]; proto == int(desync.QUIC) {
@@ -235,7 +213,7 @@ func (s *settings) buildRule(r uci.Rule, strategies map[string]texts) (pipeline.
 		var b match.Builder
 		errs = append(errs, s.addNames(&b, "rule."+r.Name+".domain", r.Domain))
 		for _, file := range r.DomainFile {
-			if err := addFile(&b, file); err != nil {
+			if err := readList(file, b.Add); err != nil {
 				errs = append(errs, s.wrong("rule."+r.Name+".domain_file", err))
 			}
 		}
@@ -258,43 +236,17 @@ func (s *settings) addNames(b *match.Builder, option string, names []string) err
 	return nil
 }
 
-// addFile adds the names of a list file: one a line, '#' begins a comment. One
-// bad line refuses the file.
-func addFile(b *match.Builder, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, maxListLine)
-	n := 0
-	for sc.Scan() {
-		n++
-		text, _, _ := strings.Cut(sc.Text(), "#")
-		if text = strings.TrimSpace(text); text == "" {
-			continue
-		}
-		if err := b.Add(text); err != nil {
-			return fmt.Errorf("%s:%d: %w", path, n, err)
-		}
-	}
-	if err := sc.Err(); err != nil {
-		return fmt.Errorf("%s:%d: %w", path, n+1, err)
-	}
-	return nil
-}
-
 // steerAll is the value of main.steer for the watched ports wholly.
 const steerAll = "all"
 
 // rules is what s wants of the table, on a kernel that offers f: with a queue,
-// or with a TUN before u. NAT scatters datagrams in the families q says.
-func (s *settings) rules(f fw.Features, u *uplink, q scatter) fw.Config {
+// or with a TUN before u. NAT scatters datagrams in the families q says. The
+// interfaces of rules are what l says.
+func (s *settings) rules(f fw.Features, u *uplink, q scatter, l lans) fw.Config {
 	m := &s.conf.Main
 	c := fw.Config{
 		Marks: s.marks, TCP: s.tcp, HTTP: s.http, Block: s.block, IPv4: true, IPv6: m.IPv6, Router: m.Router,
-		Bound: fw.DefaultBound, All: m.Steer == steerAll, SkipIPsec: f.IPsec,
+		Bound: fw.DefaultBound, All: m.Steer == steerAll, SkipIPsec: f.IPsec, Devices: s.who.devices(l),
 	}
 	c.Block.Reject = c.Block.Reject && f.Reject
 	if u != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -133,6 +134,10 @@ func checkKernel(k kernel, s *settings, w io.Writer) error {
 	default:
 		fmt.Fprintf(w, "engine: %s (%s)\n", c.engine, c.why)
 	}
+	what.lans = askLANs(k, s, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	for _, why := range what.lans.wrong(s) {
+		wanErr = errors.Join(wanErr, errors.New(why))
+	}
 	var u *uplink
 	if c.engine == engineTun {
 		if out := s.out(); out != nil {
@@ -152,7 +157,7 @@ func checkKernel(k kernel, s *settings, w io.Writer) error {
 	for _, note := range s.quicNotes(c, q) {
 		fmt.Fprintf(w, "warning: %s\n", note)
 	}
-	plan, err := fw.Plan(s.rules(c.features, u, q))
+	plan, err := fw.Plan(s.rules(c.features, u, q, what.lans))
 	if err != nil {
 		return errors.Join(wanErr, err)
 	}

@@ -131,6 +131,7 @@ func (c *core) takeTable() error {
 type scope struct {
 	devices []string
 	out     []string // the devices that tun.out stands for, where it is set
+	lans    lans
 	paused  bool
 }
 
@@ -143,10 +144,10 @@ func (c *core) align(s *settings, what scope) error {
 	c.idle = nil
 	switch {
 	case c.tunnel == nil && what.paused:
-		return c.put(s.rules(c.choice.features, nil, c.scatter), nil)
+		return c.put(s.rules(c.choice.features, nil, c.scatter, what.lans), nil)
 	case c.tunnel == nil:
 		c.scatter = findScatter(c.kernel, s, what.devices)
-		return c.put(s.rules(c.choice.features, nil, c.scatter), what.devices)
+		return c.put(s.rules(c.choice.features, nil, c.scatter, what.lans), what.devices)
 	case what.paused:
 		return c.rest()
 	}
@@ -154,7 +155,7 @@ func (c *core) align(s *settings, what scope) error {
 		return c.rest()
 	}
 	u := &c.tunnel.uplink
-	return c.put(s.rules(c.choice.features, u, scatter{}), []string{u.device})
+	return c.put(s.rules(c.choice.features, u, scatter{}, what.lans), []string{u.device})
 }
 
 // rest leaves every packet alone.

@@ -33,9 +33,10 @@ type Daemon struct {
 
 	mu      sync.Mutex // guards what follows, for the control socket's sake
 	set     *settings
-	core    *core     // nil while disabled
-	wan     lookup    // of main.wan
-	out     lookup    // of tun.out
+	core    *core  // nil while disabled
+	wan     lookup // of main.wan
+	out     lookup // of tun.out
+	lans    lans
 	coreErr error     // why the core is not as wanted
 	told    string    // of the uplink behind a TUN
 	paused  time.Time // until then; zero is not
@@ -165,7 +166,7 @@ func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news
 func (d *Daemon) patience() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.wan.open() || d.out.open() || d.coreErr != nil {
+	if d.wan.open() || d.out.open() || d.lans.open() || d.coreErr != nil {
 		return netif.Retry
 	}
 	if !d.paused.IsZero() {

@@ -15,6 +15,7 @@ import (
 type lookup struct {
 	wan netif.WAN
 	err error // of the last question
+	lan bool  // not to be an uplink: what keeps it from being a good one does not matter
 }
 
 // ask asks again, and logs what is new about it. Where it cannot be known, the
@@ -34,6 +35,9 @@ func (l *lookup) ask(k kernel, s *settings, option string, names []string, log *
 	}
 	if wan.String() != l.wan.String() {
 		log.Log(context.Background(), level, option+" is "+wan.String())
+	}
+	if l.lan {
+		wan.Notes = nil
 	}
 	for _, note := range wan.Notes {
 		if !slices.Contains(l.wan.Notes, note) {
@@ -55,6 +59,7 @@ func (d *Daemon) resolve() {
 	} else {
 		d.out = lookup{}
 	}
+	d.lans = askLANs(d.kernel, s, d.lans, d.log)
 }
 
 // out is the name in tun.out, for engines that may be a TUN.
@@ -77,12 +82,13 @@ func (s *settings) checkNames(k kernel) error {
 			errs = append(errs, s.wrong("tun.out", err))
 		}
 	}
+	errs = append(errs, s.checkLANs(k))
 	return errors.Join(errs...)
 }
 
 // scope is what is to be looked at now.
 func (d *Daemon) scope() scope {
-	return scope{devices: d.wan.wan.Devices(), out: d.out.wan.Devices(), paused: time.Now().Before(d.paused)}
+	return scope{devices: d.wan.wan.Devices(), out: d.out.wan.Devices(), lans: d.lans, paused: time.Now().Before(d.paused)}
 }
 
 // watchable are the devices that the engine may stand before.

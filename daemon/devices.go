@@ -1,0 +1,212 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"b4/fw"
+	"b4/mark"
+	"b4/netif"
+	"b4/pipeline"
+	"b4/uci"
+)
+
+// A who is whom rules are for, and what is not for them: with the interfaces as the
+// configuration names them.
+type who struct {
+	groups []fw.Group // each has its bit in marks
+	spared []fw.Group // the kernel lets go all of theirs
+	never  []netip.Prefix
+}
+
+// devices are those of a rule, in an order that tells whether they are another's.
+func devices(r *uci.Rule) fw.Group {
+	g := fw.Group{MACs: slices.Clone(r.MACs), Sources: slices.Clone(r.Sources), Interfaces: slices.Clone(r.Interfaces)}
+	slices.SortFunc(g.MACs, func(a, b [6]byte) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(g.Sources, func(a, b netip.Prefix) int { return strings.Compare(a.String(), b.String()) })
+	slices.Sort(g.Interfaces)
+	return g
+}
+
+func sameDevices(a, b fw.Group) bool {
+	return slices.Equal(a.MACs, b.MACs) && slices.Equal(a.Sources, b.Sources) && slices.Equal(a.Interfaces, b.Interfaces)
+}
+
+// forAll reports whether a rule says nothing of devices.
+func forAll(r *uci.Rule) bool { return len(r.MACs)+len(r.Sources)+len(r.Interfaces) == 0 }
+
+// group gives the devices of each rule their bit. Rules ahead of all others that let
+// everything of some devices pass need none: the kernel does that.
+func (s *settings) group() error {
+	first := true
+	for i := range s.conf.Rules {
+		conf, r := &s.conf.Rules[i], &s.pipe.Rules[i]
+		if first = first && !forAll(conf) && passes(r); first {
+			r.Unseen = true
+			s.who.spared = append(s.who.spared, devices(conf))
+			continue
+		}
+		if forAll(conf) {
+			continue
+		}
+		g := devices(conf)
+		n := slices.IndexFunc(s.who.groups, func(other fw.Group) bool { return sameDevices(g, other) })
+		if n < 0 {
+			n = len(s.who.groups)
+			s.who.groups = append(s.who.groups, g)
+		}
+		if n == mark.MaxGroups {
+			return s.wrong(whoOption(conf), fmt.Errorf("one group of devices too many: %d can be told apart: join devices in one rule, or name the same ones in several", n))
+		}
+		r.Groups = s.marks.WithGroups().Group(n)
+	}
+	if len(s.who.groups) > 0 {
+		s.marks = s.marks.WithGroups()
+	}
+	return nil
+}
+
+// passes reports whether a rule lets go all there is.
+func passes(r *pipeline.Rule) bool {
+	for _, t := range r.For {
+		if t.Action != pipeline.Pass {
+			return false
+		}
+	}
+	return r.Domains == nil && r.Not == nil && len(r.Ports) == 0
+}
+
+// whoOption is the first option of a rule that says something of devices.
+func whoOption(r *uci.Rule) string {
+	kind := "interface"
+	switch {
+	case len(r.MACs) > 0:
+		kind = "mac"
+	case len(r.Sources) > 0:
+		kind = "source"
+	}
+	return "rule." + r.Name + "." + kind
+}
+
+// whoText says whom a rule is for; "" is everybody.
+func whoText(r *uci.Rule) string {
+	var parts []string
+	say := func(kind string, list []string) {
+		if len(list) > 0 {
+			parts = append(parts, kind+" "+strings.Join(list, ", "))
+		}
+	}
+	var macs, sources []string
+	for _, m := range r.MACs {
+		macs = append(macs, net.HardwareAddr(m[:]).String())
+	}
+	for _, p := range r.Sources {
+		text := p.String()
+		if p.IsSingleIP() {
+			text = p.Addr().String()
+		}
+		sources = append(sources, text)
+	}
+	say("MAC", macs)
+	say("source", sources)
+	say("interface", r.Interfaces)
+	return strings.Join(parts, "; ")
+}
+
+// noDevice is a name that no device has (dev_valid_name of net/core/dev.c).
+const noDevice = "."
+
+// devices is who for the rules of the table, with the interfaces as the devices
+// that lans says they are. Those that are down match nobody, never everybody.
+func (w *who) devices(lans lans) fw.Devices {
+	resolve := func(groups []fw.Group) (list []fw.Group) {
+		for _, g := range groups {
+			if len(g.Interfaces) > 0 {
+				g.Interfaces = lans.of(g.Interfaces)
+			}
+			list = append(list, g)
+		}
+		return list
+	}
+	return fw.Devices{Groups: resolve(w.groups), Spared: resolve(w.spared), Never: w.never}
+}
+
+// lans are the interfaces that rules are for, by their names in the configuration.
+type lans map[string]lookup
+
+// of are the devices that names stand for now.
+func (l lans) of(names []string) []string {
+	var list []string
+	for _, name := range names {
+		list = append(list, l[name].wan.Devices()...)
+	}
+	if len(list) == 0 {
+		return []string{noDevice}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// open reports whether to ask again though nothing tells.
+func (l lans) open() bool {
+	for _, lan := range l {
+		if lan.open() {
+			return true
+		}
+	}
+	return false
+}
+
+// wrong says of which interfaces it is not known what they are.
+func (l lans) wrong(s *settings) (list []string) {
+	s.eachInterface(func(option, name string) {
+		if lan := l[name]; lan.err != nil {
+			list = append(list, fmt.Sprintf("%s (%s): %v", option, s.conf.Place(option), lan.err))
+		}
+	})
+	return list
+}
+
+// eachInterface calls f for each name of an interface in a rule, with the option
+// that it stands in first.
+func (s *settings) eachInterface(f func(option, name string)) {
+	seen := map[string]bool{}
+	for i := range s.conf.Rules {
+		for _, name := range s.conf.Rules[i].Interfaces {
+			if !seen[name] {
+				seen[name] = true
+				f("rule."+s.conf.Rules[i].Name+".interface", name)
+			}
+		}
+	}
+}
+
+// askLANs finds the devices of rules' interfaces. It is a new map each time: the one
+// before may be in use.
+func askLANs(k kernel, s *settings, before lans, log *slog.Logger) lans {
+	now := lans{}
+	s.eachInterface(func(option, name string) {
+		l := before[name]
+		l.lan = true
+		l.ask(k, s, option, []string{name}, log)
+		now[name] = l
+	})
+	return now
+}
+
+// checkLANs refuses names of interfaces that mean nothing.
+func (s *settings) checkLANs(k kernel) error {
+	var errs []error
+	s.eachInterface(func(option, name string) {
+		if _, err := k.resolve([]string{name}); errors.Is(err, netif.ErrUnknown) {
+			errs = append(errs, s.wrong(option, err))
+		}
+	})
+	return errors.Join(errs...)
+}
