@@ -35,6 +35,40 @@ func TestHeal(t *testing.T) {
 	}
 }
 
+// What the kernel tells of its tables is enough to heal by: the packet loop, which
+// sees it too, may be slow.
+func TestHealByNews(t *testing.T) {
+	t.Parallel()
+	k := newFake(t)
+	k.every = time.Hour
+	r := start(t, k, enabled)
+	r.set(func() { r.gone, r.applied, r.watched = true, "", nil })
+	r.fwNews <- struct{}{}
+	if w := r.healed(); !slices.Equal(w, []string{"wan0"}) {
+		t.Errorf("watched %v", w)
+	}
+}
+
+// An interface that netifd calls up only after the kernel's last word is seen all
+// the same, and soon.
+func TestLateInterface(t *testing.T) {
+	t.Parallel()
+	k := newFake(t)
+	k.wan = netif.WAN{Down: []string{"dsl"}}
+	r := start(t, k, enabled)
+	time.Sleep(2 * netif.Retry(0)) // it has been down for a while,
+	r.tell(func() {})              // and now its route comes
+	r.eventually("the news are read", func() bool { return len(r.news) == 0 })
+	r.set(func() { r.wan = netif.WAN{V4: []string{"ppp0"}} })
+	up := time.Now()
+	r.eventually("ppp0 is watched", func() bool {
+		return slices.Equal(get(r.fake, func() []string { return r.watched }), []string{"ppp0"})
+	})
+	if took := time.Since(up); took > time.Second {
+		t.Errorf("followed after %v", took)
+	}
+}
+
 // What failed is tried until it succeeds, and status tells meanwhile.
 func TestHealFails(t *testing.T) {
 	t.Parallel()

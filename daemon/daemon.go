@@ -30,6 +30,7 @@ type Daemon struct {
 	poke   chan struct{} // the control socket has changed something
 
 	reloads chan chan<- error // the control socket wants a reload, and what comes of it
+	tries   int               // looks since the last news of the system; the main loop's
 
 	mu      sync.Mutex // guards what follows, for the control socket's sake
 	set     *settings
@@ -135,8 +136,10 @@ func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news
 		case <-ctx.Done():
 			return nil
 		case <-reload:
+			d.tries = 0
 			d.reload()
 		case result := <-d.reloads:
+			d.tries = 0
 			d.reload()
 			result <- d.refused
 		case <-lost:
@@ -144,16 +147,19 @@ func (d *Daemon) serve(ctx context.Context, reload <-chan struct{}, changed news
 		case <-ended:
 			return errors.Join(fmt.Errorf("engine %s has ended", d.core.engine.Name()), d.core.err)
 		case <-changed.some:
+			d.tries = 0
 			d.align("a device, an address, a route or a rule changed")
 		case err := <-changed.ended:
 			return fmt.Errorf("watch for changes of wan: %w", err)
 		case <-firewall.some:
+			d.heal() // sooner than the packet loop sees that the table is gone
 			d.align("the firewall changed")
 		case err := <-firewall.ended:
 			return fmt.Errorf("watch for changes of the firewall: %w", err)
 		case <-d.poke:
 			d.align("asked to")
 		case <-timer:
+			d.tries++
 			d.align("tried again")
 		}
 	}
@@ -167,7 +173,7 @@ func (d *Daemon) patience() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.wan.open() || d.out.open() || d.lans.open() || d.coreErr != nil {
-		return netif.Retry
+		return netif.Retry(d.tries)
 	}
 	if !d.paused.IsZero() {
 		return max(time.Until(d.paused), 1) // its end is still to be seen

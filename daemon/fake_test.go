@@ -61,6 +61,7 @@ type fake struct {
 	owned    string // of ownSysctls
 	scatter4 bool   // NAT draws ports
 	refused  string // the chain that does not forward what comes from the TUN
+	every    time.Duration
 }
 
 func newFake(t *testing.T) *fake {
@@ -74,7 +75,8 @@ func newFake(t *testing.T) *fake {
 				{Index: 8, Prefix: netip.MustParsePrefix("198.51.100.9/32")},
 			},
 		},
-		nat: fw.Translation{V4: fw.Masqueraded},
+		nat:   fw.Translation{V4: fw.Masqueraded},
+		every: 20 * time.Millisecond,
 	}
 }
 
@@ -164,7 +166,7 @@ func (k *fake) sysctls(string, string) []route.Advice {
 	return get(k, func() []route.Advice { return k.advice })
 }
 
-func (k *fake) refreshEvery() time.Duration { return 20 * time.Millisecond }
+func (k *fake) refreshEvery() time.Duration { return k.every }
 
 func (k *fake) resolve(names []string) (netif.WAN, error) {
 	if len(names) == 1 {

@@ -15,10 +15,15 @@ import (
 // ErrUnknown is wrapped once for each name that means nothing here.
 var ErrUnknown = errors.New("neither a netifd interface nor a device")
 
-// Retry is how long to wait while WAN.Down is not empty or Resolve fails:
-// netifd calls an interface up only just after its route appears in the
-// kernel, and neither that nor its own return is told by rtnetlink.
-const Retry = 5 * time.Second
+// Retry is how long to wait while WAN.Down is not empty or Resolve fails, n times
+// after the last event: netifd calls an interface up only just after its route
+// appears in the kernel, and neither that nor its own return is told by rtnetlink.
+// So it begins with a fifth of a second, for an uplink is to be followed within
+// one, and doubles up to five, as some interfaces are never up.
+func Retry(n int) time.Duration {
+	const first, longest = 200 * time.Millisecond, 5 * time.Second
+	return min(first<<min(n, 5), longest)
+}
 
 // A WAN is the devices that lead to the internet, by family. A device stands in
 // a list once.
@@ -27,7 +32,7 @@ type WAN struct {
 
 	// Down are the names that netifd knows and that have no device now: the
 	// interface is down, is being set up, or lives in another namespace. To be
-	// resolved again at the next change, and every Retry.
+	// resolved again at the next change, and after each Retry.
 	Down []string
 
 	// Notes say what is left alone, or never comes by: sentences without

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 )
 
 // router has a PPPoE line that both families use, a tunnel with IPv6 only, an
@@ -88,5 +89,17 @@ func TestDevicesIsItsOwn(t *testing.T) {
 	w.Devices()
 	if got := v4[:2][1]; got != "" {
 		t.Errorf("V4's array was written: %q", got)
+	}
+}
+
+// What netifd is bringing up is seen well within a second, and what never comes up
+// costs little.
+func TestRetry(t *testing.T) {
+	sum := time.Duration(0)
+	for n := range 3 {
+		sum += Retry(n)
+	}
+	if sum > 1500*time.Millisecond || Retry(0) > 250*time.Millisecond || Retry(5) != 5*time.Second || Retry(1<<20) != 5*time.Second {
+		t.Errorf("after %v, %v, %v; at last %v", Retry(0), Retry(1), Retry(2), Retry(1<<20))
 	}
 }

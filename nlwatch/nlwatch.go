@@ -18,9 +18,8 @@ const (
 	// messages within some tens of milliseconds.
 	settle = 150 * time.Millisecond
 	// longest bounds what a storm costs, and for how long it may hide the news
-	// that counts: a look at a whole internet of routes takes half a second on
-	// a small router.
-	longest = 2 * time.Second
+	// that counts: all is to be followed within a second, the look included.
+	longest = 500 * time.Millisecond
 	// drainReads is more messages than the socket's buffer holds: each takes up
 	// a kilobyte at least of some 200.
 	drainReads = 1 << 10
@@ -69,7 +68,7 @@ func (w *Watcher) control(do func(fd int)) error {
 
 // Wait blocks until something has happened, gathers what follows at its heels
 // and returns nil: look again. It gathers for 150 ms, and longer the longer it
-// goes on, up to 2 s. It also returns nil if nothing has happened within limit,
+// goes on, up to half a second. It also returns nil if nothing has happened within limit,
 // if that is above zero. After Close it returns os.ErrClosed. One goroutine may
 // wait.
 func (w *Watcher) Wait(limit time.Duration) error {

@@ -58,12 +58,14 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// News without end is told ever more seldom, and its last is told.
+// News without end is told more and more seldom, but each
+// within a second, and its last is told.
 func TestStorm(t *testing.T) {
 	w := watchAddrs(t)
 	const lasts = 20 * settle
 	type outcome struct {
 		events int
+		widest time.Duration // between two of them
 		err    error
 	}
 	ended := make(chan outcome, 1)
@@ -74,7 +76,9 @@ func TestStorm(t *testing.T) {
 			if o.err = w.Wait(2 * settle); w.told.Equal(before) {
 				break
 			}
-			o.events++
+			if o.events++; o.events > 1 {
+				o.widest = max(o.widest, w.told.Sub(before))
+			}
 		}
 		ended <- o
 	}()
@@ -91,8 +95,11 @@ func TestStorm(t *testing.T) {
 	if w.told.Before(last) {
 		t.Errorf("the last change is told %v early", last.Sub(w.told))
 	}
-	// 1, 2, 4, 8 times settle, and what comes after 20.
-	if o.events > 7 {
+	if o.widest > time.Second {
+		t.Errorf("a change is told as late as after %v", o.widest)
+	}
+	// 1 and 2 times settle, then longest, and what comes after the last.
+	if most := 4 + int(lasts/longest); o.events > most {
 		t.Errorf("%d events in %v", o.events, lasts)
 	}
 }
