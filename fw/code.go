@@ -265,12 +265,6 @@ func (b *batch) addChain(c chain) {
 	}, "add chain %s", c.name)
 }
 
-func (b *batch) delChain(name string) {
-	b.add(unix.NFT_MSG_DELCHAIN, 0, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_CHAIN_NAME, name)
-	}, "delete chain %s", name)
-}
-
 func (b *batch) addRule(chain string, r rule) {
 	b.add(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_RULE_CHAIN, chain)
@@ -286,6 +280,12 @@ func (b *batch) delSet(name string) {
 	b.add(unix.NFT_MSG_DELSET, 0, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_NAME, name)
 	}, "delete set %s", name)
+}
+
+func (b *batch) delRulesOf(chain string) {
+	b.add(unix.NFT_MSG_DELRULE, 0, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_RULE_CHAIN, chain)
+	}, "delete the rules of chain %s", chain)
 }
 
 // delRules empties every chain of the table.

@@ -50,6 +50,9 @@ func open(flags uint32) (*Conn, error) {
 
 // claim replaces the table, whether there is one or not, by one without rules.
 func (c *Conn) claim() error {
+	if err := c.s.reveal(); err != nil {
+		return err
+	}
 	b := newBatch(tableName)
 	b.addTable(0)
 	b.delTable()
@@ -94,21 +97,23 @@ func (b *batch) explain(err error) error {
 }
 
 // Apply makes r the contents of the table and watched the devices whose packets
-// are looked at, in one transaction: on an error the old rules stay in force.
+// are looked at, in one transaction: on an error the old rules stay in force. Where
+// hiding from flow offload begins or ends, that is a transaction of its own before,
+// and takes some 30 ms; an error may find it done.
 // It may be called again and again. Counts go on, and packets that wait in
-// a queue keep waiting unless a chain goes away. unix.ENOENT is in the error if
+// a queue keep waiting. unix.ENOENT is in the error if
 // the table is gone, as for [Conn.Refresh].
 func (c *Conn) Apply(r *Ruleset, watched []string) error {
-	err := c.change(watched, func(b *batch) { b.replaceRules(c.rules, r) }, func() { c.rules = r })
+	err := c.change(watched, func() error { return c.makeRoom(r) }, func(b *batch) { b.replaceRules(c.rules, r) }, func() { c.rules = r })
 	if err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
 	return nil
 }
 
-// change runs what add adds and the set of watched devices as one transaction,
-// and done once it has succeeded.
-func (c *Conn) change(watched []string, add func(*batch), done func()) error {
+// change runs what add adds and the set of watched devices as one transaction, after
+// before, and done once it has succeeded.
+func (c *Conn) change(watched []string, before func() error, add func(*batch), done func()) error {
 	keys, err := deviceKeys(watched)
 	if err != nil {
 		return err
@@ -122,6 +127,9 @@ func (c *Conn) change(watched []string, add func(*batch), done func()) error {
 	if c.s == nil {
 		return os.ErrClosed
 	}
+	if err := before(); err != nil {
+		return err
+	}
 	b := newBatch(tableName)
 	add(b)
 	b.fill(wanSet, keys)
@@ -133,8 +141,9 @@ func (c *Conn) change(watched []string, add func(*batch), done func()) error {
 	return nil
 }
 
-// replaceRules keeps the chains that stay: deleting a base chain drops each
-// packet that waits in a queue, of whatever program.
+// replaceRules keeps all chains, those that r has no use for without rules:
+// deleting a base chain drops each packet that waits in a queue, of whatever
+// program.
 func (b *batch) replaceRules(old, r *Ruleset) {
 	b.delRules()
 	for i, s := range r.ports {
@@ -155,11 +164,6 @@ func (b *batch) replaceRules(old, r *Ruleset) {
 			b.addRule(ch.name, rule)
 		}
 	}
-	for _, ch := range old.chains {
-		if !r.has(ch.name) {
-			b.delChain(ch.name)
-		}
-	}
 }
 
 func (r *Ruleset) looksUp(set string) bool {
@@ -171,19 +175,10 @@ func (r *Ruleset) looksUp(set string) bool {
 	return false
 }
 
-func (r *Ruleset) has(chain string) bool {
-	for _, ch := range r.chains {
-		if ch.name == chain {
-			return true
-		}
-	}
-	return false
-}
-
 // Watch makes names the devices whose packets are looked at, from now on and
 // for [Timeout] after each refresh. None is a pause.
 func (c *Conn) Watch(names []string) error {
-	if err := c.change(names, func(*batch) {}, func() {}); err != nil {
+	if err := c.change(names, func() error { return nil }, func(*batch) {}, func() {}); err != nil {
 		return fmt.Errorf("watch devices %q: %w", names, err)
 	}
 	return nil
@@ -263,6 +258,9 @@ func (c *Conn) Close() error {
 
 // remove deletes the table, if there is one.
 func (s *socket) remove() error {
+	if err := s.reveal(); err != nil {
+		return err
+	}
 	b := newBatch(tableName)
 	b.delTable()
 	if err := s.run(b); err != nil && !errors.Is(err, unix.ENOENT) {

@@ -66,14 +66,17 @@ func TestApplyListsBack(t *testing.T) {
 	routed := mustPlan(t, func(c *Config) { toTUN(c, "", "") })
 	whole := mustPlan(t, func(c *Config) { c.All = true })
 	wholeTunnel := mustPlan(t, func(c *Config) { behindNAT(c); c.All = true })
+	var chains []string // that there have been: none goes away, or what is queued would be lost
 	for i, r := range []*Ruleset{plain, plain, full, full, plain, tunnel, tunnel, routed, full, tunnel, wholeTunnel, whole, tunnel, whole, wholeTunnel, ports, ports, full, udp, ports, tunnel, udp, block, only, blocking, only, tunnel, plain} {
 		mustApply(t, c, r, "wan0", "wan1")
 		want := listing{rules: map[string]int{}}
 		for _, ch := range r.chains {
-			want.chains = append(want.chains, ch.name)
+			chains = append(chains, ch.name)
 			want.rules[ch.name] = len(ch.rules)
 		}
-		slices.Sort(want.chains)
+		slices.Sort(chains)
+		chains = slices.Compact(chains)
+		want.chains = chains
 		got := inKernel(t)
 		if !slices.Equal(got.tables, []string{tableName}) || !slices.Equal(got.chains, want.chains) {
 			t.Errorf("apply %d: tables %q, chains %q, want %q", i, got.tables, got.chains, want.chains)
