@@ -169,7 +169,7 @@ func (c *Config) check() error {
 	m, ports := c.Marks, slices.Concat(c.TCP, c.UDP, c.Block.Ports)
 	unwatched := func(p uint16) bool { return !slices.Contains(c.TCP, p) }
 	switch {
-	case m.Injected == 0 || m.Done == 0:
+	case m.Injected == 0 || m.Done == 0 || m.Hide == 0:
 		return errors.New("no mark bits")
 	case c.Form != Native && c.Form != Xt && c.Form != Tun:
 		return fmt.Errorf("queue form %v: want native, xt or tun", c.Form)
