@@ -43,7 +43,8 @@ var allowed = map[string][]string{
 	"fw":            {"mark", "nlwatch", "github.com/google/nftables", "github.com/mdlayher/netlink", "golang.org/x/sys/unix"},
 	"daemon":        {"uci", "engine", "pipeline", "nfq", "tun", "inject", "fw", "route", "control", "match", "desync", "mark", "netif", "golang.org/x/sys/unix"},
 	"openwrt/mkpkg": nil,
-	"cmd/b4d":       {"daemon", "control", "uci", "golang.org/x/sys/unix"},
+	"confine":       {"golang.org/x/sys/unix"},
+	"cmd/b4d":       {"daemon", "control", "uci", "confine", "golang.org/x/sys/unix"},
 }
 
 func TestImports(t *testing.T) {

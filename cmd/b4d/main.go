@@ -3,14 +3,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
 
 	"b4/daemon"
@@ -118,21 +115,6 @@ func options(f *flag.FlagSet, args []string, stderr io.Writer) (daemon.Options, 
 	}
 	o.Overrides = set
 	return o, err
-}
-
-func runDaemon(args []string, _, stderr io.Writer) error {
-	o, err := options(flag.NewFlagSet("run", flag.ContinueOnError), args, stderr)
-	if err != nil {
-		return err
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("run needs root: CAP_NET_ADMIN and CAP_NET_RAW")
-	}
-	o.Level = new(slog.LevelVar)
-	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.Level}))
-	ctx, stop := signal.NotifyContext(context.Background(), terminate...)
-	defer stop()
-	return daemon.New(o).Run(ctx, hangups())
 }
 
 func runCheck(args []string, stdout, stderr io.Writer) error {

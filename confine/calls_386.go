@@ -1,0 +1,15 @@
+package confine
+
+import "golang.org/x/sys/unix"
+
+const (
+	arch    = unix.AUDIT_ARCH_I386
+	private = none
+)
+
+var here = []uint32{
+	unix.SYS_FORK, unix.SYS_VFORK, unix.SYS_USELIB, unix.SYS_UMOUNT, unix.SYS_MKNOD,
+	unix.SYS_CREATE_MODULE, unix.SYS_QUERY_MODULE, unix.SYS_GET_KERNEL_SYMS,
+	unix.SYS_STIME, unix.SYS_CLOCK_SETTIME64, unix.SYS_CLOCK_ADJTIME64,
+	unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_MODIFY_LDT, unix.SYS_VM86, unix.SYS_VM86OLD,
+}

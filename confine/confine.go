@@ -1,0 +1,165 @@
+// Package confine gives up what b4d does not need, so that whoever takes it over
+// has two capabilities, and no way to run programs, to reach into other processes
+// or to change the machine.
+//
+// The kernel keeps all of this a thread at a time, and a Go program has several
+// before its first line runs. So there are two ways that cover them all: what a
+// thread gives up before it executes b4d anew (capabilities, no_new_privs), as
+// execve leaves that thread alone; and seccomp's filters, which the kernel gives
+// to all threads at once.
+package confine
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Needed are the capabilities that b4d cannot do without: netlink, the TUN and
+// its settings; raw sockets.
+const Needed = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW
+
+// onceEnv marks a b4d that was executed anew, so that it is not once more where
+// that has helped nothing.
+const onceEnv = "B4D_CONFINED"
+
+// Apply confines the process, and is to be called first thing: where it has to
+// execute it anew, with the same arguments, it does not return. Call it on the
+// first thread, whose signal at its parent's death (prctl(2)) is the process's.
+// After an error the process goes on with more than it needs; [Look] tells what.
+func Apply() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("set no_new_privs: %w", err)
+	}
+	s, err := Look()
+	if err == nil && s.Capabilities&^Needed != 0 && os.Getenv(onceEnv) == "" {
+		err = again()
+	}
+	return errors.Join(err, install(program(native, denied())))
+}
+
+// again drops this thread's capabilities and executes the program with what is
+// left. Root gets by it all that is in the bounding set (capabilities(7), P'), in
+// a jail too.
+func again() error {
+	path, err := os.Executable() // by its name, which pidof and killall look for
+	if err != nil {
+		return fmt.Errorf("find b4d to drop capabilities: %w", err)
+	}
+	if err := drop(); err != nil {
+		return err
+	}
+	err = unix.Exec(path, os.Args, append(os.Environ(), onceEnv+"=1"))
+	return fmt.Errorf("execute b4d with fewer capabilities: %w", err)
+}
+
+// drop leaves the calling thread what is needed, of all five sets.
+func drop() error {
+	for c := 0; c <= unix.CAP_LAST_CAP; c++ {
+		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(c), 0, 0, 0)
+		if err == nil && has == 1 && Needed>>c&1 == 0 {
+			err = unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
+		}
+		if err != nil && !errors.Is(err, unix.EINVAL) { // an older kernel has fewer
+			return fmt.Errorf("drop capability %d: %w", c, err)
+		}
+	}
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData // of 32 capabilities each; Needed are in the first
+	if err := unix.Capget(&head, &sets[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	keep := sets[0].Permitted & Needed
+	sets = [2]unix.CapUserData{{Effective: keep, Permitted: keep}} // ambient ones go with the inheritable
+	if err := unix.Capset(&head, &sets[0]); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	return nil
+}
+
+// A State is what the process may do, all its threads together.
+type State struct {
+	Capabilities uint64 // a bit for each that some thread has or could get
+	NoNewPrivs   bool   // of every thread
+	Filtered     bool   // a seccomp filter is over every thread
+}
+
+// Look reads the state of this process from /proc, at the price of a file for
+// each thread.
+func Look() (State, error) { return look("/proc/self/task") }
+
+func look(dir string) (State, error) {
+	threads, err := os.ReadDir(dir)
+	if err != nil {
+		return State{}, fmt.Errorf("read what b4d may do: %w", err)
+	}
+	s := State{NoNewPrivs: true, Filtered: true}
+	for _, t := range threads {
+		text, err := os.ReadFile(filepath.Join(dir, t.Name(), "status"))
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // it has ended
+		}
+		if err == nil {
+			err = s.add(string(text))
+		}
+		if err != nil {
+			return State{}, fmt.Errorf("read what b4d may do: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// add takes in a thread's status (proc_pid_status(5)).
+func (s *State) add(status string) error {
+	privs, filter := "", ""
+	for _, line := range strings.Split(status, "\n") {
+		name, value, _ := strings.Cut(line, ":\t")
+		switch name {
+		case "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
+			set, err := strconv.ParseUint(value, 16, 64)
+			if err != nil {
+				return err
+			}
+			s.Capabilities |= set
+		case "NoNewPrivs":
+			privs = value
+		case "Seccomp": // a kernel without has no such line
+			filter = value
+		}
+	}
+	s.NoNewPrivs = s.NoNewPrivs && privs == "1"
+	s.Filtered = s.Filtered && filter == strconv.Itoa(unix.SECCOMP_MODE_FILTER)
+	return nil
+}
+
+// Notes are those of this process's state, or why it cannot be read.
+func Notes() []string {
+	s, err := Look()
+	if err != nil {
+		return []string{err.Error()}
+	}
+	return s.Notes()
+}
+
+// Notes tells what of b4d's least privilege is missing, and how to get it: a
+// sentence's worth each, none if all is there.
+func (s State) Notes() (list []string) {
+	if more := s.Capabilities &^ Needed; more != 0 {
+		list = append(list, fmt.Sprintf("b4d has %d of root's capabilities besides NET_ADMIN and NET_RAW (%#x), and could not drop them: "+
+			"install procd-ujail, which does, and restart b4", bits.OnesCount64(more), more))
+	}
+	if !s.NoNewPrivs {
+		list = append(list, "b4d runs without no_new_privs, and could not set it: install procd-ujail, which does, and restart b4")
+	}
+	if !s.Filtered {
+		list = append(list, "no filter keeps b4d from system calls that it does not need: "+
+			"the kernel wants CONFIG_SECCOMP_FILTER, or set main.confine to 0 where that is known")
+	}
+	return list
+}

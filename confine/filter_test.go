@@ -1,0 +1,185 @@
+package confine
+
+import (
+	"encoding/binary"
+	"go/ast"
+	"go/build"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// run is the kernel's part: what prog returns for a struct seccomp_data, and after
+// how many instructions.
+func run(t *testing.T, prog []unix.SockFilter, data []byte, order binary.ByteOrder) (verdict uint32, steps int) {
+	t.Helper()
+	acc := uint32(0)
+	for pc := 0; pc < len(prog); pc++ {
+		steps++
+		in := prog[pc]
+		yes := false
+		switch in.Code {
+		case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
+			acc = order.Uint32(data[in.K:])
+			continue
+		case unix.BPF_RET | unix.BPF_K:
+			return in.K, steps
+		case unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K:
+			yes = acc == in.K
+		case unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K:
+			yes = acc >= in.K
+		case unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K:
+			yes = acc > in.K
+		case unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K:
+			yes = acc&in.K != 0
+		default:
+			t.Fatalf("instruction %d: code %#x", pc, in.Code)
+		}
+		if yes {
+			pc += int(in.Jt)
+		} else {
+			pc += int(in.Jf)
+		}
+	}
+	t.Fatal("the program runs over its end")
+	return 0, 0
+}
+
+const no = unix.SECCOMP_RET_ERRNO
+
+// Every number has its answer, in both byte orders, and by few steps.
+func TestProgram(t *testing.T) {
+	want := map[uint32]uint32{}
+	for _, c := range denied() {
+		if _, twice := want[c.nr]; twice {
+			t.Errorf("%d stands twice", c.nr)
+		}
+		want[c.nr] = no | uint32(c.err)
+	}
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		m := native
+		m.big = order.Uint16([]byte{0, 1}) == 1
+		prog := program(m, denied())
+		ask := func(arch, nr uint32, arg0 uint64) uint32 {
+			data := make([]byte, 64)
+			order.PutUint32(data, nr)
+			order.PutUint32(data[4:], arch)
+			order.PutUint64(data[16:], arg0)
+			verdict, steps := run(t, prog, data, order)
+			if steps > 20 {
+				t.Errorf("call %d takes %d steps", nr, steps)
+			}
+			return verdict
+		}
+		for nr := range m.newest + 1 {
+			answer := uint32(unix.SECCOMP_RET_ALLOW)
+			if w, ok := want[nr]; ok {
+				answer = w
+			}
+			if nr == m.clone {
+				answer = no | uint32(unix.EPERM)
+			}
+			if got := ask(m.arch, nr, ^uint64(unix.CLONE_THREAD)); got != answer {
+				t.Errorf("%v: call %d: %#x, want %#x", order, nr, got, answer)
+			}
+			if got := ask(m.arch^1, nr, 0); got != no|uint32(unix.EPERM) {
+				t.Errorf("%v: call %d of another architecture: %#x", order, nr, got)
+			}
+		}
+		if got := ask(m.arch, m.clone, unix.CLONE_VM|unix.CLONE_THREAD); got != unix.SECCOMP_RET_ALLOW {
+			t.Errorf("%v: a thread: %#x", order, got)
+		}
+		const x32 = 0x40000000
+		for _, nr := range []uint32{m.newest + 1, x32, x32 + unix.SYS_EXECVE, x32 + 520, 0xefff0} {
+			if got := ask(m.arch, nr, 0); nr < m.private && got != no|uint32(unix.ENOSYS) {
+				t.Errorf("%v: call %#x: %#x", order, nr, got)
+			}
+		}
+		if got := ask(m.arch, 0xf0005, 0); (got == unix.SECCOMP_RET_ALLOW) != (m.private == 0xf0000) {
+			t.Errorf("%v: set_tls of ARM: %#x", order, got)
+		}
+	}
+}
+
+// A name that an architecture has a number for is in its table: each file of the
+// tables is held against x/sys's list of numbers.
+func TestTables(t *testing.T) {
+	sys, err := build.Import("golang.org/x/sys/unix", ".", build.FindOnly)
+	if err != nil {
+		t.Skipf("the sources of x/sys/unix are not here: %v", err)
+	}
+	files := map[string][]string{
+		"386": {"386"}, "amd64": {"amd64"}, "arm": {"arm"}, "arm64": {"64", "arm64"},
+		"riscv64": {"64", "riscv64"}, "mips": {"mipsx", "mips"}, "mipsle": {"mipsx", "mipsle"},
+	}
+	tables, names := map[string][]string{}, []string{}
+	for goarch, parts := range files {
+		table := unixNames(t, "calls.go")
+		for _, part := range parts {
+			table = append(table, unixNames(t, "calls_"+part+".go")...)
+		}
+		tables[goarch] = table
+		names = append(names, table...)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if len(names) < 60 {
+		t.Fatalf("%d names", len(names))
+	}
+	for goarch, table := range tables {
+		numbers := parse(t, filepath.Join(sys.Dir, "zsysnum_linux_"+goarch+".go"))
+		has := map[string]bool{}
+		highest := 0
+		for _, d := range numbers.Decls {
+			for _, s := range d.(*ast.GenDecl).Specs {
+				v := s.(*ast.ValueSpec)
+				has[v.Names[0].Name] = true
+				n, err := strconv.Atoi(v.Values[0].(*ast.BasicLit).Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n > highest {
+					highest = n
+					if n%4000 > unix.SYS_OPEN_TREE_ATTR%4000 {
+						t.Errorf("%s: %s is newer than what is the newest here", goarch, v.Names[0].Name)
+					}
+				}
+			}
+		}
+		for _, name := range names {
+			if name == "SYS_SYSCALL" && !strings.HasPrefix(goarch, "mips") {
+				continue
+			}
+			if has[name] != slices.Contains(table, name) {
+				t.Errorf("%s: %s is in x/sys: %t, in the table: %t", goarch, name, has[name], !has[name])
+			}
+		}
+	}
+}
+
+func parse(t *testing.T, path string) *ast.File {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// unixNames are the system calls that a file of ours names.
+func unixNames(t *testing.T, path string) (names []string) {
+	t.Helper()
+	ast.Inspect(parse(t, path), func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && strings.HasPrefix(s.Sel.Name, "SYS_") {
+			names = append(names, s.Sel.Name)
+		}
+		return true
+	})
+	return names
+}
