@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/logging"
 	"golang.org/x/sys/unix"
 )
 
@@ -77,6 +79,8 @@ type Request struct {
 	Upload  int64         // bytes to send to /sink
 	Timeout time.Duration // for all of it; 0 is 20 s
 	Pace    func(n int64) // called after each read with the bytes so far
+
+	tracer func(context.Context, logging.Perspective, quic.ConnectionID) *logging.ConnectionTracer // of QUIC
 }
 
 // A Result is what came back.

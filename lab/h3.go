@@ -56,7 +56,7 @@ func (res *Result) exchangeQUIC(udp *connected, r Request, limit time.Duration) 
 	tr := quic.Transport{Conn: udp}
 	defer tr.Close()
 	conn, err := tr.Dial(ctx, udp.RemoteAddr(), r.tls(http3.NextProtoH3), &quic.Config{
-		Versions: []quic.Version{r.version()}, HandshakeIdleTimeout: limit, MaxIdleTimeout: limit,
+		Versions: []quic.Version{r.version()}, HandshakeIdleTimeout: limit, MaxIdleTimeout: limit, Tracer: r.tracer,
 	})
 	if err != nil {
 		return fmt.Errorf("shake hands: %w", err)

@@ -2,21 +2,15 @@ package lab
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"sync"
 	"testing"
 	"time"
 )
 
-// kills is how often b4d is killed, at any moment up to killWithin after its
-// start: most of them while it still starts, which takes a tenth of that.
-const (
-	kills      = 100
-	killWithin = 400 * time.Millisecond
-)
+// fewKills is what there is time for in each test run; make chaos has more.
+const fewKills = 25
 
-// Whenever b4d is killed, the router's routes, rules and tables are as they
-// were, connections open, and those under way go on.
+// Whenever b4d is killed, no connection waits for more than one retransmission,
+// and the next b4d finds nothing of the one before.
 func TestKilledAnyTime(t *testing.T) {
 	t.Parallel()
 	path, err := program()
@@ -26,94 +20,64 @@ func TestKilledAnyTime(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		t.Parallel()
 		l := build(t, Options{Firewall: &Firewall{Masq4: true, Masq6: true}})
-		seed := uint64(time.Now().UnixNano())
-		t.Logf("seed %d", seed)
-		rnd := rand.New(rand.NewPCG(seed, 0))
-		before := stateOf(t, l)
-		first := launchB4D(t, l, configure(engine))
-		files := openFiles(t, first.PID())
-		if err := first.Stop(); err != nil {
-			t.Fatal(err)
-		}
-		const size = 32 << 20
-		load := startLoad(l, size)
-		clients := startClients(l)
-		for i := range kills {
-			at := time.Duration(rnd.Float64() * rnd.Float64() * float64(killWithin))
-			d, err := l.launch(path, configure(engine))
-			if err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(at)
-			if err := d.Kill(); err != nil {
-				t.Errorf("killed after %v: %v", at, err)
-			}
-			load.allow(int64(i+1) * size / kills)
-		}
-		if err := load.wait(); err != nil {
-			t.Error(err)
-		}
-		opened, err := clients.stop()
+		r, err := l.Chaos(Chaos{B4D: path, Engine: engine, Kills: fewKills, Seed: uint64(time.Now().UnixNano())})
 		if err != nil {
-			t.Error(err)
-		}
-		t.Logf("%d connections were opened meanwhile", opened)
-		last := launchB4D(t, l, configure(engine))
-		if n := openFiles(t, last.PID()); n != files {
-			t.Errorf("b4d has %d open files, the first one had %d", n, files)
-		}
-		for _, v6 := range []bool{false, true} {
-			if err := l.CheckOpen(profile(t), Request{Host: Blocked, V6: v6}); err != nil {
-				t.Error(err)
-			}
-		}
-		if err := last.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		if diff := Changes(before, stateOf(t, l)); len(diff) != 0 {
-			t.Errorf("in the end: %v", diff)
+		t.Log(r)
+		for _, p := range r.Problems {
+			t.Error(p)
 		}
 	})
 }
 
-// clients open one connection after the other, in both families.
-type clients struct {
-	end  chan struct{}
-	live sync.WaitGroup
-	mu   sync.Mutex
-	n    int
-	err  error // the first
-}
-
-func startClients(l *Lab) *clients {
-	c := &clients{end: make(chan struct{})}
-	for _, r := range []Request{{V6: false}, {V6: true}, {V6: true, Hello: PostQuantum}} {
-		r.Host = Blocked
-		c.live.Add(1)
-		go func() {
-			defer c.live.Done()
-			for {
-				select {
-				case <-c.end:
-					return
-				case <-time.After(10 * time.Millisecond):
-				}
-				start := time.Now()
-				err := l.Open(r)
-				c.mu.Lock()
-				c.n++
-				if err != nil && c.err == nil {
-					c.err = fmt.Errorf("connection %d, v6 %t, %v hello, after %v: %w", c.n, r.V6, r.Hello, time.Since(start), err)
-				}
-				c.mu.Unlock()
-			}
-		}()
+// What was lost, and how long it was waited for, is told from what was sent
+// twice for nothing.
+func TestStream(t *testing.T) {
+	at := func(ms int, from, to uint32) span { return span{from, to, time.UnixMilli(int64(ms))} }
+	hello := at(0, 1, 300)
+	for _, c := range []struct {
+		name        string
+		in, out     []span
+		lost, waits int
+	}{
+		{"nothing", nil, nil, 0, 0},
+		{"through", []span{hello}, []span{hello}, 0, 0},
+		{"in pieces, last first", []span{hello}, []span{at(0, 100, 300), at(0, 1, 100)}, 0, 0},
+		{"half", []span{hello}, []span{at(0, 1, 100)}, 1, 0},
+		{"sent again for nothing", []span{hello, at(201, 1, 300), at(601, 1, 300)}, []span{hello, hello, hello}, 0, 2},
+		{"lost and sent again", []span{at(0, 0, 1), hello, at(200, 1, 300)}, []span{at(0, 0, 1), hello}, 1, 1},
+		{"a probe was lost too", []span{hello, at(10, 200, 300), at(201, 1, 300)}, []span{hello}, 2, 1},
+		{"two segments that are sent again as one", []span{at(0, 1, 200), at(0, 200, 300), at(250, 1, 300)}, []span{hello}, 1, 1},
+		{"lost twice", []span{hello, at(200, 200, 300), at(600, 200, 300)}, []span{at(0, 1, 200), hello}, 2, 2},
+		{"others, long after", []span{hello, at(500, 300, 310), at(900, 310, 320)}, []span{hello, at(500, 300, 320)}, 0, 0},
+	} {
+		s := stream{in: c.in, out: c.out}
+		if lost, waits := s.lost(), s.waits(); lost != c.lost || waits != c.waits {
+			t.Errorf("%s: lost %d times, want %d; %d waits, want %d", c.name, lost, c.lost, waits, c.waits)
+		}
 	}
-	return c
 }
 
-func (c *clients) stop() (opened int, err error) {
-	close(c.end)
-	c.live.Wait()
-	return c.n, c.err
+// clients open one connection after the other, in both families.
+type clients struct{ *crowd }
+
+func startClients(l *Lab) clients {
+	var kinds []Request
+	for _, r := range []Request{{V6: false}, {V6: true}, {V6: true, Hello: PostQuantum}} {
+		r.Host, r.Path, r.Timeout = Blocked, "/", 20*time.Second
+		kinds = append(kinds, r)
+	}
+	return clients{startCrowd(l, kinds, nil)}
+}
+
+// stop tells how many have been opened, and of the first that failed.
+func (c clients) stop() (opened int, err error) {
+	fates := c.crowd.stop()
+	for i, f := range fates {
+		if f.err != nil && err == nil {
+			err = fmt.Errorf("connection %d, v6 %t, %v hello, after %v: %w", i, f.request.V6, f.request.Hello, f.took, f.err)
+		}
+	}
+	return len(fates), err
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 )
@@ -72,55 +71,4 @@ func (s *session) fetch(path string, size int64) error {
 		err = fmt.Errorf("%s has %d bytes, want %d", path, n, size)
 	}
 	return errors.Join(err, resp.Body.Close())
-}
-
-// A load is a download in each family, which goes on as it is allowed to.
-type load struct {
-	mu      sync.Mutex
-	more    sync.Cond
-	allowed int64
-	errs    [2]error
-	live    sync.WaitGroup
-}
-
-// startLoad begins two downloads of size bytes each.
-func startLoad(l *Lab, size int64) *load {
-	a := &load{}
-	a.more.L = &a.mu
-	for i, v6 := range []bool{false, true} {
-		r := Request{Host: Blocked, V6: v6, Path: fmt.Sprintf("/bytes?n=%d", size), Timeout: 2 * time.Minute, Pace: a.pace}
-		a.live.Add(1)
-		go func() {
-			defer a.live.Done()
-			res, err := l.Get(r)
-			if err != nil || res.Sum != SumOf(size) {
-				a.errs[i] = fmt.Errorf("download under way, v6 %t: %d bytes of %d: %w", v6, res.N, size, errors.Join(err))
-			}
-		}()
-	}
-	return a
-}
-
-// pace holds a download that is ahead.
-func (a *load) pace(n int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for n > a.allowed {
-		a.more.Wait()
-	}
-}
-
-// allow lets each download come to n bytes.
-func (a *load) allow(n int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.allowed = max(a.allowed, n)
-	a.more.Broadcast()
-}
-
-// wait lets both come to their end, and reports how they ended.
-func (a *load) wait() error {
-	a.allow(1 << 62)
-	a.live.Wait()
-	return errors.Join(a.errs[:]...)
 }

@@ -1,0 +1,314 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A Chaos is b4d killed at random moments while connections are opened and used.
+type Chaos struct {
+	B4D    string // path of the program
+	Engine string
+	Kills  int
+	Seed   uint64 // of the moments
+}
+
+// A ChaosReport is what became of the connections. Problems says all that is not
+// as promised, and is empty where all is.
+//
+// What is promised is that b4d's end costs no connection more than one
+// retransmission timeout. That is looked at in every connection. At most once has
+// the timer of the client's own stack run out, be it for a SYN or for data. Of no
+// byte that one of the ends has sent, SYN and FIN included, was a copy awaited for
+// the time of a timeout more than once. And to be b4's, a timeout needs a packet
+// that entered the router and did not leave it: a timer that ran out where nothing
+// was lost, on a machine too busy for us, is counted by itself. QUIC's packets
+// tell nothing to who looks on, and its probes are sent after a few milliseconds
+// here; what one lost Initial costs where the distance is not known yet must do
+// for the whole exchange (RFC 9002 section 6.2.2, one second).
+type ChaosReport struct {
+	Engine      string
+	Seed        uint64
+	Kills       int
+	Starting    int            // of them before b4d served
+	Connections map[string]int // by protocol and hello
+	Failed      int
+	Hit         int           // connections of which something was lost
+	Timeouts    [3]int        // connections by the timeouts they had: none, one, more
+	Slow        int           // connections with timeouts of which nothing was lost
+	Worst       time.Duration // the longest connection
+	Files       int           // descriptors of each b4d
+	Left        int           // starts at which something of an earlier b4d was left
+	Took        time.Duration
+	Problems    []string
+
+	start  time.Time
+	killed []time.Duration
+}
+
+// Chaos takes the path's filter.
+func (l *Lab) Chaos(c Chaos) (*ChaosReport, error) {
+	r := &ChaosReport{Engine: c.Engine, Seed: c.Seed, Kills: c.Kills, Connections: map[string]int{}}
+	r.start = time.Now()
+	ref, err := l.reference(c)
+	if err != nil {
+		return nil, err
+	}
+	r.Files = ref.files
+	seen, err := l.watchFlows()
+	if err != nil {
+		return nil, err
+	}
+	const size = 32 << 20
+	bulk := startLoad(l, size)
+	crowd := startCrowd(l, chaosRequests(c.Engine), seen)
+	rnd := rand.New(rand.NewPCG(c.Seed, 0))
+	for i := range c.Kills {
+		if err = l.kill(c, ref, rnd, r); err != nil {
+			break
+		}
+		bulk.allow(int64(i+1) * size / int64(c.Kills))
+	}
+	r.note(bulk.wait())
+	fates := crowd.stop()
+	time.Sleep(lastWords)
+	r.note(seen.close())
+	r.judge(fates, seen)
+	if err == nil {
+		err = l.afterwards(c, ref, r)
+	}
+	r.Took = time.Since(r.start)
+	return r, err
+}
+
+// lastWords is how long the ends of the last connections have to say good-bye,
+// which nobody waits for.
+const lastWords = 500 * time.Millisecond
+
+func (r *ChaosReport) note(err error) {
+	if err != nil {
+		r.Problems = append(r.Problems, err.Error())
+	}
+}
+
+// chaosConfig treats all that an engine sees, and sends nothing besides.
+func chaosConfig(engine string) string {
+	text := "config b4 'main'\n\toption enabled '1'\n\toption engine '" + engine + "'\n" +
+		"\nconfig strategy 'default'\n\toption tls 'split(midsld) disorder'\n\toption http 'split(midsld) disorder'\n"
+	if engine == "nfqueue" {
+		text += "\toption quic 'split(midsld) disorder'\n"
+	}
+	return text
+}
+
+// A reference is what b4d has when it was started first, and the router with it
+// and without.
+type reference struct {
+	without, with []string
+	files         int
+	start         time.Duration // that it took
+}
+
+func (l *Lab) reference(c Chaos) (ref reference, err error) {
+	if ref.without, err = l.Router.State(); err != nil {
+		return ref, err
+	}
+	begun := time.Now()
+	d, err := l.StartB4D(c.B4D, chaosConfig(c.Engine))
+	if err != nil {
+		return ref, err
+	}
+	ref.start = time.Since(begun)
+	// Opened once, in each family: b4d keeps nothing open for that.
+	err = errors.Join(l.Open(Request{Host: Blocked}), l.Open(Request{Host: Blocked, V6: true}))
+	if err == nil {
+		ref.files, err = d.Files()
+	}
+	if err == nil {
+		ref.with, err = l.Router.State()
+	}
+	return ref, errors.Join(err, d.Stop())
+}
+
+// Files counts the descriptors of b4d.
+func (d *B4D) Files() (int, error) {
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
+	return len(list), err
+}
+
+// serving is how long b4d is left alone, at most, once it serves.
+const serving = 200 * time.Millisecond
+
+// kill starts b4d and kills it, half of the times before it serves. An error is
+// of the lab.
+func (l *Lab) kill(c Chaos, ref reference, rnd *rand.Rand, r *ChaosReport) error {
+	d, err := l.launch(c.B4D, chaosConfig(c.Engine))
+	if err != nil {
+		return err
+	}
+	if rnd.IntN(2) == 0 {
+		r.Starting++
+		time.Sleep(time.Duration(rnd.Float64() * float64(ref.start)))
+	} else {
+		err := d.ready()
+		if err == nil {
+			err = l.same(d, ref)
+		}
+		if err != nil {
+			r.Left++
+			r.note(fmt.Errorf("kill %d: %w", r.Starting, err))
+		}
+		time.Sleep(time.Duration(rnd.Float64() * float64(serving)))
+	}
+	r.killed = append(r.killed, time.Since(r.start).Round(time.Millisecond))
+	r.note(d.Kill())
+	time.Sleep(apart)
+	return nil
+}
+
+// apart is the time from one b4d's end to the next one's start. What the end has
+// cost is over then, but for a SYN: a connection that two ends hit would tell of
+// the haste of this, as procd waits for five seconds.
+const apart = 250 * time.Millisecond
+
+// initialPTO is RFC 9002's first probe timeout, three times kInitialRtt.
+const initialPTO = 999 * time.Millisecond
+
+// calm is how long b4d may take to have what it needs and no more: it answers
+// before that.
+const calm = 2 * time.Second
+
+// same looks whether d has what the first b4d had, and the router too.
+func (l *Lab) same(d *B4D, ref reference) error {
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		files, err := d.Files()
+		if err != nil {
+			return err
+		}
+		state, err := l.Router.State()
+		if err != nil {
+			return err
+		}
+		diff := Changes(renumbered(ref.with), renumbered(state))
+		if files == ref.files && len(diff) == 0 {
+			return nil
+		}
+		if time.Since(start) > calm {
+			return fmt.Errorf("after a start b4d has %d open files, the first had %d; the router has another %s", files, ref.files, strings.Join(diff, ", "))
+		}
+	}
+}
+
+// renumbered is a state in which routes do not tell the number of their device:
+// each TUN has another.
+func renumbered(state []string) []string {
+	var out []string
+	for _, s := range state {
+		if before, after, found := strings.Cut(s, fmt.Sprintf(" %d:", unix.RTA_OIF)); found {
+			s = before + after[len("01234567"):]
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// judge looks at every connection.
+func (r *ChaosReport) judge(fates []fate, seen *flows) {
+	other := map[*flow]bool{}
+	for _, f := range seen.open {
+		other[f] = true
+	}
+	for i := range fates {
+		f := &fates[i]
+		q := &f.request
+		lost, waits := 0, f.timeouts
+		if f.flow != nil {
+			delete(other, f.flow)
+			lost, waits = f.flow.lost(), max(waits, f.flow.waits())
+		}
+		what := fmt.Sprintf("%v %v", q.Proto, q.Hello)
+		if q.Proto == HTTP {
+			what = "http"
+		}
+		if q.Upload > 0 {
+			what += " upload"
+		}
+		r.Connections[what]++
+		r.Worst = max(r.Worst, f.took)
+		if q.Proto != QUIC {
+			r.Timeouts[min(waits, 2)]++
+		}
+		if lost > 0 {
+			r.Hit++
+		}
+		if q.Proto != QUIC && lost == 0 && waits > 0 {
+			r.Slow++
+		}
+		suffered := waits > 1 && lost > 0 || q.Proto == QUIC && f.timeouts > 0 && f.took > initialPTO
+		if f.err != nil {
+			r.Failed++
+		}
+		if f.err != nil || suffered {
+			r.Problems = append(r.Problems, fmt.Sprintf("%s, v6 %t, begun %v: %d timeouts, a packet lost %d times, took %v, error %v",
+				what, q.V6, f.begun.Sub(r.start).Round(time.Millisecond), waits, lost, f.took.Round(time.Millisecond), f.err))
+		}
+	}
+	for f := range other { // the long downloads
+		if n := f.waits(); n > 1 && f.lost() > 0 {
+			r.Problems = append(r.Problems, fmt.Sprintf("download under way: a packet needed %d timeouts", n))
+		}
+	}
+}
+
+// afterwards starts b4d once more, and ends it as it should.
+func (l *Lab) afterwards(c Chaos, ref reference, r *ChaosReport) error {
+	d, err := l.StartB4D(c.B4D, chaosConfig(c.Engine))
+	if err != nil {
+		return err
+	}
+	r.note(l.same(d, ref))
+	for _, v6 := range []bool{false, true} {
+		r.note(l.Open(Request{Host: Blocked, V6: v6}))
+	}
+	r.note(d.Stop())
+	state, err := l.Router.State()
+	if diff := Changes(ref.without, state); len(diff) > 0 {
+		r.note(fmt.Errorf("in the end there is another %s", strings.Join(diff, ", ")))
+	}
+	return err
+}
+
+// String is a table.
+func (r *ChaosReport) String() string {
+	var b strings.Builder
+	line := func(format string, a ...any) { fmt.Fprintf(&b, "%-8s "+format+"\n", append([]any{r.Engine}, a...)...) }
+	line("%d kills, %d of them before b4d served, in %v (seed %d)", r.Kills, r.Starting, r.Took.Round(time.Second), r.Seed)
+	all := 0
+	for _, what := range slices.Sorted(maps.Keys(r.Connections)) {
+		line("%6d connections of %s", r.Connections[what], what)
+		all += r.Connections[what]
+	}
+	line("%6d connections, %d failed, the longest took %v", all, r.Failed, r.Worst.Round(time.Millisecond))
+	line("%6d lost a packet; timeouts: %d none, %d one, %d more; %d had one though nothing was lost", r.Hit, r.Timeouts[0], r.Timeouts[1], r.Timeouts[2], r.Slow)
+	line("%6d starts found something left; each b4d had %d files open", r.Left, r.Files)
+	line("%6d problems", len(r.Problems))
+	return b.String()
+}
+
+func linkIndex(name string) (int, error) {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return 0, err
+	}
+	return link.Attrs().Index, nil
+}

@@ -1,0 +1,241 @@
+package lab
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"b4/packet"
+
+	"golang.org/x/sys/unix"
+)
+
+// flows is what each end of each TCP connection has sent, and what of that came
+// through the router. A socket on the router's LAN device sees what the client
+// sends before b4 does, and what leaves for it; a filter on the path sees the
+// other side. So it is known of every byte how often it was lost in the router,
+// whatever timers the two ends have.
+type flows struct {
+	mu   sync.Mutex
+	open map[flowKey]*flow
+
+	lab  *Lab
+	file *os.File
+	raw  syscall.RawConn
+	done chan struct{}
+}
+
+type flowKey struct {
+	port uint16 // the client's
+	v6   bool
+}
+
+// flow is one connection: the two directions of it.
+type flow [2]stream
+
+// stream is what one end sends.
+type stream struct {
+	first   uint32 // sequence number of the SYN
+	known   bool
+	in, out []span // as it entered the router, and as it left it
+}
+
+// span is a range of sequence numbers, counted from the SYN, and when it was seen.
+type span struct {
+	from, to uint32
+	at       time.Time
+}
+
+// tapBuffer holds what comes while the process does something else.
+const tapBuffer = 64 << 20
+
+// watchFlows begins to watch. It takes the path's filter.
+func (l *Lab) watchFlows() (*flows, error) {
+	s := &flows{open: map[flowKey]*flow{}, lab: l, done: make(chan struct{})}
+	err := l.Router.Do(func() error {
+		all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		s.file = os.NewFile(uintptr(fd), "tap")
+		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, tapBuffer) != nil {
+			err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, tapBuffer)
+		}
+		var index int
+		if err == nil {
+			index, err = linkIndex(RouterLAN)
+		}
+		if err == nil {
+			err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: index})
+		}
+		if err == nil {
+			s.raw, err = s.file.SyscallConn()
+		}
+		if err != nil {
+			s.file.Close()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", RouterLAN, err)
+	}
+	l.SetFilter(func(d Direction, pkt []byte) bool {
+		s.note(d, d == ToServer, pkt)
+		return true
+	})
+	go s.read()
+	return s, nil
+}
+
+// read reads the tap until it is closed.
+func (s *flows) read() {
+	defer close(s.done)
+	buf := make([]byte, maxPacket)
+	for {
+		var n int
+		var from unix.Sockaddr
+		var err error
+		if s.raw.Read(func(fd uintptr) bool {
+			n, from, err = unix.Recvfrom(int(fd), buf, 0)
+			return err != unix.EAGAIN
+		}) != nil {
+			return // closed
+		}
+		if at, ok := from.(*unix.SockaddrLinklayer); ok && err == nil {
+			d := ToServer
+			if at.Pkttype == unix.PACKET_OUTGOING {
+				d = ToClient
+			}
+			s.note(d, d == ToClient, buf[:n])
+		}
+	}
+}
+
+// close ends watching. It is an error if the tap has missed packets.
+func (s *flows) close() error {
+	s.lab.SetFilter(nil)
+	var missed int
+	err := s.raw.Control(func(fd uintptr) {
+		if st, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			missed = int(st.Drops)
+		}
+	})
+	s.file.Close()
+	<-s.done
+	if err == nil && missed > 0 {
+		err = fmt.Errorf("watch %s: %d packets were missed", RouterLAN, missed)
+	}
+	return err
+}
+
+// note writes a packet of direction d down, out where it has left the router.
+func (s *flows) note(d Direction, out bool, pkt []byte) {
+	var v packet.View
+	if !v.Decode(pkt) || v.Proto != packet.TCP || v.Flags&packet.RST != 0 {
+		return
+	}
+	n, syn := uint32(len(v.Payload)), v.Flags&packet.SYN != 0
+	if syn {
+		n++
+	}
+	if v.Flags&packet.FIN != 0 {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	key := flowKey{v.Src.Port(), v.Src.Addr().Is6()}
+	if d == ToClient {
+		key.port = v.Dst.Port()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.open[key]
+	if d == ToServer && syn && (f == nil || f[d].first != v.Seq) { // the port may have been another's
+		f = &flow{}
+		s.open[key] = f
+	}
+	if f == nil {
+		return
+	}
+	t := &f[d]
+	if syn && !t.known {
+		t.first, t.known = v.Seq, true
+	}
+	if !t.known {
+		return
+	}
+	list := &t.in
+	if out {
+		list = &t.out
+	}
+	*list = append(*list, span{v.Seq - t.first, v.Seq - t.first + n, time.Now()})
+}
+
+// of is the newest connection from a port.
+func (s *flows) of(port int, v6 bool) *flow {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[flowKey{uint16(port), v6}]
+}
+
+// lost is how often the unluckiest byte of a connection was lost in the router.
+func (f *flow) lost() int { return max(f[ToServer].lost(), f[ToClient].lost()) }
+
+// waits is how many timeouts the unluckiest byte of a connection needed.
+func (f *flow) waits() int { return max(f[ToServer].waits(), f[ToClient].waits()) }
+
+func (t *stream) lost() int {
+	type edge struct {
+		at uint32
+		n  int
+	}
+	var edges []edge
+	for _, s := range t.in {
+		edges = append(edges, edge{s.from, 1}, edge{s.to, -1})
+	}
+	for _, s := range t.out {
+		edges = append(edges, edge{s.from, -1}, edge{s.to, 1})
+	}
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
+	most, now := 0, 0
+	for i, e := range edges {
+		now += e.n
+		if i+1 == len(edges) || edges[i+1].at != e.at {
+			most = max(most, now)
+		}
+	}
+	return most
+}
+
+// minRTO is the shortest timeout for retransmission that Linux has, for a segment
+// or, as a tail loss probe, for one alone (TCP_RTO_MIN, 200 ms), less what a
+// kernel's tick makes of it. What is sent again sooner is a probe or answers the
+// other end, and costs nobody a timeout.
+const minRTO = 190 * time.Millisecond
+
+func (t *stream) waits() int {
+	var newest uint32
+	most, depth := 0, make([]int, len(t.in))
+	for i, s := range t.in {
+		if s.from < newest { // sent before, at least in part
+			for j := i - 1; j >= 0; j-- {
+				if o := t.in[j]; o.from < s.to && s.from < o.to {
+					depth[i] = depth[j]
+					if s.at.Sub(o.at) >= minRTO {
+						depth[i]++
+					}
+					break
+				}
+			}
+		}
+		newest, most = max(newest, s.to), max(most, depth[i])
+	}
+	return most
+}
