@@ -108,6 +108,11 @@ procd_add_raw_trigger 'interface.*' 2000 /etc/init.d/b4 reload
 procd_close_service
 `
 
+const closed = `procd_append_param file /etc/b4/never.txt
+procd_add_jail_mount /etc/b4
+procd_close_instance
+` + triggers
+
 const bare = `procd_open_service b4
 b4d check -offline
 procd_open_instance
@@ -144,18 +149,18 @@ func TestInit(t *testing.T) {
 		stderr       string
 		code         int
 	}{
-		{name: "start", config: on, args: "start", calls: bare + "procd_close_instance\n" + triggers},
+		{name: "start", config: on, args: "start", calls: bare + closed},
 		{name: "start, as it is installed", config: string(mustRead("b4.config")), args: "start", calls: off},
 		{name: "start, switched off", config: "config b4 'main'\n\toption enabled 'off'\n", args: "start", calls: off},
 		{name: "start without a section", args: "start", calls: off},
 		{name: "start with a word for 1", config: "config b4 'main'\n\toption enabled 'yes'\n", args: "start",
-			calls: bare + "procd_close_instance\n" + triggers},
+			calls: bare + closed},
 		{name: "start in the jail", config: on, ujail: true, args: "start",
-			calls: bare + "mkdir -p /etc/b4 /var/run/b4\n" + jail + "procd_add_jail_mount_rw /dev/net/tun /var/run/b4\nprocd_close_instance\n" + triggers},
+			calls: bare + "mkdir -p /etc/b4 /var/run/b4\n" + jail + "procd_add_jail_mount_rw /dev/net/tun /var/run/b4\n" + closed},
 		{name: "start with a socket elsewhere", config: on + "\toption socket '/tmp/elsewhere/s'\n", ujail: true, args: "start",
-			calls: bare + "mkdir -p /etc/b4 /tmp/elsewhere\n" + jail + "procd_add_jail_mount_rw /dev/net/tun /tmp/elsewhere\nprocd_close_instance\n" + triggers},
+			calls: bare + "mkdir -p /etc/b4 /tmp/elsewhere\n" + jail + "procd_add_jail_mount_rw /dev/net/tun /tmp/elsewhere\n" + closed},
 		{name: "start with a limit", config: on + "\toption memory_limit '24'\n", args: "start",
-			calls: bare + "procd_append_param env GOMEMLIMIT=24MiB\nprocd_close_instance\n" + triggers},
+			calls: bare + "procd_append_param env GOMEMLIMIT=24MiB\n" + closed},
 		{name: "start with lists", args: "start",
 			config: on + "config rule 'a'\n\tlist domain_file '/etc/b4/a'\n\tlist domain_file '/mnt/my lists/b'\nconfig rule\n\tlist domain_file '/c'\n",
 			calls: bare + `procd_append_param file /etc/b4/a
@@ -164,11 +169,12 @@ procd_append_param file '/mnt/my lists/b'
 procd_add_jail_mount '/mnt/my lists'
 procd_append_param file /c
 procd_add_jail_mount ''
-procd_close_instance
-` + triggers},
+` + closed},
+		{name: "start with hosts elsewhere", config: on + "\toption never '/mnt/never'\n", args: "start",
+			calls: bare + "procd_append_param file /mnt/never\nprocd_add_jail_mount /mnt\nprocd_close_instance\n" + triggers},
 
 		// procd looks itself whether the file is another one, and then sends HUP.
-		{name: "reload", config: on, env: []string{"RUNNING=1"}, args: "reload", calls: bare + "procd_close_instance\n" + triggers},
+		{name: "reload", config: on, env: []string{"RUNNING=1"}, args: "reload", calls: bare + closed},
 		{name: "reload, switched off", config: "config b4 'main'\n", env: []string{"RUNNING=1"}, args: "reload", calls: off},
 		{name: "reload with a bad file", config: on, env: []string{"RUNNING=1", "REFUSES=2"}, args: "reload",
 			calls: refused + "procd_send_signal b4 '*' HUP\n", stderr: "b4d: wrong\n", code: 1},
@@ -244,7 +250,7 @@ func TestInitKnowsTheSchema(t *testing.T) {
 		}
 	}
 	slices.Sort(options)
-	if want := []string{"enabled", "memory_limit", "socket"}; !slices.Equal(slices.Compact(options), want) {
+	if want := []string{"enabled", "memory_limit", "never", "socket"}; !slices.Equal(slices.Compact(options), want) {
 		t.Errorf("b4.init reads %q, not %q", options, want)
 	}
 }

@@ -25,7 +25,7 @@ func TestChecksFind(t *testing.T) {
 	}{
 		{"mode", func(p *pkg) { p.file("/etc/config/b4").Mode = 0o644 }, "/etc/config/b4 has mode 644, not 600"},
 		{"content", func(p *pkg) { p.file(daemonPath).Data = []byte("other") }, daemonPath + " is not wanted"},
-		{"missing", func(p *pkg) { p.Files = p.Files[1:] }, "/etc/capabilities/b4.json is missing"},
+		{"missing", func(p *pkg) { p.Files = p.Files[1:] }, "/etc/b4/never.txt is missing"},
 		{"more", func(p *pkg) { p.Files = append(p.Files, file{"/etc/x", 0o644, nil}) }, "/etc/x is not wanted"},
 		{"conffiles", func(p *pkg) { p.Conffiles = nil }, "conffiles"},
 		{"version", func(p *pkg) { p.Version = "1.2.4-r1" }, "version"},

@@ -174,7 +174,8 @@ func TestFiles(t *testing.T) {
 		p    *pkg
 		want string
 	}{
-		{&b4, `644 /etc/capabilities/b4.json
+		{&b4, `600 /etc/b4/never.txt
+644 /etc/capabilities/b4.json
 600 /etc/config/b4
 755 /etc/init.d/b4
 644 /etc/sysctl.d/12-b4.conf
@@ -204,7 +205,8 @@ func TestFiles(t *testing.T) {
 	for _, f := range b4.apkOwnFiles() {
 		own[filepath.Ext(f.Path)] = string(f.Data)
 	}
-	if own[".list"] != `/etc/capabilities/b4.json
+	if own[".list"] != `/etc/b4/never.txt
+/etc/capabilities/b4.json
 /etc/config/b4
 /etc/init.d/b4
 /etc/sysctl.d/12-b4.conf
@@ -212,8 +214,9 @@ func TestFiles(t *testing.T) {
 /lib/upgrade/keep.d/b4
 /usr/sbin/b4d
 /usr/share/nftables.d/chain-pre/forward/30-b4.nft
-` || own[".conffiles"] != "/etc/config/b4\n" ||
-		own[".conffiles_static"] != "/etc/config/b4 38588fffda87e95ef1c0ff1e4d425f729340eb9a99e5ba84da5a9a83b1973fdb\n" {
+` || own[".conffiles"] != "/etc/config/b4\n/etc/b4/never.txt\n" ||
+		own[".conffiles_static"] != "/etc/config/b4 38588fffda87e95ef1c0ff1e4d425f729340eb9a99e5ba84da5a9a83b1973fdb\n"+
+			"/etc/b4/never.txt d77d02509c59104d1115220449039fbd53c898ac9059d97829541352eb41a8ce\n" {
 		t.Errorf("apk's own files are %q", own)
 	}
 }

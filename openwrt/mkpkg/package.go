@@ -50,6 +50,7 @@ type source struct {
 var daemonFiles = []source{
 	{"procd/b4.init", "/etc/init.d/b4", 0o755},
 	{"procd/b4.config", "/etc/config/b4", 0o600},
+	{"procd/never.txt", "/etc/b4/never.txt", 0o600},
 	{"procd/b4.json", "/etc/capabilities/b4.json", 0o644},
 	{"procd/b4.sysctl", "/etc/sysctl.d/12-b4.conf", 0o644},
 	{"procd/b4.defaults", "/etc/uci-defaults/80-b4", 0o755},
@@ -83,7 +84,7 @@ func daemonPackage(root, version string, epoch int64) (pkg, error) {
 		Section: "net", Source: "feeds/b4/openwrt",
 		Title:     "Opens sites that the provider blocks by their name",
 		Depends:   []string{"kmod-nft-core", "kmod-nft-queue", "kmod-tun"},
-		Conffiles: []string{"/etc/config/b4"},
+		Conffiles: []string{"/etc/config/b4", "/etc/b4/never.txt"},
 		Postinst:  restartUpgraded,
 	}
 	var errs []error
