@@ -240,13 +240,13 @@ func (s *settings) addNames(b *match.Builder, option string, names []string) err
 const steerAll = "all"
 
 // rules is what s wants of the table, on a kernel that offers f: with a queue,
-// or with a TUN before u. NAT scatters datagrams in the families q says. The
-// interfaces of rules are what l says.
-func (s *settings) rules(f fw.Features, u *uplink, q scatter, l lans) fw.Config {
+// or with a TUN before u. The firewall does what h says, and the interfaces of rules
+// are what l says.
+func (s *settings) rules(f fw.Features, u *uplink, h house, l lans) fw.Config {
 	m := &s.conf.Main
 	c := fw.Config{
 		Marks: s.marks, TCP: s.tcp, HTTP: s.http, Block: s.block, IPv4: true, IPv6: m.IPv6, Router: m.Router,
-		Bound: fw.DefaultBound, All: m.Steer == steerAll, SkipIPsec: f.IPsec, Devices: s.who.devices(l),
+		Bound: fw.DefaultBound, All: m.Steer == steerAll, SkipIPsec: f.IPsec, Devices: s.who.devices(l), Offload: h.offload.Hide,
 	}
 	c.Block.Reject = c.Block.Reject && f.Reject
 	if u != nil {
@@ -254,7 +254,7 @@ func (s *settings) rules(f fw.Features, u *uplink, q scatter, l lans) fw.Config 
 		c.Tun = fw.TunConfig{Device: s.conf.Tun.Device, WAN: u.device, SNAT4: u.v4.snat, SNAT6: u.v6.snat}
 		return c
 	}
-	c.UDP, c.Scatter4, c.Scatter6 = s.udp, q.v4, q.v6
+	c.UDP, c.Scatter4, c.Scatter6 = s.udp, h.scatter.v4, h.scatter.v6
 	c.Form, c.Queue, c.SYN = f.Queue, m.QueueNum, s.need.Phases&desync.SYN != 0
 	c.Replies = fw.Replies{
 		SYNACK: s.need.Phases&desync.SYNACK != 0 || s.need.Hops || m.Observe,

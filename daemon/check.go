@@ -52,6 +52,9 @@ func writeRules(w io.Writer, s *settings) {
 	if !s.conf.Main.Enabled {
 		fmt.Fprintln(w, "b4 is off: main.enabled is 0")
 	}
+	if names, networks := s.pipe.Never.Len(), len(s.who.never); names+networks > 0 {
+		fmt.Fprintf(w, "never: %d names and %d addresses or networks, see %s\n", names, networks, s.conf.Main.Never)
+	}
 	for i, r := range ruleStatus(s) {
 		names := "all names"
 		if r.Names >= 0 {
@@ -59,6 +62,12 @@ func writeRules(w io.Writer, s *settings) {
 		}
 		if r.Not > 0 {
 			names += fmt.Sprintf(" but %d", r.Not)
+		}
+		if r.Devices != "" {
+			names += ", of " + r.Devices
+		}
+		if r.Ports != "" {
+			names += ", to " + r.Ports
 		}
 		fmt.Fprintf(w, "rule %s: %s: %s", r.Name, names, r.Action)
 		if r.QUICAction != r.Action {
@@ -150,14 +159,16 @@ func checkKernel(k kernel, s *settings, w io.Writer) error {
 			return err
 		}
 	}
-	var q scatter
+	var h house
 	if u == nil {
-		q = findScatter(k, s, what.devices)
+		h = findHouse(k, s, what.devices)
+	} else {
+		h.offload = findOffload(k, []string{u.device}, nil)
 	}
-	for _, note := range s.quicNotes(c, q) {
+	for _, note := range append(s.quicNotes(c, h.scatter), h.offload.notes()...) {
 		fmt.Fprintf(w, "warning: %s\n", note)
 	}
-	plan, err := fw.Plan(s.rules(c.features, u, q, what.lans))
+	plan, err := fw.Plan(s.rules(c.features, u, h, what.lans))
 	if err != nil {
 		return errors.Join(wanErr, err)
 	}

@@ -23,8 +23,8 @@ type core struct {
 	choice   choice
 	tunnel   *tunnel // of engine tun only
 	firewall news    // of the rules that say how connections leave
-	scatter  scatter
-	rules    string // as last applied, with
+	house    house   // what it does
+	rules    string  // as last applied, with
 	watched  []string
 	idle     error // why nothing is steered though it should be; nil if all is well
 	table    atomic.Pointer[table]
@@ -144,10 +144,10 @@ func (c *core) align(s *settings, what scope) error {
 	c.idle = nil
 	switch {
 	case c.tunnel == nil && what.paused:
-		return c.put(s.rules(c.choice.features, nil, c.scatter, what.lans), nil)
+		return c.put(s.rules(c.choice.features, nil, c.house, what.lans), nil)
 	case c.tunnel == nil:
-		c.scatter = findScatter(c.kernel, s, what.devices)
-		return c.put(s.rules(c.choice.features, nil, c.scatter, what.lans), what.devices)
+		c.house = findHouse(c.kernel, s, what.devices)
+		return c.put(s.rules(c.choice.features, nil, c.house, what.lans), what.devices)
 	case what.paused:
 		return c.rest()
 	}
@@ -155,7 +155,8 @@ func (c *core) align(s *settings, what scope) error {
 		return c.rest()
 	}
 	u := &c.tunnel.uplink
-	return c.put(s.rules(c.choice.features, u, scatter{}, what.lans), []string{u.device})
+	c.house = house{offload: findOffload(c.kernel, []string{u.device}, nil)}
+	return c.put(s.rules(c.choice.features, u, c.house, what.lans), []string{u.device})
 }
 
 // rest leaves every packet alone.

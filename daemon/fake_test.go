@@ -60,6 +60,7 @@ type fake struct {
 	advice   []route.Advice
 	owned    string // of ownSysctls
 	scatter4 bool   // NAT draws ports
+	offload  fw.Offloading
 	refused  string // the chain that does not forward what comes from the TUN
 	every    time.Duration
 }
@@ -150,6 +151,10 @@ func (k *fake) readNAT(string) (fw.Translation, error) {
 
 func (k *fake) scatters(string) (v4, v6 bool, err error) {
 	return get(k, func() bool { return k.scatter4 }), false, k.step("scatters", 0)
+}
+
+func (k *fake) readOffload([]string, []uint16) (fw.Offloading, error) {
+	return get(k, func() fw.Offloading { return k.offload }), k.step("offload", 0)
 }
 
 func (k *fake) acceptsForward(string) (bool, string, error) {

@@ -24,6 +24,7 @@ type kernel interface {
 	openRoutes(tell func(change string)) (routes, error) // tell may be nil
 	readNAT(wan string) (fw.Translation, error)
 	scatters(wan string) (v4, v6 bool, err error)
+	readOffload(wan []string, udp []uint16) (fw.Offloading, error)
 	acceptsForward(dev string) (ok bool, why string, err error)
 	sysctls(dev, wan string) []route.Advice
 	ownSysctls(dev string, writeBack bool) (changed []string)
@@ -80,6 +81,10 @@ func (linux) acceptsForward(dev string) (bool, string, error) { return fw.Accept
 func (linux) sysctls(dev, wan string) []route.Advice          { return route.Sysctls(dev, wan) }
 func (linux) ownSysctls(dev string, writeBack bool) []string  { return route.OwnSysctls(dev, writeBack) }
 func (linux) resolve(names []string) (netif.WAN, error)       { return netif.Resolve(names) }
+
+func (linux) readOffload(wan []string, udp []uint16) (fw.Offloading, error) {
+	return fw.ReadOffload(wan, udp)
+}
 
 // Those below turn a nil pointer that comes with an error into a nil
 // interface.

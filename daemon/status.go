@@ -50,6 +50,8 @@ type RuleStatus struct {
 	Name     string `json:"name"`
 	Names    int    `json:"names"` // -1 is all names
 	Not      int    `json:"not"`
+	Devices  string `json:"devices"` // in words; "" is all
+	Ports    string `json:"ports"`   // "" is all that are watched
 	Action   string `json:"action"`
 	Strategy string `json:"strategy"` // its name
 	Treatments
@@ -108,7 +110,11 @@ func (d *Daemon) Status() Status {
 func ruleStatus(s *settings) []RuleStatus {
 	list := make([]RuleStatus, 0, len(s.pipe.Rules))
 	for i, r := range s.pipe.Rules {
-		st := RuleStatus{Name: r.Name, Names: -1, Not: r.Not.Len(), Action: s.conf.Rules[i].Action, Strategy: r.Strategy, Treatments: s.treatments(i)}
+		conf := &s.conf.Rules[i]
+		st := RuleStatus{
+			Name: r.Name, Names: -1, Not: r.Not.Len(), Devices: whoText(conf), Ports: portText(conf.Ports),
+			Action: conf.Action, Strategy: r.Strategy, Treatments: s.treatments(i),
+		}
 		if r.Domains != nil {
 			st.Names = r.Domains.Len()
 		}
@@ -152,7 +158,7 @@ func (d *Daemon) health(s *Status, countErr error) (list []string) {
 			say(true, "Uplink %s: %s.", t.uplink.device, note)
 		}
 	}
-	for _, note := range d.set.quicNotes(d.core.choice, d.core.scatter) {
+	for _, note := range append(d.set.quicNotes(d.core.choice, d.core.house.scatter), d.core.house.offload.notes()...) {
 		say(true, "%s.", note)
 	}
 	k := s.Kernel

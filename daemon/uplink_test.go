@@ -331,11 +331,11 @@ func TestRules(t *testing.T) {
 	t.Parallel()
 	s := configured(t, tunEnabled)
 	u := &uplink{device: "wan0", v6: way{open: true, snat: netip.MustParseAddr("2001:db8::5")}}
-	c := s.rules(fw.Features{IPsec: true}, u, scatter{}, nil)
+	c := s.rules(fw.Features{IPsec: true}, u, house{}, nil)
 	if c.IPv4 || !c.IPv6 || !c.SkipIPsec || c.Form != fw.Tun || c.Tun != (fw.TunConfig{Device: "b4tun0", WAN: "wan0", SNAT6: u.v6.snat}) {
 		t.Errorf("%+v", c)
 	}
-	if c := s.rules(fw.Features{Queue: fw.Xt}, nil, scatter{}, nil); !c.IPv4 || !c.IPv6 || c.SkipIPsec || c.Form != fw.Xt {
+	if c := s.rules(fw.Features{Queue: fw.Xt}, nil, house{}, nil); !c.IPv4 || !c.IPv6 || c.SkipIPsec || c.Form != fw.Xt {
 		t.Errorf("%+v", c)
 	}
 }
