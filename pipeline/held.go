@@ -50,10 +50,12 @@ func (p *Pipeline) evict(f *flow.Flow[state]) {
 	p.release(f, Evicted)
 }
 
-// Drain implements engine.Handler: what still waits is let go.
+// Drain implements engine.Handler: what still waits is let go as if the rest came
+// too late. No flow is forgotten: another engine may go on with it.
 func (p *Pipeline) Drain(out *engine.Batch) {
 	p.out = out
-	p.flows.Due(endOfTime, p.evict)
+	p.flows.Due(endOfTime, p.late)
+	p.putOff(engine.Accept, false)
 	p.wheel.take(endOfTime, out)
 }
 
