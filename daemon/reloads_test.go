@@ -1,0 +1,121 @@
+package daemon
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+
+	"b4/engine"
+	"b4/packet"
+	"b4/tlshello"
+)
+
+// reloadTo reads another configuration, and returns when it is in force.
+func (r *running) reloadTo(conf string) {
+	r.t.Helper()
+	r.write(conf)
+	done := make(chan error, 1)
+	r.d.reloads <- done
+	if err := <-done; err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// tunConf is what a reload to engine tun reads.
+const tunConf = "config b4 'main'\n\toption enabled '1'\n\toption engine 'tun'\n"
+
+// pushAny gives a packet to the engine that runs, and returns what left.
+func pushAny(r *running, b []byte) [][]byte {
+	if r.status().Engine.Name == engineTun {
+		return get(r.fake, func() func([]byte) [][]byte {
+			e := r.tun
+			return func(b []byte) [][]byte { o := e.Push(b); return append(o.Wire, o.Back...) }
+		})(b)
+	}
+	return get(r.fake, func() func([]byte) [][]byte {
+		q := r.queue
+		return func(b []byte) [][]byte { return q.Push(engine.Packet{Bytes: b}).Wire }
+	})(b)
+}
+
+// However often the configuration changes, by rules, strategies, WAN or engine,
+// b4d does not grow.
+func TestThousandReloads(t *testing.T) {
+	t.Parallel()
+	r := start(t, newFake(t), enabled)
+	confs := []string{
+		enabled + "\tlist tcp_port '443'\n\tlist tcp_port '8443'\nconfig rule 'a'\n\tlist domain 'a.example'\n\toption action 'pass'\nconfig rule 'b'\n",
+		enabled + "\tlist wan 'wan0'\n\toption observe '1'\n",
+		enabled + "config strategy 'default'\n\toption tls 'split(1, midsld) disorder'\n\toption quic 'split(midsld)'\n",
+		tunConf,
+	}
+	round := func(from, to int) {
+		for i := from; i < to; i++ {
+			r.reloadTo(confs[i%len(confs)])
+			pushAny(r, hello(fmt.Sprintf("n%d.blocked.example", i), uint16(i)).Bytes)
+		}
+	}
+	const warm, all = 100, 1000
+	round(0, warm)
+	heap, routines, open := inUse(), runtime.NumGoroutine(), fmt.Sprint(r.left())
+	round(warm, all)
+	const slack = 64 // bytes a reload, of 900: what other tests keep meanwhile
+	if now := inUse(); now > heap+1<<20+slack*(all-warm) {
+		t.Errorf("%d bytes in use after %d reloads, %d after %d", now, all, heap, warm)
+	}
+	if n := runtime.NumGoroutine(); n > routines+100 { // of other tests
+		t.Errorf("%d goroutines, %d before", n, routines)
+	}
+	if now := fmt.Sprint(r.left()); now != open {
+		t.Errorf("open: %s, before: %s", now, open)
+	}
+}
+
+// inUse is what the heap holds that is not garbage, in bytes.
+func inUse() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// A hello of which b4d has the first half when a reload comes is treated when
+// the rest comes, whatever the reload changes: nobody sees the name.
+func TestReloadAmidHello(t *testing.T) {
+	t.Parallel()
+	const name = "www.blocked.example"
+	whole := tlshello.AppendDecoy(nil, name, 1)
+	cut := bytes.Index(whole, []byte(name)) - 1
+	segment := func(from, to int, port uint16) []byte {
+		s := packet.Segment{
+			Src: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), Dst: netip.MustParseAddrPort("198.51.100.7:443"),
+			Seq: 1 + uint32(from), Ack: 1, Flags: packet.ACK | packet.PSH, Payload: whole[from:to],
+		}
+		return s.Append(nil)
+	}
+	for i, tt := range []struct{ what, before, after string }{
+		{"nothing", enabled, enabled},
+		{"rules", enabled, enabled + "config rule 'other'\n\tlist domain 'other.example'\n\toption action 'pass'\nconfig rule 'all'\n"},
+		{"ports", enabled, enabled + "\tlist tcp_port '443'\n\tlist tcp_port '8443'\n"},
+		{"strategy", enabled, enabled + "config strategy 'default'\n\toption tls 'split(midsld)'\n"},
+		{"WAN", enabled, enabled + "\tlist wan 'ppp0'\n"},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			t.Parallel()
+			r, port := start(t, newFake(t), tt.before), 40000+uint16(i)
+			wire := pushAny(r, segment(0, cut, port))
+			r.reloadTo(tt.after)
+			wire = append(wire, pushAny(r, segment(cut, len(whole), port))...)
+			for _, p := range wire {
+				if bytes.Contains(p, []byte(name)) {
+					t.Errorf("the name is in a packet of %d bytes", len(p))
+				}
+			}
+			if len(wire) < 2 {
+				t.Errorf("%d packets", len(wire))
+			}
+		})
+	}
+}
