@@ -46,9 +46,12 @@ func (a attrs) num(typ uint16) uint32 {
 	return 0
 }
 
-func (a attrs) text(typ uint16) string {
-	v, _, _ := bytes.Cut(a.get(typ), []byte{0})
-	return string(v)
+func (a attrs) text(typ uint16) string { return text(a.get(typ)) }
+
+// text is what stands ahead of the first 0.
+func text(b []byte) string {
+	b, _, _ = bytes.Cut(b, []byte{0})
+	return string(b)
 }
 
 // value returns the bytes of a nested NFTA_DATA_VALUE.

@@ -51,6 +51,9 @@ type oracle struct {
 	known map[*foreignChain]*endings
 
 	scatters bool // ports are drawn at random by a rule that may be met
+
+	put  func(c *foreignChain, flowtable string) // is told what may be offloaded, unless nil
+	pass func(rule *byte, words string)          // and which rules may accept
 }
 
 func newOracle(r *ruleset, k *knowledge) *oracle {
@@ -92,11 +95,18 @@ func (o *oracle) walk(c *foreignChain) (all endings) {
 // verdict.
 func (o *oracle) rule(c *foreignChain, list attrs) endings {
 	q := query{know: o.know, rules: o.rules, table: c.table}
+	whole := list
 	pass := endings{onward: {met: true}}
 	for _, x, ok := list.next(); ok; _, x, ok = list.next() {
 		name, a := x.text(unix.NFTA_EXPR_NAME), x.get(unix.NFTA_EXPR_DATA)
 		if act, words, ok := o.act(c, &q, name, a); ok {
+			if o.pass != nil && act[accepted].met {
+				o.pass(&whole[0], c.String()+": "+words)
+			}
 			return q.met(act, c.String()+": "+words)
+		}
+		if o.put != nil && name == "flow_offload" {
+			o.put(c, a.text(flowName))
 		}
 		q.take(name, a)
 		if q.no {

@@ -13,6 +13,8 @@ type knowledge struct {
 	meta map[uint32][]byte // by NFT_META_*
 	ct   map[uint32][]byte // by NFT_CT_*
 
+	dport uint16 // 0 if it is not known
+
 	// What a packet does not have no rule finds: an expression that loads
 	// it breaks the rule off.
 	noMeta []uint32 // NFT_META_*
@@ -143,6 +145,9 @@ func (q *query) payload(a attrs) {
 	switch {
 	case base == unix.NFT_PAYLOAD_NETWORK_HEADER && off == protocol && n == 1:
 		q.set(reg, q.know.meta[unix.NFT_META_L4PROTO])
+		return
+	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && off == uint32(dport) && n == 2 && q.know.dport != 0:
+		q.set(reg, binary.BigEndian.AppendUint16(nil, q.know.dport))
 		return
 	case base == unix.NFT_PAYLOAD_NETWORK_HEADER && off >= saddr && off < daddr:
 		w.what = "sources"

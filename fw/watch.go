@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch subscribes to what the kernel says of tables, chains and rules, whoever
-// changes them: whatever gives [ReadNAT] or [AcceptsForward] another answer, but
-// for elements of named sets. It is of the calling thread's network namespace.
+// Watch subscribes to what the kernel says of tables, chains, rules and flowtables,
+// whoever changes them: whatever gives [ReadNAT], [AcceptsForward] or [ReadOffload]
+// another answer, but for elements of named sets. It is of the calling thread's
+// network namespace.
 // Applying rules of ours is told, refreshing the watched devices is not.
 func Watch() (*nlwatch.Watcher, error) {
 	w, err := nlwatch.Open(unix.NETLINK_NETFILTER, 1<<(unix.NFNLGRP_NFTABLES-1), concern())
@@ -26,7 +27,7 @@ func Watch() (*nlwatch.Watcher, error) {
 func concern() []unix.SockFilter {
 	kinds := []uint16{
 		unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE, unix.NFT_MSG_NEWCHAIN, unix.NFT_MSG_DELCHAIN,
-		unix.NFT_MSG_NEWRULE, unix.NFT_MSG_DELRULE,
+		unix.NFT_MSG_NEWRULE, unix.NFT_MSG_DELRULE, unix.NFT_MSG_NEWFLOWTABLE, unix.NFT_MSG_DELFLOWTABLE,
 	}
 	program := []unix.SockFilter{nlwatch.Load(unix.BPF_H, nlwatch.TypeAt)}
 	for i, kind := range kinds {
