@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"b4/engine"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -165,10 +167,22 @@ func (s *stream) Settle(p *engine.Packet, v engine.Verdict, payload []byte) erro
 		}
 	}
 	if err := s.accept(p); err != nil {
-		return errors.Join(errs, err)
+		return errors.Join(errs, err, s.forgo(p, err))
 	}
 	s.e.n.Accepted.Add(1)
 	return errors.Join(errs, s.done(p, v))
+}
+
+// forgo is for a packet that is lost because err forbids sending it, as a
+// firewall's rule against what the router sends does, and a device whose MTU has
+// become smaller. It would be so with the client's next try: that is to go the
+// kernel's own way. Of other errors, as of a device that is down, the kernel knows
+// no way round either.
+func (s *stream) forgo(p *engine.Packet, err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EMSGSIZE) {
+		return s.done(p, engine.Done)
+	}
+	return nil
 }
 
 // accept sends p on as it came.
