@@ -109,13 +109,21 @@ func (h *home) leaves() []byte {
 	return p
 }
 
+// server is where newFlow connects to.
+func server(v6 bool) netip.AddrPort { return newFlow(v6, 0, 443).dst }
+
+// flow is one that g could open.
+func (h *home) flow(g *guest, to netip.AddrPort) *flow {
+	h.port++
+	return &flow{netip.AddrPortFrom(g.addr(to.Addr().Is6()), h.port), to, 1000, 5000}
+}
+
 // open has g open a connection. Replies end at the router: nobody tells it who
 // has their addresses.
-func (h *home) open(g *guest, v6 bool, dport uint16) *flow {
+func (h *home) open(g *guest, to netip.AddrPort) *flow {
 	h.t.Helper()
-	h.port++
-	f := newFlow(v6, h.port, dport)
-	f.src = netip.AddrPortFrom(g.addr(v6), h.port)
+	v6 := to.Addr().Is6()
+	f := h.flow(g, to)
 	h.send(g, f.out(syn, 0))
 	p := h.leaves()
 	bound := f.src // as the server knows it
@@ -179,7 +187,7 @@ func TestGroups(t *testing.T) {
 			h, c := newHome(t, masqueraded), mustOpen(t)
 			m := config(t, Native).Marks.WithGroups()
 			h.watch(c, func(c *Config) {
-				c.Router = true
+				c.Router, c.UDP = true, []uint16{443}
 				groups(c,
 					Group{MACs: [][6]byte{{2, 0, 0, 0, 0, 1}, anna.mac}},
 					Group{Sources: prefixes("10.0.0.3/32 10.0.0.64/26 fd00:a::3/128")},
@@ -200,19 +208,24 @@ func TestGroups(t *testing.T) {
 					{guest{"anna's card in berta's hands", anna.mac, berta.v4, berta.v6}, m.Group(0) | m.Group(1) | m.Group(3)},
 					{guest{"anna's address elsewhere", [6]byte{}, anna.v4, anna.v6}, m.Group(2)},
 				} {
-					f := h.open(&tt.guest, v6, 443)
+					f := h.open(&tt.guest, server(v6))
 					for range 2 {
 						if got := h.hello(&tt.guest, f); got != tt.want|foreignMark {
 							t.Errorf("%s, v6 %v: mark %#x, want %#x", tt.name, v6, got, tt.want|foreignMark)
 						}
 					}
+					h.send(&tt.guest, h.flow(&tt.guest, server(v6)).datagram(false, 0xc3, 0, 0, 0, 1))
+					if got := h.shown(); got != tt.want|foreignMark {
+						t.Errorf("%s, QUIC, v6 %v: mark %#x, want %#x", tt.name, v6, got, tt.want|foreignMark)
+					}
+					h.leaves()
 				}
 				if got := h.own(v6); got != 0 {
 					t.Errorf("the router's own, v6 %v: mark %#x, want none", v6, got)
 				}
 			}
 			h.queue.close()
-			h.send(&anna, h.open(&anna, false, 443).out(psh|ack, 300)) // nobody listens
+			h.send(&anna, h.open(&anna, server(false)).out(psh|ack, 300)) // nobody listens
 			h.leaves()
 			h.clean(c)
 		})
@@ -282,7 +295,7 @@ func TestGroupsChange(t *testing.T) {
 	} {
 		h.watch(c, func(c *Config) { groups(c, tt.groups...); c.Bound = 20 })
 		if i == 0 {
-			f = h.open(&anna, false, 443)
+			f = h.open(&anna, server(false))
 		}
 		if got := h.hello(&anna, f); got != tt.want|foreignMark {
 			t.Errorf("%s: mark %#x, want %#x", tt.name, got, tt.want|foreignMark)
@@ -296,4 +309,136 @@ func TestGroupsChange(t *testing.T) {
 		t.Errorf("spared: got %+v, want none", got)
 	}
 	h.clean(c)
+}
+
+// use has g use a server in all ways that might be looked at, with a RST that nobody
+// has sent if forged, and returns what was counted. QUIC to port 443 must leave unless it
+// is blocked.
+func (h *home) use(c *Conn, g *guest, to netip.Addr, forged, blocked bool) Counters {
+	h.t.Helper()
+	before := h.counters(c)
+	f := h.open(g, netip.AddrPortFrom(to, 443))
+	h.send(g, f.out(psh|ack, 300))
+	h.leaves()
+	replies := [][]byte{f.back(psh|ack, 300)}
+	if forged {
+		replies = append(replies, segment(f.dst, f.src, f.ack+1<<30, 0, rst, 0)) // far out of the window
+	}
+	for _, p := range replies {
+		if _, err := h.wan.Write(p); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	h.send(g, h.flow(g, netip.AddrPortFrom(to, 784)).datagram(false, 0xc3, 0, 0, 0, 1))
+	h.leaves()
+	h.send(g, h.flow(g, f.dst).datagram(false, 0xc3, 0, 0, 0, 1))
+	if _, left := h.receive(h.wan, map[bool]time.Duration{true: 50 * time.Millisecond, false: time.Second}[blocked]); left == blocked {
+		h.t.Errorf("%s to %v: QUIC left: %v, want %v", g.name, to, left, !blocked)
+	}
+	return h.counters(c).minus(before)
+}
+
+// Of spared devices, and to some destinations, nothing is looked at, and nothing
+// blocked.
+func TestSpared(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		edit func(*Config)
+		want Counters // of who is not spared
+	}{
+		{"decisive", func(*Config) {}, Counters{Opened: 1, Bare: 1, Queued: 1, QUIC: 1, Blocked: 1, Replies: 3}},
+		{"with SYNs", func(c *Config) { c.SYN = true }, Counters{Opened: 1, Bare: 1, Queued: 2, QUIC: 1, Blocked: 1, Replies: 3}},
+		{"all", func(c *Config) { c.All, c.Bound = true, 0 }, Counters{Opened: 1, Queued: 2, QUIC: 1, Blocked: 1, Replies: 3}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			nstest.Enter(t)
+			h, c := newHome(t, false), mustOpen(t)
+			mustApply(t, c, mustPlan(t, func(c *Config) {
+				c.UDP, c.Block, c.Replies = []uint16{784}, QUICBlock{Ports: []uint16{443}}, Replies{SYNACK: true, First: 3, End: true}
+				groups(c, Group{Interfaces: []string{"lan0"}}, Group{Interfaces: []string{"guest0"}})
+				c.Devices.Spared = []Group{{MACs: [][6]byte{anna.mac}}, {Sources: prefixes("10.0.1.0/24 fd00:c::/64")}}
+				c.Devices.Never = prefixes("192.0.2.128/25 fd00:b::8000/113")
+				tt.edit(c)
+			}), "wan0")
+			for _, to := range []string{"192.0.2.2", "fd00:b::2"} {
+				for _, g := range []guest{anna, clara} {
+					if got := h.use(c, &g, netip.MustParseAddr(to), false, false); got != (Counters{}) {
+						t.Errorf("%s to %s: got %+v, want none", g.name, to, got)
+					}
+				}
+				if got := h.use(c, &berta, netip.MustParseAddr(to), true, true); got != tt.want {
+					t.Errorf("berta to %s: got %+v, want %+v", to, got, tt.want)
+				}
+			}
+			for _, to := range []string{"192.0.2.128", "fd00:b::8001"} {
+				if got := h.use(c, &berta, netip.MustParseAddr(to), true, false); got != (Counters{}) {
+					t.Errorf("berta to %s: got %+v, want none", to, got)
+				}
+			}
+		})
+	}
+}
+
+// still waits until nothing more is counted: ends of connections come late.
+func (h *house) still() Counters {
+	h.t.Helper()
+	for n := h.counters(h.rules); ; {
+		time.Sleep(20 * time.Millisecond)
+		next := h.counters(h.rules)
+		if next == n {
+			return n
+		}
+		n = next
+	}
+}
+
+// A TUN is shown nothing of spared devices either, nor to some destinations.
+func TestTunSpared(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		all, nat bool
+	}{
+		{"behind NAT", false, true},
+		{"routed", false, false},
+		{"all, behind NAT", true, true},
+		{"all, routed", true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			nstest.Enter(t)
+			h := newHouse(t, tt.nat, tt.nat)
+			h.serve()
+			with := func(d Devices) func(*Config) {
+				return func(c *Config) {
+					c.Router, c.Devices, c.All = true, d, tt.all
+					toTUN(c, pick(tt.nat, wanAddr4.String()), pick(tt.nat, wanAddr6.String()))
+				}
+			}
+			use := func(from func(func()), shown bool, what string) {
+				t.Helper()
+				for _, v6 := range []bool{false, true} {
+					before := h.still()
+					if err := talk(from, v6); err != nil {
+						t.Error(err)
+					}
+					if n := h.counters(h.rules).minus(before); shown != (n.Opened == 1 && n.Queued > 1) || !shown && n != (Counters{}) {
+						t.Errorf("%s, v6 %v: counted %+v, want any: %v", what, v6, n, shown)
+					}
+				}
+			}
+			steer := (*house).steer
+			if tt.all {
+				steer = (*house).steerAll
+			}
+			steer(h, with(Devices{Spared: []Group{{Sources: prefixes("10.0.0.2/32 fd00:a::/64"), Interfaces: []string{"lan0"}}}}))
+			use(h.client.Do, false, "spared")
+			use(here, true, "the router's own")
+			h.plan(with(Devices{Never: prefixes("192.0.2.2/32 fd00:b::/127 fd00:b::2/128")}))
+			use(h.client.Do, false, "to where nobody is looked at")
+			use(here, false, "the router's own, to there")
+			h.plan(with(Devices{Never: prefixes("192.0.2.3/32 fd00:b::3/128")}))
+			use(h.client.Do, true, "to elsewhere")
+		})
+	}
 }
