@@ -81,7 +81,6 @@ func (l *Lab) Chaos(c Chaos) (*ChaosReport, error) {
 	}
 	r.note(bulk.wait())
 	fates := crowd.stop()
-	time.Sleep(lastWords)
 	r.note(seen.close())
 	r.judge(fates, seen)
 	if err == nil {
@@ -90,10 +89,6 @@ func (l *Lab) Chaos(c Chaos) (*ChaosReport, error) {
 	r.Took = time.Since(r.start)
 	return r, err
 }
-
-// lastWords is how long the ends of the last connections have to say good-bye,
-// which nobody waits for.
-const lastWords = 500 * time.Millisecond
 
 func (r *ChaosReport) note(err error) {
 	if err != nil {

@@ -117,8 +117,13 @@ func (s *flows) read() {
 	}
 }
 
+// lastWords is how long packets under way may take, and the ends of the last
+// connections to say good-bye, which nobody waits for.
+const lastWords = 500 * time.Millisecond
+
 // close ends watching. It is an error if the tap has missed packets.
 func (s *flows) close() error {
+	time.Sleep(lastWords)
 	s.lab.SetFilter(nil)
 	var missed int
 	err := s.raw.Control(func(fd uintptr) {

@@ -3,10 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -64,7 +60,7 @@ func (d *demo) stopped(b *lab.B4D) error {
 		return err
 	}
 	opens := func(v6 bool) error { return d.lab.CheckOpen(profile, lab.Request{Host: lab.Blocked, V6: v6}) }
-	if err := errors.Join(opens(false), opens(true), b.Signal(syscall.SIGSTOP), d.standsStill(b)); err != nil {
+	if err := errors.Join(opens(false), opens(true), b.Freeze()); err != nil {
 		return errors.Join(err, b.Kill())
 	}
 	err = d.within("with b4d stopped", func(timeout time.Duration) error {
@@ -78,25 +74,6 @@ func (d *demo) stopped(b *lab.B4D) error {
 		err = d.within("after SIGCONT", func(time.Duration) error { return errors.Join(opens(false), opens(true)) })
 	}
 	return errors.Join(err, b.Stop())
-}
-
-// standsStill waits until all threads of a b4d have stopped: on a busy machine
-// that takes a while, and a connection that came through before shows nothing.
-func (d *demo) standsStill(b *lab.B4D) error {
-	for start := time.Now(); time.Since(start) < wedgeLimit; time.Sleep(time.Millisecond) {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", b.PID()))
-		if err != nil {
-			return err
-		}
-		running := slices.ContainsFunc(threads, func(file string) bool {
-			stat, err := os.ReadFile(file) // fails where the thread has ended
-			return err == nil && !strings.Contains(string(stat), ") T ")
-		})
-		if !running {
-			return nil
-		}
-	}
-	return errors.New("b4d does not stop at SIGSTOP")
 }
 
 // within tries again and again until it works, for at most wedgeLimit.
