@@ -19,6 +19,7 @@ type Firewall struct {
 	MTUFix       bool // option mtu_fix: the MSS in SYNs is what WAN's MTU leaves
 	Random       bool // masquerading takes any source port
 	NoInclude    bool // without b4's file in /usr/share/nftables.d, which lets the TUN's packets on
+	Offload      bool // option flow_offloading; Passed tells what still meets the rules
 }
 
 // House is the usual one: IPv4 has one address for all, IPv6 has enough.
@@ -60,7 +61,10 @@ func (f Firewall) apply(wan string) error {
 		})
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(leavesBy(wan), clampMSS()...)})
 	}
-	f.forward(c, t)
+	if err := f.forward(c, t); err != nil {
+		return fmt.Errorf("set up the firewall: %w", err)
+	}
+	witness(c, f.Offload)
 	chain := c.AddChain(&nftables.Chain{
 		Name: "srcnat", Table: t, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
@@ -75,7 +79,11 @@ func (f Firewall) apply(wan string) error {
 		}
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("set up the firewall (needs nf_tables with nat): %w", err)
+		needs := "nf_tables with nat"
+		if f.Offload {
+			needs += ", nft_flow_offload and nf_flow_table_inet"
+		}
+		return fmt.Errorf("set up the firewall (needs %s): %w", needs, err)
 	}
 	return nil
 }
@@ -94,7 +102,7 @@ func leavesBy(device string) []expr.Any {
 // forward lets the LAN out and the answers in, and nothing else. What conntrack
 // makes no sense of, NAT leaves as it is: firewall4 drops that "to prevent NAT
 // leakage" where it masquerades.
-func (f Firewall) forward(c *nftables.Conn, t *nftables.Table) {
+func (f Firewall) forward(c *nftables.Conn, t *nftables.Table) error {
 	policy := nftables.ChainPolicyDrop
 	chain := c.AddChain(&nftables.Chain{
 		Name: "forward", Table: t, Type: nftables.ChainTypeFilter, Policy: &policy,
@@ -102,6 +110,11 @@ func (f Firewall) forward(c *nftables.Conn, t *nftables.Table) {
 	})
 	rule := func(verdict expr.VerdictKind, terms ...[]expr.Any) {
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(slices.Concat(terms...), &expr.Verdict{Kind: verdict})})
+	}
+	if f.Offload {
+		if err := offload(c, chain); err != nil {
+			return err
+		}
 	}
 	toWAN := named(expr.MetaKeyOIFNAME, RouterWAN) // and wan2
 	if !f.NoInclude {
@@ -115,6 +128,7 @@ func (f Firewall) forward(c *nftables.Conn, t *nftables.Table) {
 		rule(expr.VerdictDrop, isFamily(unix.NFPROTO_IPV6), toWAN, ctState(expr.CtStateBitINVALID))
 	}
 	rule(expr.VerdictAccept, named(expr.MetaKeyIIFNAME, RouterLAN), toWAN)
+	return nil
 }
 
 // named matches devices whose name begins so.
