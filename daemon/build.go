@@ -162,7 +162,7 @@ func (s *settings) early() (list []uci.Warning) {
 			if !s.begins(r) && t.Steps != nil && t.Steps.Need().Phases&handshake != 0 {
 				option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
 				list = append(list, uci.Warning{At: s.conf.Place(option), Text: fmt.Sprintf(
-					"%s: its steps for the handshake do nothing in rule %s: a name is not known by then, and only a first rule that is for all names counts", option, r.Name)})
+					"%s: its steps for the handshake do nothing in rule %s: a name is not known by then, and only a first rule that is for all names and devices counts, and none where main.never has names", option, r.Name)})
 			}
 		}
 	}

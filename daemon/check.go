@@ -144,9 +144,7 @@ func checkKernel(k kernel, s *settings, w io.Writer) error {
 		fmt.Fprintf(w, "engine: %s (%s)\n", c.engine, c.why)
 	}
 	what.lans = askLANs(k, s, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	for _, why := range what.lans.wrong(s) {
-		wanErr = errors.Join(wanErr, errors.New(why))
-	}
+	what.lans.eachWrong(s, func(option string, err error) { wanErr = errors.Join(wanErr, s.wrong(option, err)) })
 	var u *uplink
 	if c.engine == engineTun {
 		if out := s.out(); out != nil {

@@ -119,6 +119,11 @@ func whoText(r *uci.Rule) string {
 	return strings.Join(parts, "; ")
 }
 
+// portText is a list of ports in words.
+func portText(ports []uint16) string {
+	return strings.ReplaceAll(strings.Trim(fmt.Sprint(ports), "[]"), " ", ", ")
+}
+
 // noDevice is a name that no device has (dev_valid_name of net/core/dev.c).
 const noDevice = "."
 
@@ -163,14 +168,13 @@ func (l lans) open() bool {
 	return false
 }
 
-// wrong says of which interfaces it is not known what they are.
-func (l lans) wrong(s *settings) (list []string) {
+// eachWrong calls f for each interface of which it is not known what it is.
+func (l lans) eachWrong(s *settings, f func(option string, err error)) {
 	s.eachInterface(func(option, name string) {
 		if lan := l[name]; lan.err != nil {
-			list = append(list, fmt.Sprintf("%s (%s): %v", option, s.conf.Place(option), lan.err))
+			f(option, lan.err)
 		}
 	})
-	return list
 }
 
 // eachInterface calls f for each name of an interface in a rule, with the option

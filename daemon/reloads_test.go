@@ -42,8 +42,7 @@ func pushAny(r *running, b []byte) [][]byte {
 
 // However often the configuration changes, by rules, strategies, WAN or engine,
 // b4d does not grow.
-func TestThousandReloads(t *testing.T) {
-	t.Parallel()
+func TestThousandReloads(t *testing.T) { // alone, as the others' memory counts too
 	r := start(t, newFake(t), enabled)
 	confs := []string{
 		enabled + "\tlist tcp_port '443'\n\tlist tcp_port '8443'\nconfig rule 'a'\n\tlist domain 'a.example'\n\toption action 'pass'\nconfig rule 'b'\n",

@@ -143,9 +143,7 @@ func (d *Daemon) health(s *Status, countErr error) (list []string) {
 	say(s.Enabled && s.Engine == nil, "b4 treats nothing: its engine does not run.")
 	say(d.wan.err != nil, "main.wan (%s): %v.", d.set.conf.Place("main.wan"), d.wan.err)
 	say(d.out.err != nil, "tun.out (%s): %v.", d.set.conf.Place("tun.out"), d.out.err)
-	for _, why := range d.lans.wrong(d.set) {
-		say(true, "%s.", why)
-	}
+	d.lans.eachWrong(d.set, func(option string, err error) { say(true, "%s (%s): %v.", option, d.set.conf.Place(option), err) })
 	say(s.Enabled && len(d.watchable()) == 0 && !waits, "No interface leads to the internet, so nothing is watched.")
 	for _, note := range slices.Concat(d.wan.wan.Notes, d.out.wan.Notes) {
 		say(s.Enabled, "%s.", note)

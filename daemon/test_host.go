@@ -3,10 +3,10 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"b4/match"
-	"b4/pipeline"
 )
 
 // TestHostRequest is the parameter of the method test_host: a host name, as a
@@ -15,7 +15,8 @@ type TestHostRequest struct {
 	Host string `json:"host"`
 }
 
-// A HostTest tells what the configuration in force does with a host.
+// A HostTest tells what the configuration in force does with a host that a device
+// asks for which no rule is for, at the first port that is watched.
 type HostTest struct {
 	Host     string     `json:"host"`     // as it was looked up
 	Steps    []HostStep `json:"steps"`    // the rules in order, to the one that matches
@@ -28,8 +29,11 @@ type HostTest struct {
 // A HostStep is how a rule was passed by, or not.
 type HostStep struct {
 	Rule string `json:"rule"`
-	Why  string `json:"why"` // "matches", "excluded" by its list not, or "no_name": none of its names stands for the host
-	By   string `json:"by"`  // the name that decided; "*" stands for all names
+	// Why is "matches", "excluded" by its list not, or "no_name": none of its names
+	// stands for the host; or else it would match, but it is for other "devices" or
+	// "ports" only.
+	Why string `json:"why"`
+	By  string `json:"by"` // the name that decided, "*" for all names; or those devices or ports
 }
 
 func (d *Daemon) handleTestHost(_ context.Context, q TestHostRequest, _ func(any) error) (any, error) {
@@ -49,10 +53,16 @@ func (s *settings) testHost(host string) (*HostTest, error) {
 		return nil, errors.New("want one host name, and not a pattern")
 	}
 	t := &HostTest{Host: strings.ToLower(strings.TrimSuffix(host, ".")), Steps: []HostStep{}}
-	rule := s.pipe.Choose([]byte(t.Host), 0, s.tcp[0])
+	port := s.tcp[0]
+	rule := s.pipe.Choose([]byte(t.Host), 0, port)
+	if by := name(s.pipe.Never, t.Host); by != "" {
+		t.Steps = append(t.Steps, HostStep{rule.Name, "matches", by})
+		t.Rule, t.Action, t.QUICAction = rule.Name, "pass", "pass"
+		return t, nil
+	}
 	for i := range s.pipe.Rules {
 		r := &s.pipe.Rules[i]
-		t.Steps = append(t.Steps, step(r, t.Host))
+		t.Steps = append(t.Steps, s.step(i, t.Host, port))
 		if r != rule {
 			continue
 		}
@@ -66,7 +76,8 @@ func (s *settings) testHost(host string) (*HostTest, error) {
 	return t, nil
 }
 
-func step(r *pipeline.Rule, host string) HostStep {
+func (s *settings) step(i int, host string, port uint16) HostStep {
+	r, conf := &s.pipe.Rules[i], &s.conf.Rules[i]
 	by := "*"
 	if r.Domains != nil {
 		by = name(r.Domains, host)
@@ -77,6 +88,10 @@ func step(r *pipeline.Rule, host string) HostStep {
 		return HostStep{r.Name, "no_name", ""}
 	case not != "":
 		return HostStep{r.Name, "excluded", not}
+	case !forAll(conf):
+		return HostStep{r.Name, "devices", whoText(conf)}
+	case len(r.Ports) > 0 && !slices.Contains(r.Ports, port):
+		return HostStep{r.Name, "ports", portText(r.Ports)}
 	}
 	return HostStep{r.Name, "matches", by}
 }
