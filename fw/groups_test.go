@@ -419,7 +419,11 @@ func TestTunSpared(t *testing.T) {
 				t.Helper()
 				for _, v6 := range []bool{false, true} {
 					before := h.still()
-					if err := talk(from, v6); err != nil {
+					conn, err := dialFrom(from, v6)
+					if err == nil {
+						err = errors.Join(converse(conn, 4096), conn.Close())
+					}
+					if err != nil {
 						t.Error(err)
 					}
 					if n := h.counters(h.rules).minus(before); shown != (n.Opened == 1 && n.Queued > 1) || !shown && n != (Counters{}) {
