@@ -5,8 +5,8 @@ import "golang.org/x/sys/unix"
 // What b4d neither needs nor should do. Numbers that only some architectures have
 // are in their own files.
 var everywhere = []uint32{
-	// Programs, and processes besides threads (see clone and clone3).
-	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_PERSONALITY,
+	// Programs, and processes; clone may make threads.
+	unix.SYS_CLONE, unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_PERSONALITY,
 	// Other processes.
 	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_MRELEASE,
 	unix.SYS_PIDFD_GETFD, unix.SYS_KCMP, unix.SYS_MOVE_PAGES, unix.SYS_MIGRATE_PAGES,

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -32,7 +31,7 @@ const onceEnv = "B4D_CONFINED"
 // Apply confines the process, and is to be called first thing: where it has to
 // execute it anew, with the same arguments, it does not return. Call it on the
 // first thread, whose signal at its parent's death (prctl(2)) is the process's.
-// After an error the process goes on with more than it needs; [Look] tells what.
+// After an error the process goes on with more than it needs; [Notes] tells what.
 func Apply() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
@@ -45,42 +44,33 @@ func Apply() error {
 }
 
 // again drops this thread's capabilities and executes the program with what is
-// left. Root gets by it all that is in the bounding set (capabilities(7), P'), in
+// left. Root gets by that all that is in the bounding set (capabilities(7), P'), in
 // a jail too.
 func again() error {
 	path, err := os.Executable() // by its name, which pidof and killall look for
-	if err != nil {
-		return fmt.Errorf("find b4d to drop capabilities: %w", err)
+	if err == nil {
+		err = drop()
 	}
-	if err := drop(); err != nil {
-		return err
+	if err == nil {
+		err = unix.Exec(path, os.Args, append(os.Environ(), onceEnv+"=1"))
 	}
-	err = unix.Exec(path, os.Args, append(os.Environ(), onceEnv+"=1"))
 	return fmt.Errorf("execute b4d with fewer capabilities: %w", err)
 }
 
 // drop leaves the calling thread what is needed, of all five sets.
 func drop() error {
 	for c := 0; c <= unix.CAP_LAST_CAP; c++ {
-		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(c), 0, 0, 0)
-		if err == nil && has == 1 && Needed>>c&1 == 0 {
-			err = unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
+		if Needed>>c&1 == 1 {
+			continue
 		}
-		if err != nil && !errors.Is(err, unix.EINVAL) { // an older kernel has fewer
-			return fmt.Errorf("drop capability %d: %w", c, err)
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
+		if err != nil && err != unix.EINVAL { // an older kernel has fewer
+			return err
 		}
 	}
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var sets [2]unix.CapUserData // of 32 capabilities each; Needed are in the first
-	if err := unix.Capget(&head, &sets[0]); err != nil {
-		return fmt.Errorf("read capabilities: %w", err)
-	}
-	keep := sets[0].Permitted & Needed
-	sets = [2]unix.CapUserData{{Effective: keep, Permitted: keep}} // ambient ones go with the inheritable
-	if err := unix.Capset(&head, &sets[0]); err != nil {
-		return fmt.Errorf("drop capabilities: %w", err)
-	}
-	return nil
+	sets := [2]unix.CapUserData{{Effective: Needed, Permitted: Needed}} // ambient ones go with the inheritable
+	return unix.Capset(&head, &sets[0])
 }
 
 // A State is what the process may do, all its threads together.
@@ -101,7 +91,7 @@ func look(dir string) (State, error) {
 	}
 	s := State{NoNewPrivs: true, Filtered: true}
 	for _, t := range threads {
-		text, err := os.ReadFile(filepath.Join(dir, t.Name(), "status"))
+		text, err := os.ReadFile(dir + "/" + t.Name() + "/status")
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			continue // it has ended
 		}

@@ -1,12 +1,9 @@
 package confine
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
-	"runtime"
-	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,12 +15,11 @@ type machine struct {
 	big     bool   // the high half of an argument comes first
 	newest  uint32 // the highest number known here
 	private uint32 // from here on are the architecture's own calls, which change nothing
-	clone   uint32 // for threads, and nothing else
 }
 
 var native = machine{
 	arch: arch, big: binary.NativeEndian.Uint16([]byte{0, 1}) == 1,
-	newest: unix.SYS_OPEN_TREE_ATTR, private: private, clone: unix.SYS_CLONE,
+	newest: unix.SYS_OPEN_TREE_ATTR, private: private,
 }
 
 // none is the private of an architecture that has no such calls.
@@ -68,11 +64,11 @@ func deny(err unix.Errno) unix.SockFilter { return ret(unix.SECCOMP_RET_ERRNO | 
 // newer than this table does not exist, so that nothing slips past it: callers
 // know how to do without, for the sake of older kernels.
 func program(m machine, calls []call) []unix.SockFilter {
-	blocks := []block{{m.clone, m.threads()}}
-	for _, c := range calls {
-		blocks = append(blocks, block{c.nr, []unix.SockFilter{deny(c.err)}})
+	for i := range calls { // the sort of package slices is 11 KB of code
+		for ; i > 0 && calls[i].nr < calls[i-1].nr; i-- {
+			calls[i], calls[i-1] = calls[i-1], calls[i]
+		}
 	}
-	slices.SortFunc(blocks, func(a, b block) int { return cmp.Compare(a.nr, b.nr) })
 	return append([]unix.SockFilter{
 		load(offArch),
 		jump(unix.BPF_JEQ, m.arch, 1, 0),
@@ -82,49 +78,41 @@ func program(m machine, calls []call) []unix.SockFilter {
 		allow,
 		jump(unix.BPF_JGT, m.newest, 0, 1),
 		deny(unix.ENOSYS),
-	}, tree(blocks)...)
+	}, m.tree(calls)...)
 }
 
-// threads lets clone make threads of this process, as Go and libc do.
-func (m *machine) threads() []unix.SockFilter {
+// tree finds a number among sorted calls by halves, and allows any other.
+func (m *machine) tree(calls []call) []unix.SockFilter {
+	if len(calls) == 1 {
+		code := m.refuse(calls[0])
+		return append(append([]unix.SockFilter{jump(unix.BPF_JEQ, calls[0].nr, 0, len(code))}, code...), allow)
+	}
+	half := len(calls) / 2
+	low, high := m.tree(calls[:half]), m.tree(calls[half:])
+	return append(append([]unix.SockFilter{jump(unix.BPF_JGE, calls[half].nr, len(low), 0)}, low...), high...)
+}
+
+// refuse lets a call fail, unless it is a clone that makes a thread of this
+// process, as Go and libc do.
+func (m *machine) refuse(c call) []unix.SockFilter {
+	if c.nr != unix.SYS_CLONE {
+		return []unix.SockFilter{deny(c.err)}
+	}
 	flags := uint32(offArg0)
 	if m.big {
 		flags += 4
 	}
-	return []unix.SockFilter{load(flags), jump(unix.BPF_JSET, unix.CLONE_THREAD, 0, 1), allow, deny(unix.EPERM)}
+	return []unix.SockFilter{load(flags), jump(unix.BPF_JSET, unix.CLONE_THREAD, 0, 1), allow, deny(c.err)}
 }
 
-// A block is what to do about a number.
-type block struct {
-	nr   uint32
-	code []unix.SockFilter // it returns
-}
-
-// tree finds the block of the number by halves, and allows any other.
-func tree(blocks []block) []unix.SockFilter {
-	if len(blocks) == 1 {
-		b := blocks[0]
-		return append(append([]unix.SockFilter{jump(unix.BPF_JEQ, b.nr, 0, len(b.code))}, b.code...), allow)
-	}
-	half := len(blocks) / 2
-	low, high := tree(blocks[:half]), tree(blocks[half:])
-	return append(append([]unix.SockFilter{jump(unix.BPF_JGE, blocks[half].nr, len(low), 0)}, low...), high...)
-}
-
-// install puts the filter over all threads, those to come included.
+// install puts the filter over all threads, those to come included. The calling
+// one has no_new_privs, and the others get it too.
 func install(filter []unix.SockFilter) error {
-	runtime.LockOSThread() // no_new_privs, which it wants, is a thread's; the others get it with the filter
-	defer runtime.UnlockOSThread()
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("set no_new_privs: %w", err)
-	}
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	// Without SPEC_ALLOW kernels before 5.16 make every branch dearer.
 	const flags = unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
 	thread, _, err := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&prog)))
 	switch {
-	case err == unix.ENOSYS || err == unix.EINVAL:
-		return fmt.Errorf("filter system calls: %w (the kernel wants CONFIG_SECCOMP_FILTER)", err)
 	case err != 0:
 		return fmt.Errorf("filter system calls: %w", err)
 	case thread != 0:
