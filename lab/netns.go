@@ -84,6 +84,9 @@ func (h *Host) thread(enter func() error) error {
 // devices and processes that f itself makes belong there; what a goroutine
 // started by f makes does not.
 func (h *Host) Do(f func() error) error {
+	if h.jobs == nil {
+		return f() // this process lives there: see Here
+	}
 	j := job{f, make(chan error, 1)}
 	h.jobs <- j
 	return <-j.done

@@ -9,18 +9,7 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"b4/control"
 )
-
-// reloadNow has b4d read another configuration and returns when that is in
-// force, much sooner than Reload.
-func (d *B4D) reloadNow(text string) error {
-	if err := d.write(text); err != nil {
-		return err
-	}
-	return control.Call(d.Socket, "reload", nil, nil)
-}
 
 // A sounding sends datagrams that b4d looks at: nobody sends them again, so each
 // that is lost is seen to be.
@@ -185,7 +174,7 @@ func TestReloadLosesNothing(t *testing.T) {
 		files := openFiles(t, d.PID())
 		underLoad(t, l, func() {
 			for i := range reloads {
-				if err := d.reloadNow(texts[(i+1)%len(texts)]); err != nil {
+				if err := d.ReloadNow(texts[(i+1)%len(texts)]); err != nil {
 					t.Error(err)
 				}
 			}
@@ -210,7 +199,7 @@ func TestSwitchEngineUnderLoad(t *testing.T) {
 	d := launchB4D(t, l, reloadTexts(list[0])[0])
 	underLoad(t, l, func() {
 		for i := range switches {
-			if err := d.reloadNow(reloadTexts(list[(i+1)%len(list)])[0]); err != nil {
+			if err := d.ReloadNow(reloadTexts(list[(i+1)%len(list)])[0]); err != nil {
 				t.Error(err)
 			}
 		}
