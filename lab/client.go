@@ -74,6 +74,8 @@ type Request struct {
 	V2      bool // QUIC of version 2 (RFC 9369), not 1
 	V6      bool
 	Router  bool          // the router asks, not the client
+	From    *Host         // or another host does
+	Port    uint16        // of the server; 0 is the protocol's own
 	Hello   Hello         // of HTTP: Go's client, or which program
 	Path    string        // empty is "/"
 	Upload  int64         // bytes to send to /sink
@@ -178,6 +180,9 @@ func (r *Request) tls(protocol string) *tls.Config {
 // addr is where the request goes to.
 func (r *Request) addr() netip.AddrPort {
 	a := r.Site.Addr(r.V6)
+	if r.Port != 0 {
+		return netip.AddrPortFrom(a.Addr(), r.Port)
+	}
 	if r.Proto == HTTP {
 		return netip.AddrPortFrom(a.Addr(), httpPort)
 	}
@@ -216,6 +221,9 @@ func (p *ports) take() int {
 
 // from is the host that asks.
 func (l *Lab) from(r Request) *Host {
+	if r.From != nil {
+		return r.From
+	}
 	if r.Router {
 		return l.Router
 	}
