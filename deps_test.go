@@ -29,7 +29,7 @@ var allowed = map[string][]string{
 	"rtnl":          {"nlwatch", "golang.org/x/sys/unix"},
 	"netif":         {"rtnl", "golang.org/x/sys/unix"},
 	"route":         {"mark", "nlwatch", "rtnl", "golang.org/x/sys/unix"},
-	"control":       nil,
+	"control":       {"golang.org/x/sys/unix"},
 	"uci":           nil,
 	"flow":          {"packet"},
 	"desync":        {"engine", "packet", "tlshello", "quic", "http1"},

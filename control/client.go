@@ -93,6 +93,10 @@ func ask(path, method string, params any) (net.Conn, error) {
 	default:
 		return nil, fmt.Errorf("%w (nobody serves socket %s)", ErrNotRunning, path)
 	}
+	if err := byRoot(conn); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("socket %s is not b4d's: %w", path, err)
+	}
 	err = conn.SetWriteDeadline(time.Now().Add(callLimit))
 	if err == nil {
 		_, err = conn.Write(append(text, '\n'))

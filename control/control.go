@@ -8,6 +8,9 @@
 //
 // or, where the request cannot be served, {"error":"…"}. A streaming method
 // sends many results and ends when either side hangs up.
+//
+// Only root is answered. A request has a length, a time to come in and a nesting
+// (of package json), and there are so many clients at a time: see the constants.
 package control
 
 import (
@@ -17,6 +20,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -28,6 +33,9 @@ const (
 	// writeLimit is the time for a client to take a line. One that does not
 	// read loses its connection.
 	writeLimit = 5 * time.Second
+	// shortWait is how long clients wait while b4d can open no more files: long
+	// enough to cost nothing.
+	shortWait = 100 * time.Millisecond
 	// callLimit bounds Call, which nobody should have to interrupt.
 	callLimit = 10 * time.Second
 )
@@ -51,6 +59,27 @@ type request struct {
 // once, with Timeout. net.Dial would do, and bring 330 KB of resolver.
 func dial(path string) (*net.UnixConn, error) {
 	return net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+}
+
+// byRoot asks the kernel who made the other end of a connection: root, or the
+// user that this process runs as. The socket's mode lets nobody else connect; this
+// holds where another program changed that, or handed a connection on.
+func byRoot(conn net.Conn) error {
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	failed := raw.Control(func(fd uintptr) {
+		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err = errors.Join(failed, err); err != nil {
+		return fmt.Errorf("ask who is there: %w", err)
+	}
+	if peer.Uid != 0 && int(peer.Uid) != unix.Geteuid() {
+		return fmt.Errorf("user %d is not root", peer.Uid)
+	}
+	return nil
 }
 
 // A reply has a result, which may be null, or an error.

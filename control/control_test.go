@@ -10,10 +10,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience is far above anything that should happen, for a slow machine.
@@ -105,7 +108,8 @@ func TestServe(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []string{"{\n", "nonsense\n", "\n", "[1]\n", `{"method":1}` + "\n", `{"method":"echo"}{}` + "\n"} {
+	deep := func(n int) string { return strings.Repeat("[", n) }
+	for _, bad := range []string{deep(maxRequest - 1), `{"method":"echo","params":` + deep(maxRequest-100) + "\n", "{\n", "nonsense\n", "\n", "[1]\n", `{"method":1}` + "\n", `{"method":"echo"}{}` + "\n"} {
 		if got := talk(t, path, bad); !strings.HasPrefix(got, `{"error":"request is not JSON of the form`) {
 			t.Errorf("%q: got %q", bad, got)
 		}
@@ -351,6 +355,7 @@ func TestIdleClients(t *testing.T) {
 }
 
 func TestListen(t *testing.T) {
+	defer unix.Umask(unix.Umask(0)) // whoever starts b4d may have any
 	path := filepath.Join(t.TempDir(), "run", "b4d.sock")
 	first, err := Listen(path)
 	if err != nil {
@@ -358,6 +363,12 @@ func TestListen(t *testing.T) {
 	}
 	if info, err := os.Lstat(path); err != nil || info.Mode() != os.ModeSocket|0o600 {
 		t.Errorf("socket is %v, %v", info.Mode(), err)
+	}
+	if info, err := os.Lstat(filepath.Dir(path)); err != nil || info.Mode() != os.ModeDir|0o755 {
+		t.Errorf("its directory is %v, %v", info.Mode(), err)
+	}
+	if mask := unix.Umask(0); mask != 0 {
+		t.Errorf("the mask is %#o after it", mask)
 	}
 	if all, err := os.ReadDir(filepath.Dir(path)); err != nil || len(all) != 1 {
 		t.Errorf("beside the socket: %v, %v", all, err)
@@ -399,7 +410,96 @@ func TestListen(t *testing.T) {
 	}
 }
 
+// asNobody runs f on a thread that is another user's, which ends with it.
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be somebody else")
+	}
+	const nobody, same = 65534, ^uintptr(0)
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocks it
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, nobody, same); errno != 0 {
+			done <- errno
+			return
+		}
+		f()
+		done <- nil
+	}()
+	if err := <-done; err != nil { // a user namespace may have no other
+		t.Skip("become somebody else: ", err)
+	}
+}
+
+// Others cannot connect. Where the socket's mode lets them, or its name leads to
+// a socket of theirs, nothing is told.
+func TestOnlyRoot(t *testing.T) {
+	dir, err := os.MkdirTemp("", "b4control") // t.TempDir's are below one of root's
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "s")
+	s, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	called := false
+	s.Handle("echo", func(context.Context, json.RawMessage, func(any) error) (any, error) { called = true; return nil, nil })
+	go s.Serve()
+	var theirs net.Listener
+	asNobody(t, func() {
+		if err := Call(path, "echo", nil, nil); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "only root may") {
+			t.Errorf("the socket lets nobody in: %v", err)
+		}
+		if err := os.Chmod(path, 0o666); err == nil {
+			t.Error("nobody can change the socket's mode")
+		}
+		theirs, err = net.Listen("unix", filepath.Join(dir, "theirs"))
+	})
+	if err := errors.Join(err, os.Chmod(path, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	asNobody(t, func() {
+		if got := talk(t, path, `{"method":"echo"}`+"\n"); got != `{"error":"user 65534 is not root"}`+"\n" || called {
+			t.Errorf("nobody is told %q", got)
+		}
+	})
+	if err := Call(theirs.Addr().String(), "echo", nil, nil); err == nil || !strings.Contains(err.Error(), "is not b4d's: user 65534 is not root") {
+		t.Errorf("root asks nobody: %v", err)
+	}
+}
+
+// poor is a listener whose process has too many files open at first.
+type poor struct {
+	net.Listener
+	times int
+}
+
+func (p *poor) Accept() (net.Conn, error) {
+	if p.times--; p.times >= 0 {
+		return nil, fmt.Errorf("accept: %w", unix.EMFILE)
+	}
+	return p.Listener.Accept()
+}
+
+// A shortage passes, and b4d can be talked to again.
+func TestShortage(t *testing.T) {
+	path := start(t, func(s *Server) { s.l = &poor{s.l, 2} })
+	if err := Call(path, "echo", 1, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzRequest(f *testing.F) {
+	f.Add([]byte(`{"method":"status","params":` + strings.Repeat("[", 11000)))
+	f.Add([]byte(strings.Repeat(`{"params":`, 9000) + "1" + strings.Repeat("}", 9000)))
 	f.Add([]byte(`{"method":"status","params":{"a":1}}`))
 	f.Add([]byte(`{"method":"status","params":null}`))
 	f.Add([]byte(`{"Method":"x","method":"y"}`))

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Handler serves one request. params is nil where the request has none. ctx
@@ -29,7 +31,7 @@ type Handler func(ctx context.Context, params json.RawMessage, emit func(v any) 
 
 // A Server answers on a unix socket.
 type Server struct {
-	l    *net.UnixListener
+	l    net.Listener
 	path string
 	self fs.FileInfo // the socket as this server made it
 
@@ -44,9 +46,10 @@ type Server struct {
 	conns    int
 }
 
-// Listen makes the socket, for root alone, and its directory if need be. The
-// socket of a daemon that died is replaced; where one lives the error wraps
-// ErrRunning.
+// Listen makes the socket, for root alone, and its directory if need be; that is
+// to be one that only root writes to. The socket of a daemon that died is
+// replaced; where one lives the error wraps ErrRunning. Call it before the process
+// makes files elsewhere: for a moment they would be its own alone.
 func Listen(path string) (*Server, error) {
 	if err := makeWay(path); err != nil {
 		return nil, err
@@ -102,29 +105,19 @@ func makeWay(path string) error {
 	return nil
 }
 
-// bind listens on path. The socket is made where nobody else can reach it and
-// moved into place with its final mode: whatever the umask, there is no moment
-// at which another user can connect.
+// bind listens on path. The socket is root's alone from the moment it is there:
+// the mask is the whole process's, which does nothing else yet. There is no other
+// name for a moment, that a killed b4d would leave.
 func bind(path string) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".b4-") // mode 0700
+	defer unix.Umask(unix.Umask(0o177))
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(dir)
-	hidden := filepath.Join(dir, "s")
-	defer os.Remove(hidden) // moved away by then, unless something failed
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	l.SetUnlinkOnClose(false) // it would remove the hidden name
-	if err := errors.Join(os.Chmod(hidden, 0o600), os.Rename(hidden, path)); err != nil {
-		l.Close()
-		return nil, err
-	}
+	l.SetUnlinkOnClose(false) // see Close
 	return l, nil
 }
 
@@ -149,6 +142,10 @@ func (s *Server) Serve() error {
 			}
 			return nil
 		}
+		if short(err) {
+			time.Sleep(shortWait)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("accept control client: %w", err)
 		}
@@ -163,6 +160,11 @@ func (s *Server) Serve() error {
 			s.serve(conn)
 		}()
 	}
+}
+
+// short tells of an error that passes: descriptors or memory have run out.
+func short(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
 }
 
 // Close ends Serve and every client's connection and removes the socket, unless
@@ -226,6 +228,9 @@ func (s *Server) serve(conn net.Conn) {
 
 // hear reads the request and finds who serves it.
 func (s *Server) hear(conn net.Conn) (Handler, json.RawMessage, error) {
+	if err := byRoot(conn); err != nil {
+		return nil, nil, err
+	}
 	text, err := s.readRequest(conn)
 	if err != nil {
 		return nil, nil, err
