@@ -2,6 +2,8 @@ package uci
 
 import (
 	"fmt"
+	"net"
+	"strings"
 	"testing"
 )
 
@@ -33,4 +35,48 @@ config rule tv
 	if got := fmt.Sprint(warnings); got != warned {
 		t.Errorf("warnings %s, want %s", got, warned)
 	}
+}
+
+// FuzzNetwork asks that what is taken is a network as it is compared, and is taken
+// again as it is printed.
+func FuzzNetwork(f *testing.F) {
+	for _, s := range []string{"192.168.1.9/24", "fd00::20", "::/0", "::ffff:1.2.3.4/96", "fe80::1%a", "10.0.0.0/", "1.2.3"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := ParseNetwork(text)
+		if err != nil {
+			return
+		}
+		if !p.IsValid() || p != p.Masked() || p.Bits() == 0 || p.Addr().Is4In6() || p.Addr().Zone() != "" {
+			t.Errorf("%q: %v", text, p)
+		}
+		if again, err := ParseNetwork(p.String()); err != nil || again != p {
+			t.Errorf("%q: printed as %v it is %v, error %v", text, p, again, err)
+		}
+	})
+}
+
+// FuzzMAC asks that what is taken is a device's, and says the same in either
+// spelling.
+func FuzzMAC(f *testing.F) {
+	for _, s := range []string{"00:11:22:aa:bb:cc", "02-11-22-AA-bB-0C", "01:00:5e:00:00:01", "+1:22:33:44:55:66", "00:11:22:aa:bb"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		mac, ok := parseMAC(text)
+		if !ok {
+			return
+		}
+		if mac[0]&1 != 0 || mac == [6]byte{} {
+			t.Errorf("%q: %x", text, mac)
+		}
+		plain := net.HardwareAddr(mac[:]).String()
+		if !strings.EqualFold(strings.ReplaceAll(text, "-", ":"), plain) {
+			t.Errorf("%q: taken for %s", text, plain)
+		}
+		if again, ok := parseMAC(plain); !ok || again != mac {
+			t.Errorf("%q: %s is %x", text, plain, again)
+		}
+	})
 }
