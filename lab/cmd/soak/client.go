@@ -45,10 +45,11 @@ type report struct {
 
 // asker makes the traffic of a house.
 type asker struct {
-	lab  *lab.Lab
-	end  time.Time
-	live sync.WaitGroup
-	mu   sync.Mutex
+	lab   *lab.Lab
+	end   time.Time
+	pause time.Duration // ahead of another try
+	live  sync.WaitGroup
+	mu    sync.Mutex
 	report
 }
 
@@ -70,7 +71,7 @@ func client(args []string) error {
 			return err
 		}
 	}
-	a := &asker{lab: lab.Here(), end: time.Now().Add(length)}
+	a := &asker{lab: lab.Here(), pause: tryAgain, end: time.Now().Add(length)}
 	a.Kinds = map[string]*tally{}
 	for i, k := range traffic {
 		if k.name == blockedKind && args[3] != "true" {
@@ -120,7 +121,7 @@ func (a *asker) ask(name string, do func() error) {
 			break
 		}
 		failed = append(failed, try{name, begun, time.Now(), err.Error(), errors.Is(err, unix.EHOSTUNREACH), i == tries-1})
-		time.Sleep(tryAgain)
+		time.Sleep(a.pause)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
