@@ -46,16 +46,20 @@ func newHome(t testing.TB, masqueraded bool) *home {
 	return h
 }
 
-// watch has the packets shown that edit asks for, between chains of another program.
+// watch has the packets shown that edit asks for, between chains of another program,
+// which count as blocked what must not happen.
 func (h *home) watch(c *Conn, edit func(*Config)) {
 	h.t.Helper()
 	m := config(h.t, Native).Marks.WithGroups()
 	r := mustPlan(h.t, edit)
 	r.chains = append(r.chains,
-		chain{"before", &hook{filter, prerouting, -140}, []rule{{setBits{ctMark, foreignMark}, setBits{metaMark, foreignMark}}}},
+		chain{"before", &hook{filter, prerouting, -140}, []rule{
+			{setBits{ctMark, foreignMark}, setBits{metaMark, foreignMark}},
+			{bits{metaMark, m.Mask(), true}, counter{"blocked"}},
+		}},
 		chain{"after", &hook{filter, postrouting, 103}, []rule{
-			{bits{metaMark, m.Mask(), true}, counter{"replies"}}, // must not happen
-			{bits{ctMark, foreignMark, false}, bits{metaMark, foreignMark, true}, counter{"replies"}},
+			{bits{metaMark, m.Mask(), true}, counter{"blocked"}},
+			{bits{ctMark, foreignMark, false}, bits{metaMark, foreignMark, true}, counter{"blocked"}},
 		}})
 	mustApply(h.t, c, r, "wan0")
 }
@@ -143,8 +147,9 @@ func (h *home) open(g *guest, to netip.AddrPort) *flow {
 	return f
 }
 
-// shown lets the packet that waits in the queue pass, and returns its mark.
-func (h *home) shown() (mark uint32) {
+// shown lets the packet that waits in the queue pass, with more in its mark, and returns
+// what that was.
+func (h *home) shown(more uint32) (mark uint32) {
 	h.t.Helper()
 	fds := []unix.PollFd{{Fd: int32(h.queue.fd), Events: unix.POLLIN}}
 	if n, err := unix.Poll(fds, 1000); err != nil || n == 0 {
@@ -158,7 +163,7 @@ func (h *home) shown() (mark uint32) {
 	if err != nil || len(verdict) != 8 {
 		h.t.Fatalf("want one packet: %x, %v", verdict, err)
 	}
-	tell(h.t, h.queue, nfqnlMsgVerdict, nfqaVerdictHdr, verdict, nfqaMark, binary.BigEndian.AppendUint32(nil, mark))
+	tell(h.t, h.queue, nfqnlMsgVerdict, nfqaVerdictHdr, verdict, nfqaMark, binary.BigEndian.AppendUint32(nil, mark|more))
 	return mark
 }
 
@@ -166,14 +171,14 @@ func (h *home) shown() (mark uint32) {
 func (h *home) hello(g *guest, f *flow) uint32 {
 	h.t.Helper()
 	h.send(g, f.out(psh|ack, 300))
-	mark := h.shown()
+	mark := h.shown(0)
 	h.leaves()
 	return mark
 }
 
 func (h *home) clean(c *Conn) {
 	h.t.Helper()
-	if n := h.counters(c).Replies; n != 0 {
+	if n := h.counters(c).Blocked; n != 0 {
 		h.t.Errorf("%d packets left with a mark of ours, or without another's on their connection", n)
 	}
 }
@@ -194,6 +199,8 @@ func TestGroups(t *testing.T) {
 					Group{Interfaces: []string{"guest0", "guest1"}},
 					Group{MACs: [][6]byte{anna.mac, nobody.mac}, Sources: prefixes("10.0.0.0/29 fd00:a::/64"), Interfaces: []string{"lan0"}})
 			})
+			h.send(&anna, h.open(&anna, server(false)).out(psh|ack, 300)) // nobody listens
+			h.leaves()
 			h.queue = listen(t)
 			defer h.queue.close()
 			for _, v6 := range []bool{false, true} {
@@ -215,7 +222,7 @@ func TestGroups(t *testing.T) {
 						}
 					}
 					h.send(&tt.guest, h.flow(&tt.guest, server(v6)).datagram(false, 0xc3, 0, 0, 0, 1))
-					if got := h.shown(); got != tt.want|foreignMark {
+					if got := h.shown(0); got != tt.want|foreignMark {
 						t.Errorf("%s, QUIC, v6 %v: mark %#x, want %#x", tt.name, v6, got, tt.want|foreignMark)
 					}
 					h.leaves()
@@ -224,9 +231,6 @@ func TestGroups(t *testing.T) {
 					t.Errorf("the router's own, v6 %v: mark %#x, want none", v6, got)
 				}
 			}
-			h.queue.close()
-			h.send(&anna, h.open(&anna, server(false)).out(psh|ack, 300)) // nobody listens
-			h.leaves()
 			h.clean(c)
 		})
 	}
@@ -260,7 +264,7 @@ func (h *home) own(v6 bool) uint32 {
 	if _, err := unix.Write(fd, make([]byte, 300)); err != nil {
 		h.t.Fatal(err)
 	}
-	mark := h.shown()
+	mark := h.shown(0)
 	h.leaves()
 	err = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
@@ -380,6 +384,25 @@ func TestSpared(t *testing.T) {
 	}
 }
 
+// Who wants all is shown it, though b4d says that it is done, and others are spared.
+func TestAllButSpared(t *testing.T) {
+	t.Parallel()
+	nstest.Enter(t)
+	h, c := newHome(t, false), mustOpen(t)
+	h.watch(c, func(c *Config) {
+		c.All, c.Devices.Spared = true, []Group{{Interfaces: []string{"guest0"}}}
+	})
+	f := h.open(&anna, server(false))
+	h.queue = listen(t)
+	defer h.queue.close()
+	for range 2 {
+		h.send(&anna, f.out(psh|ack, 300))
+		h.shown(config(t, Native).Marks.Done)
+		h.leaves()
+	}
+	h.clean(c)
+}
+
 // still waits until nothing more is counted: ends of connections come late.
 func (h *house) still() Counters {
 	h.t.Helper()
@@ -415,30 +438,47 @@ func TestTunSpared(t *testing.T) {
 					toTUN(c, pick(tt.nat, wanAddr4.String()), pick(tt.nat, wanAddr6.String()))
 				}
 			}
+			speak := func(conn net.Conn, shown bool, what string) {
+				t.Helper()
+				before := h.still()
+				if err := errors.Join(converse(conn, 4096), conn.Close()); err != nil {
+					t.Error(err)
+				}
+				if n := h.counters(h.rules).minus(before); shown != (n.Queued > 1) || !shown && n != (Counters{}) {
+					t.Errorf("%s: counted %+v, want any: %v", what, n, shown)
+				}
+			}
+			open := func(from func(func()), v6 bool) net.Conn {
+				t.Helper()
+				conn, err := dialFrom(from, v6)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return conn
+			}
 			use := func(from func(func()), shown bool, what string) {
 				t.Helper()
 				for _, v6 := range []bool{false, true} {
-					before := h.still()
-					conn, err := dialFrom(from, v6)
-					if err == nil {
-						err = errors.Join(converse(conn, 4096), conn.Close())
+					before := h.still().Opened
+					conn := open(from, v6)
+					if n := h.counters(h.rules).Opened - before; shown != (n == 1) {
+						t.Errorf("%s: opened %d", what, n)
 					}
-					if err != nil {
-						t.Error(err)
-					}
-					if n := h.counters(h.rules).minus(before); shown != (n.Opened == 1 && n.Queued > 1) || !shown && n != (Counters{}) {
-						t.Errorf("%s, v6 %v: counted %+v, want any: %v", what, v6, n, shown)
-					}
+					speak(conn, shown, what)
 				}
 			}
 			steer := (*house).steer
 			if tt.all {
 				steer = (*house).steerAll
 			}
-			steer(h, with(Devices{Spared: []Group{{Sources: prefixes("10.0.0.2/32 fd00:a::/64"), Interfaces: []string{"lan0"}}}}))
+			steer(h, with(Devices{}))
+			underWay, alike := open(h.client.Do, false), open(h.client.Do, true)
+			h.plan(with(Devices{Spared: []Group{{Sources: prefixes("10.0.0.2/32 fd00:a::/64"), Interfaces: []string{"lan0"}}}}))
+			speak(underWay, false, "spared, under way")
 			use(h.client.Do, false, "spared")
 			use(here, true, "the router's own")
 			h.plan(with(Devices{Never: prefixes("192.0.2.2/32 fd00:b::/127 fd00:b::2/128")}))
+			speak(alike, tt.all, "to where nobody is looked at, under way")
 			use(h.client.Do, false, "to where nobody is looked at")
 			use(here, false, "the router's own, to there")
 			h.plan(with(Devices{Never: prefixes("192.0.2.3/32 fd00:b::3/128")}))
