@@ -37,9 +37,10 @@ type core struct {
 }
 
 // startCore brings everything up, or nothing. It opens what the rules point to
-// before it writes the rules.
-func startCore(k kernel, s *settings, what scope, log *slog.Logger) (_ *core, err error) {
-	c := &core{kernel: k, done: make(chan struct{}), lost: make(chan struct{}, 1)}
+// before it writes the rules. pipe is that of the core before, whose connections go
+// on; nil is for none.
+func startCore(k kernel, s *settings, what scope, pipe *pipeline.Pipeline, log *slog.Logger) (_ *core, err error) {
+	c := &core{kernel: k, pipe: pipe, done: make(chan struct{}), lost: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.undo.run())
@@ -57,7 +58,11 @@ func startCore(k kernel, s *settings, what scope, log *slog.Logger) (_ *core, er
 		return nil, err
 	}
 	c.undo.add(func() error { return c.tab().Close() })
-	c.pipe = pipeline.New(s.conf.Main.MaxFlows, s.pipe)
+	if c.pipe == nil {
+		c.pipe = pipeline.New(s.conf.Main.MaxFlows, s.pipe)
+	} else {
+		c.pipe.Use(s.pipe)
+	}
 	if err := c.startEngine(s, send, log); err != nil {
 		return nil, err
 	}

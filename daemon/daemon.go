@@ -11,6 +11,7 @@ import (
 
 	"b4/control"
 	"b4/netif"
+	"b4/pipeline"
 )
 
 // Options say where b4d takes its configuration from.
@@ -76,7 +77,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) (err error) {
 	d.resolve()
 	u.add(func() error { return d.end("stop") })
 	if set.conf.Main.Enabled {
-		if d.core, err = d.startCore(set); err != nil {
+		if d.core, err = d.startCore(set, nil); err != nil {
 			return err
 		}
 		d.note(nil)
@@ -200,7 +201,7 @@ func (d *Daemon) bring() {
 		return
 	case d.core == nil:
 		var err error
-		d.core, err = d.startCore(d.set)
+		d.core, err = d.startCore(d.set, nil)
 		d.note(err)
 	default:
 		err := d.core.align(d.set, d.scope())
@@ -269,9 +270,9 @@ func (d *Daemon) state() string {
 	return "engine " + d.core.engine.Name() + ", wan " + d.wan.wan.String()
 }
 
-// startCore brings up a core for s.
-func (d *Daemon) startCore(s *settings) (*core, error) {
-	return startCore(audited{d.kernel, &d.journal}, s, d.scope(), d.log)
+// startCore brings up a core for s, with the pipeline of another or none.
+func (d *Daemon) startCore(s *settings, pipe *pipeline.Pipeline) (*core, error) {
+	return startCore(audited{d.kernel, &d.journal}, s, d.scope(), pipe, d.log)
 }
 
 // end stops treating packets for good.

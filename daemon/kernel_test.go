@@ -288,7 +288,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 			for n := 1; ; n++ {
 				k := &faulty{n: n}
 				before := census(t)
-				c, err := startCore(k, s, scope{devices: wan.Devices()}, quiet)
+				c, err := startCore(k, s, scope{devices: wan.Devices()}, nil, quiet)
 				switch {
 				case k.hit == "":
 					if err != nil || c.idle != nil || len(c.watched) != 1 {

@@ -37,7 +37,7 @@ func newStand(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.nl.Close() })
-	if st.core, err = startCore(linux{}, st.set, st.what, quiet); err != nil {
+	if st.core, err = startCore(linux{}, st.set, st.what, nil, quiet); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -148,7 +148,7 @@ func TestKernelTaken(t *testing.T) {
 	st := newStand(t)
 	before := census(t)
 	other := configured(t, tunEnabled+"config tun 'tun'\n\toption device 'wan0'\n")
-	if c, err := startCore(linux{}, st.set, st.what, quiet); !errors.Is(err, fw.ErrOwned) {
+	if c, err := startCore(linux{}, st.set, st.what, nil, quiet); !errors.Is(err, fw.ErrOwned) {
 		t.Errorf("a second b4d: %v, %v", c, err)
 	}
 	same(t, "a second b4d", before)
@@ -171,7 +171,7 @@ func TestKernelTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	before = census(t)
-	_, err = startCore(linux{}, other, st.what, quiet)
+	_, err = startCore(linux{}, other, st.what, nil, quiet)
 	if err == nil || !strings.HasSuffix(err.Error(), "another program holds a device of that name (choose another device): device or resource busy") ||
 		!strings.Contains(err.Error(), "b4:5: tun.device: ") {
 		t.Errorf("error %v", err)

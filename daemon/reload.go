@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"b4/pipeline"
 	"b4/uci"
 )
 
@@ -79,8 +80,12 @@ func (d *Daemon) changeCore(s, old *settings) error {
 		d.note(nil)
 		return nil
 	}
+	var pipe *pipeline.Pipeline
+	if d.core != nil && s.conf.Main.MaxFlows == old.conf.Main.MaxFlows {
+		pipe = d.core.pipe // both engines see a connection by the same addresses
+	}
 	d.warn(d.stopCore())
-	c, err := d.startCore(s)
+	c, err := d.startCore(s, pipe)
 	if err != nil {
 		return err
 	}

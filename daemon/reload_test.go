@@ -102,7 +102,7 @@ func TestStopTellsRoutes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := startCore(k, s, scope{devices: []string{"wan0"}}, quiet)
+	c, err := startCore(k, s, scope{devices: []string{"wan0"}}, nil, quiet)
 	if err != nil || c.idle != nil {
 		t.Fatal(err, c.idle)
 	}
@@ -160,6 +160,8 @@ func TestServes(t *testing.T) {
 		{"\toption queue_len '2000'\n", false, true},
 		{"config tun 'tun'\n\toption device 'b4tun9'\n", true, false},
 		{"config tun 'tun'\n\toption mtu '1400'\n\toption route_table '9'\n\toption out 'x'\n", true, true},
+		{console, false, false},
+		{console + pass, true, true},
 		{"\tlist tcp_port '8443'\n\toption ipv6 '0'\n\toption router '0'\n\tlist wan 'x'\n", true, true},
 	} {
 		s := configured(t, enabled+tt.conf)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"strings"
 	"testing"
 
 	"b4/engine"
@@ -43,7 +44,8 @@ func pushAny(r *running, b []byte) [][]byte {
 // However often the configuration changes, by rules, strategies, WAN or engine,
 // b4d does not grow.
 func TestThousandReloads(t *testing.T) { // alone, as the others' memory counts too
-	r := start(t, newFake(t), enabled)
+	const few = "\toption max_flows '64'\n" // which a reload does not forget
+	r := start(t, newFake(t), enabled+few)
 	confs := []string{
 		enabled + "\tlist tcp_port '443'\n\tlist tcp_port '8443'\nconfig rule 'a'\n\tlist domain 'a.example'\n\toption action 'pass'\nconfig rule 'b'\n",
 		enabled + "\tlist wan 'wan0'\n\toption observe '1'\n",
@@ -52,7 +54,7 @@ func TestThousandReloads(t *testing.T) { // alone, as the others' memory counts 
 	}
 	round := func(from, to int) {
 		for i := from; i < to; i++ {
-			r.reloadTo(confs[i%len(confs)])
+			r.reloadTo(strings.Replace(confs[i%len(confs)], "'1'\n", "'1'\n"+few, 1))
 			pushAny(r, hello(fmt.Sprintf("n%d.blocked.example", i), uint16(i)).Bytes)
 		}
 	}
@@ -100,6 +102,9 @@ func TestReloadAmidHello(t *testing.T) {
 		{"ports", enabled, enabled + "\tlist tcp_port '443'\n\tlist tcp_port '8443'\n"},
 		{"strategy", enabled, enabled + "config strategy 'default'\n\toption tls 'split(midsld)'\n"},
 		{"WAN", enabled, enabled + "\tlist wan 'ppp0'\n"},
+		{"queue", enabled, enabled + "\toption queue_num '600'\n"},
+		{"to tun", enabled, tunConf},
+		{"from tun", tunConf, enabled},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			t.Parallel()
