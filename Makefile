@@ -52,7 +52,7 @@ PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -
 # Those with tests of the kernel, which want a router's kernel too.
 KERNEL := fw inject netif nfq rtnl tun route
 
-.PHONY: help build demo test lint bench guest guest-tests matrix fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
+.PHONY: help build demo test lint bench soak chaos guest guest-tests matrix fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -82,6 +82,18 @@ bench: build ## b4d against plain forwarding, then the parts' own benchmarks
 	$(BUILD)/bench -b4d $(BUILD)/b4d -engine tun
 	@pkgs=$$(grep -rl --include='*_test.go' --exclude-dir=lab --exclude-dir=build '^func Benchmark' . | xargs -n 1 dirname | sort -u); \
 	$(GO) test -run '^$$' -bench . -benchtime 200ms -benchmem $$pkgs
+
+# How long the soak lasts, and how often b4d is killed in a chaos with each engine.
+FOR   ?= 30m
+KILLS ?= 200
+
+soak: build ## mixed traffic for half an hour, with accidents, against the same without b4 (FOR=3m: shorter)
+	$(GO) -C lab build -trimpath -o $(BUILD)/soak ./cmd/soak
+	$(BUILD)/soak -b4d $(BUILD)/b4d -for $(FOR)
+
+chaos: build ## b4d killed 200 times under load, with each engine (KILLS=40: fewer)
+	$(GO) -C lab build -trimpath -o $(BUILD)/chaos ./cmd/chaos
+	$(BUILD)/chaos -b4d $(BUILD)/b4d -kills $(KILLS)
 
 # What runs in the guests is what packages ship, with the configuration they ship.
 GUEST := $(GO) -C lab run ./guest -dir $(BUILD)/guest
