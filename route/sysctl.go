@@ -64,6 +64,21 @@ func OwnSysctls(dev string, writeBack bool) (changed []string) {
 	return changed
 }
 
+// Uncounted tells of the setting that every engine rests on, in the namespace of
+// the calling thread, while b4's rules are there: they go by how many packets a
+// connection has had. The first such rule turns counting on (nft_ct_get_init in
+// net/netfilter/nft_ct.c). Where another program turns it off later, new
+// connections look as if they had none, and no engine is shown any. Nil is well.
+func Uncounted() []Advice { return sysctls{os.DirFS(sysctlDir)}.uncounted() }
+
+func (s sysctls) uncounted() []Advice {
+	acct := []string{"netfilter", "nf_conntrack_acct"}
+	if on, ok := s.read(acct...); on == 1 || !ok {
+		return nil
+	}
+	return []Advice{{Line: setting(1, acct), Why: "the kernel does not count the packets of connections, so b4 is shown none"}}
+}
+
 const sysctlDir = "/proc/sys/net"
 
 // sysctls is the directory of a namespace's settings.

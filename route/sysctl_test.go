@@ -13,6 +13,22 @@ import (
 	"b4/nstest"
 )
 
+func TestUncounted(t *testing.T) {
+	for value, want := range map[string]string{"1\n": "", "0\n": "net.netfilter.nf_conntrack_acct=1", "": ""} {
+		files := fstest.MapFS{}
+		if value != "" {
+			files["netfilter/nf_conntrack_acct"] = &fstest.MapFile{Data: []byte(value)}
+		}
+		got := ""
+		for _, a := range (sysctls{files}).uncounted() {
+			got += a.Line
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", value, got, want)
+		}
+	}
+}
+
 func TestSysctls(t *testing.T) {
 	well := map[string]string{
 		"ipv6/conf/all/forwarding": "1", "ipv6/conf/b4tun0/disable_ipv6": "0", "ipv6/conf/b4tun0/forwarding": "1",
