@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strings"
 	"testing"
@@ -97,7 +98,8 @@ func TestInterfaceIsFollowed(t *testing.T) {
 		k := newFake(t)
 		up := netif.WAN{V4: []string{"br-guest"}, V6: []string{"br-guest"}, Notes: []string{"br-guest is a bridge"}}
 		k.outs = map[string]*lookup{"guest": {wan: up}}
-		r := start(t, k, tt.conf)
+		log := &logbook{}
+		r := startLogged(t, k, tt.conf, slog.New(slog.NewTextHandler(log, nil)))
 		has := func(devices ...string) func() bool {
 			return func() bool {
 				return len(r.devices()) == len(devices) && fmt.Sprint(r.devices()) == fmt.Sprint(devices)
@@ -120,6 +122,9 @@ func TestInterfaceIsFollowed(t *testing.T) {
 		r.news <- struct{}{}
 		r.eventually("it is another device", has("wlan1"))
 		r.eventually("status is well", func() bool { return len(r.status().Health) == 0 })
+		if n := log.count("is a bridge"); n > 0 {
+			t.Errorf("logged %d times what keeps an uplink from being a good one", n)
+		}
 		if e := r.status().Engine.Name; e != tt.engine {
 			t.Errorf("engine %s", e)
 		}
@@ -301,6 +306,26 @@ func TestHandshakeOfDevices(t *testing.T) {
 		s := settingsOf(t, tt.conf+syn)
 		if got, warned := s.need.Phases&handshake != 0, len(s.early()) > 0; got != tt.want || warned == tt.want {
 			t.Errorf("%s: SYNs: %v, warned: %v", tt.conf, got, warned)
+		}
+	}
+}
+
+// test_host says which rules depend on who asks, and goes on as for anybody.
+func TestTestHostDevices(t *testing.T) {
+	t.Parallel()
+	dir := lists(t, map[string]string{"never": "bank.example\n"})
+	s := settingsOf(t, "\toption never '"+dir+"/never'\n"+console+pass+guests+"\tlist domain 'a.example'\n"+"config rule 'p'\n\tlist port '8443'\n"+rest)
+	for _, tt := range []struct{ host, want string }{
+		{"my.bank.example", "[{main.never matches bank.example}] main.never pass"},
+		{"a.example", "[{console devices MAC 00:11:22:aa:bb:cc} {guests devices interface guest} {p ports 8443} {rest matches *}] rest desync"},
+		{"b.example", "[{console devices MAC 00:11:22:aa:bb:cc} {guests no_name } {p ports 8443} {rest matches *}] rest desync"},
+	} {
+		h, err := s.testHost(tt.host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(h.Steps, " ", h.Rule, " ", h.Action); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.host, got, tt.want)
 		}
 	}
 }
