@@ -68,7 +68,7 @@ func (what *scope) uplink(s *settings) (string, error) {
 	case 1:
 		return devices[0], nil
 	}
-	return "", s.wrong("tun.out", fmt.Errorf("%w, and there are %s: name one of them", errSeveral, strings.Join(devices, ", ")))
+	return "", s.wrong("tun.out", fmt.Errorf("%w, and there are %s: name one of them in tun.out, or choose engine nfqueue, which serves them all", errSeveral, strings.Join(devices, ", ")))
 }
 
 // maxMTU is the largest that a TUN takes (MAX_MTU of drivers/net/tun.c).

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A lanWatch counts what comes by the wire of WAN with a source address of the
-// LAN: what a router with NAT must not send. The kernel counts, so that none is
+// A lanWatch counts what comes by a wire: by WAN's with a source address of the
+// LAN, say, which a router with NAT must not send. The kernel counts, so that none is
 // missed at any speed.
 type lanWatch struct {
 	t  *testing.T
@@ -35,9 +35,15 @@ var fromLAN = []unix.SockFilter{
 // watchLAN begins to count.
 func watchLAN(t *testing.T, l *Lab) *lanWatch {
 	t.Helper()
+	return watchWire(t, l.Censor, "access", fromLAN)
+}
+
+// watchWire counts the frames that a filter takes, at a host's end of a wire.
+func watchWire(t *testing.T, h *Host, name string, filter []unix.SockFilter) *lanWatch {
+	t.Helper()
 	w := &lanWatch{t: t}
-	err := l.Censor.Do(func() error {
-		dev, err := net.InterfaceByName("access")
+	err := h.Do(func() error {
+		dev, err := net.InterfaceByName(name)
 		if err != nil {
 			return err
 		}
@@ -45,7 +51,7 @@ func watchLAN(t *testing.T, l *Lab) *lanWatch {
 		if err != nil {
 			return err
 		}
-		prog := unix.SockFprog{Len: uint16(len(fromLAN)), Filter: &fromLAN[0]}
+		prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 		if err := unix.SetsockoptSockFprog(w.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
 			return err
 		}
@@ -57,6 +63,16 @@ func watchLAN(t *testing.T, l *Lab) *lanWatch {
 	}
 	t.Cleanup(func() { unix.Close(w.fd) })
 	return w
+}
+
+// frame returns the beginning of the next one, if there is one.
+func (w *lanWatch) frame() []byte {
+	b := make([]byte, 256)
+	n, _, err := unix.Recvfrom(w.fd, b, unix.MSG_DONTWAIT)
+	if err != nil {
+		return nil
+	}
+	return b[:n]
 }
 
 // packets tells how many came since it was last asked.
