@@ -63,7 +63,8 @@ func dial(path string) (*net.UnixConn, error) {
 
 // byRoot asks the kernel who made the other end of a connection: root, or the
 // user that this process runs as. The socket's mode lets nobody else connect; this
-// holds where another program changed that, or handed a connection on.
+// holds before it has that, where another program changed it, and where one
+// handed a connection on.
 func byRoot(conn net.Conn) error {
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err != nil {

@@ -48,8 +48,7 @@ type Server struct {
 
 // Listen makes the socket, for root alone, and its directory if need be; that is
 // to be one that only root writes to. The socket of a daemon that died is
-// replaced; where one lives the error wraps ErrRunning. Call it before the process
-// makes files elsewhere: for a moment they would be its own alone.
+// replaced; where one lives the error wraps ErrRunning.
 func Listen(path string) (*Server, error) {
 	if err := makeWay(path); err != nil {
 		return nil, err
@@ -105,19 +104,22 @@ func makeWay(path string) error {
 	return nil
 }
 
-// bind listens on path. The socket is root's alone from the moment it is there:
-// the mask is the whole process's, which does nothing else yet. There is no other
-// name for a moment, that a killed b4d would leave.
+// bind listens on path. It does so under the name that stays, so that a b4d that
+// is killed here leaves no other. Until the socket has its mode, byRoot alone
+// keeps others out.
 func bind(path string) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	defer unix.Umask(unix.Umask(0o177))
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false) // see Close
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
 	return l, nil
 }
 
