@@ -50,9 +50,6 @@ func open(flags uint32) (*Conn, error) {
 
 // claim replaces the table, whether there is one or not, by one without rules.
 func (c *Conn) claim() error {
-	if err := c.s.reveal(); err != nil {
-		return err
-	}
 	b := newBatch(tableName)
 	b.addTable(0)
 	b.delTable()
@@ -258,9 +255,6 @@ func (c *Conn) Close() error {
 
 // remove deletes the table, if there is one.
 func (s *socket) remove() error {
-	if err := s.reveal(); err != nil {
-		return err
-	}
 	b := newBatch(tableName)
 	b.delTable()
 	if err := s.run(b); err != nil && !errors.Is(err, unix.ENOENT) {

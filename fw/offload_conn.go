@@ -1,7 +1,6 @@
 package fw
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -13,10 +12,13 @@ import (
 // the rules is in force anew in each chain (nf_hook_slow, nft_do_chain). So
 // show has its rules before hide has any, and loses them after hide has none, by
 // transactions of their own, between which all packets that are on their way leave
-// the hook. Rules that stay the same may be replaced in one: a chain
-// is always seen whole, and no chain sees an older generation than the one before.
-// When a socket is closed that owns the table, its chains leave the hook one by
-// one, in the order they were made in (__nft_release_hook).
+// the hook. Rules that stay the same may be replaced in one: a chain is always seen
+// whole, and no chain sees an older generation than the one before.
+//
+// The table may go at once. Its chains keep their rules until they have left the hook
+// (nf_tables_commit_chain_prepare), which they do one by one in the order they were
+// made in, be it by deletion or with the socket (__nft_release_hook); and whoever
+// has read the list with hide still finds show in it (nf_unregister_net_hook).
 
 // makeRoom is what comes before the transaction that replaces the rules in force
 // by r.
@@ -54,15 +56,11 @@ func (c *Conn) makeShow(r *Ruleset) error {
 	return err
 }
 
-// reveal has nothing hidden any more, and returns when all that was is shown
-// again. There need not be a table, nor a chain.
+// reveal has nothing hidden any more, and returns when all that was is shown again.
 func (s *socket) reveal() error {
 	b := newBatch(tableName)
 	b.delRulesOf(hideChain)
 	err := s.run(b)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
 	if err == nil {
 		gracePeriod()
 	}

@@ -69,10 +69,13 @@ func (p setProtocol) String() string {
 	return fmt.Sprintf("@nh,%d,8 set %d", 8*protocolAt(p.family), p.number)
 }
 
-func (p setProtocol) code(c *coder) {
+func (p setProtocol) code(c *coder) { c.writeByte(p.number, protocolAt(p.family)) }
+
+// writeByte writes to the IP header.
+func (c *coder) writeByte(b byte, at uint32) {
 	c.put(
-		&expr.Immediate{Register: reg, Data: []byte{p.number}},
-		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: protocolAt(p.family), Len: 1})
+		&expr.Immediate{Register: reg, Data: []byte{b}},
+		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: 1})
 }
 
 // udpFrom is udpPort for the port that datagrams come from.
