@@ -1,0 +1,164 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// follows is how long b4d may take to follow what has changed.
+const follows = time.Second
+
+// followed wants, so long after a change, blocked sites to open in both families.
+func followed(t *testing.T, l *Lab, what string) {
+	t.Helper()
+	time.Sleep(follows)
+	for _, v6 := range []bool{false, true} {
+		if err := l.CheckOpen(profile(t), Request{Host: Blocked, V6: v6}); err != nil {
+			t.Errorf("%v after %s, v6 %t: %v", follows, what, v6, err)
+		}
+	}
+}
+
+// chains are those of b4's table, with the numbers that the kernel gave them when
+// they were made.
+func chains(t *testing.T, l *Lab) (list []string) {
+	t.Helper()
+	err := l.Router.Do(func() error {
+		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP)
+		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_INET})
+		msgs, err := req.Execute(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWCHAIN)
+		for _, m := range msgs {
+			attrs, err := nl.ParseRouteAttr(m[nl.SizeofNfgenmsg:])
+			if err != nil {
+				return err
+			}
+			text := ""
+			for _, a := range attrs {
+				switch a.Attr.Type {
+				case unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME:
+					text += string(a.Value[:len(a.Value)-1]) + " "
+				case unix.NFTA_CHAIN_HANDLE:
+					text += fmt.Sprintf("%x ", a.Value)
+				}
+			}
+			if strings.HasPrefix(text, "b4 ") {
+				list = append(list, text)
+			}
+		}
+		return err
+	})
+	if err != nil || len(list) == 0 {
+		t.Fatal("list b4's chains:", list, err)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// Whatever a provider does, within a second blocked sites open, by rules that were
+// changed in place; nothing leaves with an address of the LAN, and what is under way
+// by another uplink goes on.
+func TestFollows(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine string) {
+		t.Parallel()
+		l := build(t, Options{Firewall: &Firewall{Masq4: true, Masq6: true}})
+		second := l.secondWAN(t)
+		if err := errors.Join(masquerade(l.Router, second.aDev), l.Router.route(Retry.V4.String()+"/32", second.b4, second.aDev),
+			l.Router.route(Retry.V6.String()+"/128", second.b6, second.aDev)); err != nil {
+			t.Fatal(err)
+		}
+		options := []string{"list wan 'wan'"}
+		if engine != "tun" {
+			options = append(options, "list wan 'wan2'")
+		}
+		d := launchB4D(t, l, configure(engine, options...))
+		d.moved = true
+		followed(t, l, "the start")
+		under := underWay(l)
+		before, watch := chains(t, l), watchLAN(t, l)
+
+		for _, change := range []struct {
+			what, uplink string // and what engine tun says then
+			do           func() error
+		}{
+			{"a renewal with other addresses", "198.51.100.9; IPv6 masqueraded as 2001:db8:f::9", func() error {
+				return l.SetWAN(netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("2001:db8:f::9"))
+			}},
+			{"a link that was down", "198.51.100.9; IPv6 masqueraded as 2001:db8:f::9", func() error { return l.FlapWAN(200 * time.Millisecond) }},
+			{"another metric", "198.51.100.9; IPv6 masqueraded as 2001:db8:f::9", func() error { return l.SetMetric(2048) }},
+			{"another IPv6 prefix", "198.51.100.9; IPv6 masqueraded as 2001:db8:f::7", func() error {
+				return l.SetWAN6(netip.MustParseAddr("2001:db8:f::7"), func() { followed(t, l, "a deprecated IPv6 prefix") })
+			}},
+			{"another device", "198.51.100.2; IPv6 masqueraded as 2001:db8:f::2", func() error {
+				if n := watch.packets(); n != 0 {
+					t.Errorf("%d packets left with an address of the LAN", n)
+				}
+				err := l.CutWAN()
+				time.Sleep(300 * time.Millisecond)
+				if err = errors.Join(err, l.MendWAN()); err == nil {
+					watch = watchLAN(t, l)
+				}
+				return err
+			}},
+		} {
+			if err := change.do(); err != nil {
+				t.Fatalf("%s: %v", change.what, err)
+			}
+			followed(t, l, change.what)
+			s := mustStatus(t, d)
+			if len(s.Health) != 0 || engine == "tun" && !strings.Contains(s.Engine.Uplink, change.uplink) {
+				t.Errorf("%v after %s status says %q, uplink %s", follows, change.what, s.Health, s.Engine.Uplink)
+			}
+			if after := chains(t, l); !slices.Equal(before, after) {
+				t.Errorf("after %s the chains are %v, and were %v", change.what, after, before)
+			}
+		}
+		if n := watch.packets(); n != 0 {
+			t.Errorf("%d packets left with an address of the LAN", n)
+		}
+		if err := under.end(); err != nil {
+			t.Error("by the other uplink:", err)
+		}
+	})
+}
+
+// downloads are under way as long as they are let.
+type downloads struct {
+	last  chan struct{}
+	ended chan error
+}
+
+// underWay begins a download of each family from a site that only tests of two
+// uplinks lead by the second.
+func underWay(l *Lab) *downloads {
+	u := &downloads{make(chan struct{}), make(chan error, 2)}
+	for _, v6 := range []bool{false, true} {
+		go func() {
+			r := Request{Host: Allowed, Site: Retry, V6: v6, Timeout: time.Minute, Pace: func(int64) {
+				select {
+				case <-u.last:
+				case <-time.After(10 * time.Millisecond):
+				}
+			}}
+			u.ended <- l.Download(r, 64<<20)
+		}()
+	}
+	return u
+}
+
+// end lets them come to their end.
+func (u *downloads) end() error {
+	if len(u.ended) > 0 {
+		return errors.Join(errors.New("over before the changes were"), <-u.ended)
+	}
+	close(u.last)
+	return errors.Join(<-u.ended, <-u.ended)
+}
