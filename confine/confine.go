@@ -43,13 +43,14 @@ func Apply() error {
 	return errors.Join(err, install(program(native, denied())))
 }
 
-// again drops this thread's capabilities and executes the program with what is
-// left. Root gets by that all that is in the bounding set (capabilities(7), P'), in
-// a jail too.
+// again executes the program with what is needed alone. Of root's capabilities it
+// gets what this thread's bounding and inheritable sets have then (capabilities(7),
+// P'(permitted)), in a jail too. What this thread has itself stays, for the case
+// that it has to go on.
 func again() error {
 	path, err := os.Executable() // by its name, which pidof and killall look for
 	if err == nil {
-		err = drop()
+		err = bound()
 	}
 	if err == nil {
 		err = unix.Exec(path, os.Args, append(os.Environ(), onceEnv+"=1"))
@@ -57,8 +58,9 @@ func again() error {
 	return fmt.Errorf("execute b4d with fewer capabilities: %w", err)
 }
 
-// drop leaves the calling thread what is needed, of all five sets.
-func drop() error {
+// bound leaves what is needed in the calling thread's bounding set, and nothing
+// in the inheritable one, nor by that in the ambient one.
+func bound() error {
 	for c := 0; c <= unix.CAP_LAST_CAP; c++ {
 		if Needed>>c&1 == 1 {
 			continue
@@ -69,7 +71,11 @@ func drop() error {
 		}
 	}
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	sets := [2]unix.CapUserData{{Effective: Needed, Permitted: Needed}} // ambient ones go with the inheritable
+	var sets [2]unix.CapUserData // of 32 each
+	if err := unix.Capget(&head, &sets[0]); err != nil {
+		return err
+	}
+	sets[0].Inheritable, sets[1].Inheritable = 0, 0
 	return unix.Capset(&head, &sets[0])
 }
 

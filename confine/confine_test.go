@@ -2,6 +2,7 @@ package confine
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -164,6 +165,9 @@ func TestFilter(t *testing.T) {
 }
 
 func applyChild() {
+	if os.Getenv(onceEnv) == "" {
+		inherit()
+	}
 	_, free := threads(8)
 	defer free()
 	if err := Apply(); err != nil {
@@ -177,6 +181,20 @@ func applyChild() {
 		err = errno
 	}
 	fmt.Println(s.Capabilities&^Needed, s.Capabilities&Needed, s.NoNewPrivs, s.Filtered, len(s.Notes()), err, signal)
+}
+
+// inherit makes all that this thread has inheritable, as some that start services
+// do.
+func inherit() {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	err := unix.Capget(&head, &sets[0])
+	for i := range sets {
+		sets[i].Inheritable = sets[i].Permitted
+	}
+	if err := errors.Join(err, unix.Capset(&head, &sets[0])); err != nil {
+		fmt.Println(err)
+	}
 }
 
 // All of it, in all threads; a process of root's is executed anew for that, and

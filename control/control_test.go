@@ -402,6 +402,18 @@ func TestListen(t *testing.T) {
 	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "something else of that name") {
 		t.Errorf("a file in the way: %v", err)
 	}
+	link := filepath.Join(filepath.Dir(path), "link")
+	for _, to := range []string{path, filepath.Join(filepath.Dir(path), "new")} {
+		if err := os.Symlink(to, link); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Listen(link); err == nil || !strings.Contains(err.Error(), "something else of that name") {
+			t.Errorf("a link to %s in the way: %v", to, err)
+		}
+		if err := os.Remove(link); err != nil {
+			t.Errorf("the link is not left alone: %v", err)
+		}
+	}
 	if _, err := Listen(filepath.Join(path, "s")); err == nil {
 		t.Error("listening below a file")
 	}
