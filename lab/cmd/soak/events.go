@@ -21,6 +21,10 @@ const (
 	happenings
 )
 
+func (h happening) String() string {
+	return [...]string{"pull", "hang up", "reload", "kill", "look"}[h]
+}
+
 // away is how long WAN is.
 const away = 2 * time.Second
 
@@ -62,7 +66,9 @@ func (s *soak) happen() {
 	minute := time.Minute
 	for _, e := range s.plan() {
 		time.Sleep(time.Until(s.start.Add(e.at)))
-		s.counts[e.what]++
+		if s.counts[e.what]++; e.what != look {
+			s.log("%v", e.what)
+		}
 		switch e.what {
 		case pull, hangUp:
 			s.flap(e.what == hangUp)
@@ -81,6 +87,13 @@ func (s *soak) happen() {
 		}
 	}
 	time.Sleep(time.Until(s.start.Add(s.length)))
+}
+
+// log says what happens, when asked to.
+func (s *soak) log(format string, a ...any) {
+	if s.verbose {
+		fmt.Printf("%8v  %s\n", time.Since(s.start).Round(time.Millisecond), fmt.Sprintf(format, a...))
+	}
 }
 
 // progress says how b4d is.
@@ -134,6 +147,7 @@ func (h *house) flap(hungUp, reload bool) (err error) {
 // of the other.
 func (s *soak) reload() {
 	s.note(s.killed, "reload", s.killed.reload(1))
+	s.log("a train of reloads begins")
 	for i := range train {
 		n := 2
 		if i == train-1 {
@@ -141,6 +155,7 @@ func (s *soak) reload() {
 		}
 		s.note(s.kept, "reload", s.kept.reload(n))
 	}
+	s.log("it is over, with engine %s", engineOf(s.kept.turn))
 	s.counts[reload] += train
 	s.note(s.kept, "count files", s.kept.countFiles())
 }

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"time"
 
 	"b4/lab"
@@ -92,25 +93,72 @@ func stream(l *lab.Lab, rnd *rand.Rand) func() error {
 // lookUp asks for a name that nobody has asked for.
 func lookUp(network string) func(*lab.Lab, *rand.Rand) func() error {
 	return func(_ *lab.Lab, rnd *rand.Rand) func() error {
-		label, server := fmt.Sprintf("n%x", rnd.Uint64()), extra(rnd.IntN(2) == 1, "53")
+		question, server := question(rnd), extra(rnd.IntN(2) == 1, "53")
 		return func() error {
-			r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, network, server)
-			}}
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			addrs, err := r.LookupNetIP(ctx, "ip4", label+".example.")
+			c, err := dial(network, server)
 			if err != nil {
 				return err
 			}
-			wire := append([]byte{byte(len(label))}, label+"\x07example\x00"...)
-			want := binary.BigEndian.AppendUint32(nil, addressOf(wire))
-			if len(addrs) != 1 || addrs[0].Unmap().As4() != [4]byte(want) {
-				return fmt.Errorf("%s has the addresses %v, want %v", label, addrs, want)
+			defer c.Close()
+			answer, err := lookUpBy(c, network, question)
+			if err == nil && !bytes.Equal(answer, resolve(question)) {
+				err = fmt.Errorf("an answer of %d bytes: %x", len(answer), answer)
 			}
-			return nil
+			return err
 		}
 	}
+}
+
+// dial connects for no longer than a try lasts.
+func dial(network, addr string) (net.Conn, error) {
+	deadline := time.Now().Add(patience)
+	d := net.Dialer{Deadline: deadline}
+	c, err := d.Dial(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.SetDeadline(deadline)
+}
+
+// question asks for the A record of a name, with an id.
+func question(rnd *rand.Rand) []byte {
+	id, label := uint16(rnd.Uint32()), fmt.Sprintf("%016x", rnd.Uint64())
+	q := binary.BigEndian.AppendUint16(nil, id)
+	q = append(q, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, byte(len(label)))
+	return append(q, label+"\x07example\x00\x00\x01\x00\x01"...)
+}
+
+// resolvers ask again after a second, for as long as a try lasts.
+const askAgain = time.Second
+
+func lookUpBy(c net.Conn, network string, q []byte) ([]byte, error) {
+	b := make([]byte, 512)
+	if network == "tcp" {
+		if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(q))), q...)); err != nil {
+			return nil, err
+		}
+		if _, err := io.ReadFull(c, b[:2]); err != nil {
+			return nil, err
+		}
+		b = b[:binary.BigEndian.Uint16(b)]
+		_, err := io.ReadFull(c, b)
+		return b, err
+	}
+	var err error
+	for range patience / askAgain {
+		var n int
+		if _, err = c.Write(q); err == nil {
+			c.SetReadDeadline(time.Now().Add(askAgain))
+			n, err = c.Read(b)
+		}
+		if err == nil {
+			return b[:n], nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			time.Sleep(askAgain)
+		}
+	}
+	return nil, err
 }
 
 // hello is a client's of an unblocked site.
@@ -119,14 +167,11 @@ var hello = tlshello.AppendDecoy(nil, lab.Allowed, 1)
 // askBare is a connection without TLS's arithmetic: a hello, and an answer that
 // depends on each of its bytes.
 func askBare(v6 bool) error {
-	deadline := time.Now().Add(patience)
-	d := net.Dialer{Deadline: deadline}
-	c, err := d.Dial("tcp", extra(v6, "443"))
+	c, err := dial("tcp", extra(v6, "443"))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(deadline)
 	if _, err := c.Write(hello); err != nil {
 		return err
 	}
