@@ -143,9 +143,10 @@ type Status struct {
 		Why      string `json:"why"`
 		Uplink   string `json:"uplink"` // of engine tun
 		Counters struct {
-			Read uint64 `json:"read"`
-			Sent uint64 `json:"sent"`
-			Lost uint64 `json:"lost"`
+			Read       uint64 `json:"read"`
+			Sent       uint64 `json:"sent"`
+			SendFailed uint64 `json:"send_failed"`
+			Lost       uint64 `json:"lost"`
 		} `json:"counters"`
 	} `json:"engine"`
 	Kernel struct {
