@@ -1,6 +1,7 @@
 package fw
 
 import (
+	"encoding/hex"
 	"reflect"
 	"strings"
 	"testing"
@@ -96,12 +97,11 @@ func TestOffloadingByHardware(t *testing.T) {
 	}
 }
 
-// A flowtable as Linux 6.1 tells of it: table fw4, name ft, at ingress 0 of two
-// devices, with the flag of hardware.
-var recordedFlowtable = []byte("\x08\x00\x01\x00fw4\x00\x07\x00\x02\x00ft\x00\x00" +
-	"\x08\x00\x04\x00\x00\x00\x00\x01\x08\x00\x07\x00\x00\x00\x00\x01" +
-	"\x30\x00\x03\x80\x08\x00\x01\x00\x00\x00\x00\x00\x08\x00\x02\x00\x00\x00\x00\x00" +
-	"\x1c\x00\x03\x80\x09\x00\x01\x00lan0\x00\x00\x00\x00\x09\x00\x01\x00wan0\x00\x00\x00\x00")
+// A flowtable as Linux 6.1 tells of it, but for the flag of hardware.
+var recordedFlowtable, _ = hex.DecodeString("08000100667734000700020066740000" +
+	"08000400000000010c0005000000000000000001" + "0800070000000001" +
+	"3000030008000100000000000800020000000000" +
+	"1c000300090001006c616e30000000000900010077616e3000000000")
 
 func TestReadFlowtable(t *testing.T) {
 	if hostOrder(1)[0] != 1 {

@@ -165,7 +165,7 @@ func TestHideUnderLoad(t *testing.T) {
 			}
 			mustApply(t, c, mustPlan(t, hiding), "wan0")
 			p := r.pump()
-			n := 10
+			n := 30
 			if os.Getenv("B4_SLOW") != "" {
 				n = 200
 			}
