@@ -37,8 +37,6 @@ func (c *Config) checkDevices() error {
 		return fmt.Errorf("%d groups of devices: want at most %d", len(d.Groups), mark.MaxGroups)
 	case len(d.Groups) > 0 && c.Marks.Groups == 0:
 		return errors.New("no mark bits for groups of devices")
-	case len(d.Groups) > 0 && c.Form == Tun:
-		return errors.New("a TUN is not told groups of devices: choose engine nfqueue")
 	}
 	for i := range d.Groups {
 		if err := d.Groups[i].check(); err != nil {

@@ -43,6 +43,15 @@ func TestPlanDevicesGolden(t *testing.T) {
 			groups(c, Group{Sources: prefixes("0.0.0.0/0 fd00:a::/64")}, Group{Sources: prefixes("fd00:a::/64")})
 			c.Devices.Never = prefixes("192.0.2.0/24")
 		}},
+		{"groups-tun", func(c *Config) {
+			toTUN(c, "192.0.2.1", "")
+			groups(c, Group{Interfaces: []string{"br-lan"}}, Group{MACs: macs})
+		}},
+		{"groups-all-tun", func(c *Config) {
+			toTUN(c, "", "")
+			c.All, c.IPv6 = true, false
+			groups(c, Group{Interfaces: []string{"br-lan"}})
+		}},
 		{"spared", func(c *Config) {
 			c.UDP, c.Block = []uint16{784}, QUICBlock{Ports: []uint16{443}}
 			c.Devices.Spared = []Group{{Interfaces: []string{"br-guest"}}, {Sources: prefixes("10.0.0.0/24")}}
@@ -96,7 +105,6 @@ func TestPlanRefusesDevices(t *testing.T) {
 		{"IPv4 within IPv6", "::ffff:10.0.0.0/120", func(c *Config) { c.Devices.Never = prefixes("::ffff:10.0.0.0/120") }},
 		{"never, not masked", "never looked at: prefix fd00::1/64", func(c *Config) { c.Devices.Never = prefixes("fd00::1/64") }},
 		{"no interface", `device name ""`, func(c *Config) { c.Devices.Spared = []Group{{Interfaces: []string{""}}} }},
-		{"groups to a TUN", "engine nfqueue", func(c *Config) { toTUN(c, "", ""); groups(c, one) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"b4/engine"
 	"b4/inject"
 	"b4/nstest"
+	"b4/packet"
 	"b4/route"
 	"b4/tun"
 
@@ -164,6 +166,8 @@ type judge struct {
 	up    int                        // bytes to port 443
 	down  int                        // bytes from there
 	keep  bool                       // is never done
+	told  map[uint32]bool            // marks that packets came with
+	bad   int                        // packets with a wrong checksum, or something in TCP\'s urgent pointer
 
 	refuse bool // resets each connection instead
 }
@@ -179,6 +183,13 @@ func (j *judge) Handle(_ time.Time, p *engine.Packet, out *engine.Batch) engine.
 	if p.Bytes[0]>>4 == 6 {
 		key, tcp = string(p.Bytes[8:44]), p.Bytes[40:]
 	}
+	if !p.Partial && !packet.ChecksumOK(p.Bytes) || binary.BigEndian.Uint16(tcp[18:]) != 0 {
+		j.bad++
+	}
+	if j.told == nil {
+		j.told = map[uint32]bool{}
+	}
+	j.told[p.Mark] = true
 	switch uint16(443) {
 	case binary.BigEndian.Uint16(tcp[2:]):
 		j.up += len(p.Bytes)
@@ -218,6 +229,15 @@ func (j *judge) take() (counts []int) {
 	clear(j.seen)
 	slices.Sort(counts)
 	return counts
+}
+
+// marks are those that packets have come with since it was asked.
+func (j *judge) marks() []uint32 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	marks := slices.Sorted(maps.Keys(j.told))
+	clear(j.told)
+	return marks
 }
 
 // A capture counts what leaves by WAN.

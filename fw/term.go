@@ -81,6 +81,7 @@ const (
 	rst
 	psh
 	ack
+	urg
 )
 
 // tcpFlags matches segments whose flags under mask are exactly want.
@@ -106,7 +107,7 @@ func (f tcpFlags) code(c *coder) {
 
 func flagNames(bits uint8) string {
 	var names []string
-	for i, name := range []string{"fin", "syn", "rst", "psh", "ack"} {
+	for i, name := range []string{"fin", "syn", "rst", "psh", "ack", "urg"} {
 		if bits>>i&1 != 0 {
 			names = append(names, name)
 		}

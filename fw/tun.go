@@ -58,6 +58,7 @@ func (c *Config) tunChains() []chain {
 	if c.translates() {
 		chains = append(chains, c.stale(), c.translate())
 	}
+	chains = append(chains, c.labelled()...)
 	return append(chains, c.opened(), c.leave())
 }
 
@@ -190,10 +191,10 @@ func (c *Config) stale() chain {
 // leave stands after source NAT (100). The mark has done its work by now.
 func (c *Config) leave() chain {
 	steer := c.Marks.Steer
-	return chain{"leave", &hook{filter, postrouting, 101}, []rule{
+	return chain{"leave", &hook{filter, postrouting, 101}, append(c.toDevice(), []rule{
 		{bits{metaMark, steer, true}, clearBits{metaMark, steer}},
 		append(append(c.opens(), c.family()...), gotoChain("opened")),
-	}}
+	}...)}
 }
 
 // opened marks the connections of a family that is routed as it is, unless

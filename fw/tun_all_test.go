@@ -163,11 +163,17 @@ func (r *router) quote(f *flow) {
 // acceptTUN does what an include at the head of firewall4's forward chain does.
 func acceptTUN(t testing.TB) {
 	t.Helper()
+	acceptFrom(t, tunName)
+}
+
+// acceptFrom has the firewall of newHouse forward what comes from a device.
+func acceptFrom(t testing.TB, name string) {
+	t.Helper()
 	b := newBatch("fw4")
 	b.add(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_RULE_CHAIN, "forward")
-		ae.Do(unix.NLA_F_NESTED|unix.NFTA_RULE_EXPRESSIONS, rule{isDevice{iifname, tunName}, accept}.code)
-	}, "accept what comes from the TUN")
+		ae.Do(unix.NLA_F_NESTED|unix.NFTA_RULE_EXPRESSIONS, rule{isDevice{iifname, name}, accept}.code)
+	}, "accept what comes from a device")
 	s, err := dial()
 	if err == nil {
 		err = errors.Join(s.run(b), s.close())

@@ -32,6 +32,20 @@
 // that would have to guess the address before NAT. Without it a connection's
 // first 20 packets come by, done or not, and of plain HTTP more.
 //
+// # Groups
+//
+// Whose packet it is the rules know ahead of NAT, and a TUN carries nothing but the
+// packet. So they label it: Config.Groups, lowest first, stand in TCP's urgent pointer,
+// of packets that have no use for it, on the way out to the device:
+//
+//	chain postrouting, priority 101:
+//	oifname "b4tun0" tcp flags ! urg tcp urgptr set 0
+//	oifname "b4tun0" tcp flags ! urg ct mark & GROUP0 != 0 tcp urgptr set tcp urgptr | 1
+//
+// The Source takes the label off before anybody sees the packet, and it becomes the
+// packet's mark. To ask the kernel about each packet instead would take a set of tuples
+// and a system call.
+//
 // # Superpackets
 //
 // With offloads the kernel hands over what it would have cut and summed for the

@@ -33,6 +33,10 @@ type Config struct {
 	// has to be seen as the wire's own segments.
 	Whole func(pkt []byte) bool
 
+	// Groups are mark bits, of which packets carry some in a label: see the
+	// package's documentation for the rules it needs. Zero leaves labels alone.
+	Groups uint32
+
 	// Back gives accepted packets back to the kernel by the device, where
 	// they go on as if they had come from there, superpackets in one write.
 	// It is for a mode that takes all traffic. What comes from the device

@@ -37,6 +37,7 @@ type stream struct {
 	segs  []byte // what was cut
 	used  int    // of segs
 	cut   Cutter // borrows from in until its last segment
+	mark  uint32 // of what the device gave last
 	pkts  [burst]engine.Packet
 	heads [burst]Header
 	got   int
@@ -102,6 +103,9 @@ func (s *stream) take(h *Header, b []byte) {
 		return
 	}
 	n, ok := length(b)
+	if ok && s.e.c.Groups != 0 {
+		s.mark = unlabel(h, b[:n], s.e.c.Groups)
+	}
 	err := errNotIP
 	switch {
 	case !ok:
@@ -131,7 +135,7 @@ func (s *stream) add(b []byte, h Header) {
 	s.heads[s.got] = h
 	s.pkts[s.got] = engine.Packet{
 		Bytes: b[:len(b):len(b)], Full: len(b), ID: uint32(s.got + 1), Partial: h.Super(), Super: h.Super(),
-		Meta: engine.Meta{Out: s.e.out.Load()},
+		Meta: engine.Meta{Mark: s.mark, Out: s.e.out.Load()},
 	}
 	s.got++
 }
