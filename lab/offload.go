@@ -34,7 +34,7 @@ func offload(c *nftables.Conn, chain *nftables.Chain) error {
 const witnessTable = "witness"
 
 // Its chains, and where they stand: one ahead of every other of the hook forward,
-// one where firewall4's is, which sees what that sees.
+// two where firewall4's is, which see what that sees.
 var witnesses = []struct {
 	chain    string
 	priority *nftables.ChainPriority
@@ -42,6 +42,7 @@ var witnesses = []struct {
 }{
 	{"all", nftables.ChainPriorityRef(-1000), nil},
 	{"fin", nftables.ChainPriorityFilter, finSet()},
+	{"masked", nftables.ChainPriorityFilter, equals(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, []byte{maskedUDP})},
 }
 
 // finSet matches what has FIN.
@@ -73,12 +74,13 @@ func witness(c *nftables.Conn, wanted bool) {
 // firewall was set.
 type Passed struct {
 	Packets uint64 // forwarded by the rules, not by the flowtable
-	FIN     uint64 // of those firewall4's own chain saw as packets of TCP with FIN
+	FIN     uint64 // of them those that firewall4's own chain saw as TCP with FIN
+	UDP     uint64 // of them those that it saw with the number that hides UDP
 }
 
 // Since is what came after an earlier one.
 func (p Passed) Since(earlier Passed) Passed {
-	return Passed{p.Packets - earlier.Packets, p.FIN - earlier.FIN}
+	return Passed{p.Packets - earlier.Packets, p.FIN - earlier.FIN, p.UDP - earlier.UDP}
 }
 
 // Passed reads the counters. The firewall must have Offload.
@@ -88,7 +90,7 @@ func (l *Lab) Passed() (p Passed, err error) {
 		if err != nil {
 			return fmt.Errorf("open netfilter socket: %w", err)
 		}
-		for i, n := range []*uint64{&p.Packets, &p.FIN} {
+		for i, n := range []*uint64{&p.Packets, &p.FIN, &p.UDP} {
 			t := &nftables.Table{Family: nftables.TableFamilyINet, Name: witnessTable}
 			if *n, err = counted(c, &nftables.Chain{Table: t, Name: witnesses[i].chain}); err != nil {
 				return err

@@ -12,7 +12,7 @@ type machine struct {
 	kernel  string   // package that depends on the newest kernel
 }
 
-// The boards have one core, as QEMU's emulation has. Debian's cloud kernel is a
+// Malta has one core; the ARM board has as many as are asked for. Debian's cloud kernel is a
 // third of the size of the one for all boards and has all that a router needs.
 var machines = []machine{
 	{
@@ -37,13 +37,13 @@ func findMachine(arch string) (*machine, error) {
 	return nil, fmt.Errorf("-arch %s: there is no such machine, but %q", arch, known)
 }
 
-// flags are QEMU's for a guest with so much memory, in MiB.
-func (m *machine) flags(memory int, kernel, image string, verbose bool) []string {
+// flags are QEMU's for a guest with so much memory, in MiB, and so many cores.
+func (m *machine) flags(memory, cores int, kernel, image string, verbose bool) []string {
 	line := "console=" + m.console + " panic=1" // with -no-reboot a panic ends QEMU at once
 	if !verbose {
 		line += " quiet"
 	}
 	return append(m.board[:len(m.board):len(m.board)],
-		"-m", fmt.Sprint(memory), "-vga", "none", "-nic", "none", "-nographic", "-no-reboot",
+		"-m", fmt.Sprint(memory), "-smp", fmt.Sprint(cores), "-vga", "none", "-nic", "none", "-nographic", "-no-reboot",
 		"-kernel", kernel, "-initrd", image, "-append", line)
 }

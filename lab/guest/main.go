@@ -61,6 +61,7 @@ func run() (code int, err error) {
 	dir := flag.String("dir", "../build/guest", "directory that keeps the downloads")
 	mirror := flag.String("mirror", "http://deb.debian.org/debian", "Debian mirror that carries the machine's packages")
 	memory := flag.Int("m", 128, "the guest's memory in MiB")
+	cores := flag.Int("smp", 1, "how many cores the guest has; mipsel has one")
 	limit := flag.Duration("timeout", 10*time.Minute, "end the guest after this long")
 	verbose := flag.Bool("v", false, "make the kernel talk, and show it")
 	flag.Parse()
@@ -92,7 +93,7 @@ func run() (code int, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	return boot(ctx, end, qemu, m.flags(*memory, deb.kernel, image, *verbose)...)
+	return boot(ctx, end, qemu, m.flags(*memory, *cores, deb.kernel, image, *verbose)...)
 }
 
 // A stringList collects -ipk flags.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +13,7 @@ import (
 )
 
 // storm starts b4d, and stops or kills it, again and again under load, and
-// watches all of the router's devices for packets with a false FIN.
+// watches all of the router's devices for packets that look as b4 hides them.
 func (s *show) storm() error {
 	l, err := lab.New(lab.Options{Direct: true, Slow: s.small, Firewall: behind(false)})
 	if err != nil {
@@ -31,7 +30,7 @@ func (s *show) storm() error {
 		return err
 	}
 	if err := s.closing(l); err != nil {
-		return fmt.Errorf("see a FIN that is a true one: %w", err)
+		return fmt.Errorf("see what is not hidden: %w", err)
 	}
 	for _, engine := range s.engines {
 		if err := s.cycle(l, engine); err != nil {
@@ -41,27 +40,27 @@ func (s *show) storm() error {
 	return nil
 }
 
-// closing shows that the watch sees FINs: a connection's ends close it.
+// closing shows that the watch sees what it is to see: a true FIN, and a packet of
+// the number that hides UDP.
 func (s *show) closing(l *lab.Lab) error {
-	w, err := l.Router.WatchFins()
+	w, err := l.Router.WatchMasked()
 	if err != nil {
 		return err
 	}
-	defer w.Close()
 	for _, v6 := range []bool{false, true} {
-		if err := greet(l, v6); err != nil {
-			return err
-		}
+		err = errors.Join(err, greet(l, v6), experiment(l, v6))
 	}
-	time.Sleep(100 * time.Millisecond)
-	_, all, err := w.Seen()
-	for _, v6 := range []bool{false, true} {
-		for _, device := range []string{lab.RouterLAN, lab.RouterWAN} {
-			seen := slices.ContainsFunc(all, func(f lab.Fin) bool {
-				return f.Leaves && f.Device == device && (f.Src.Addr().Is6() == v6)
+	_, all, closeErr := w.Close()
+	err = errors.Join(err, closeErr)
+	for _, want := range []lab.Masked{
+		{Device: lab.RouterLAN, Proto: tcp}, {Device: lab.RouterWAN, Proto: tcp}, {Device: lab.RouterWAN, Proto: masked},
+	} {
+		for _, v6 := range []bool{false, true} {
+			seen := slices.ContainsFunc(all, func(m lab.Masked) bool {
+				return m.Leaves && m.Device == want.Device && m.Proto == want.Proto && m.Src.Is6() == v6
 			})
 			if !seen {
-				err = errors.Join(err, fmt.Errorf("none left by %s (IPv6 %t)", device, v6))
+				err = errors.Join(err, fmt.Errorf("none of protocol %d left by %s (IPv6 %t)", want.Proto, want.Device, v6))
 			}
 		}
 	}
@@ -70,51 +69,50 @@ func (s *show) closing(l *lab.Lab) error {
 
 // cycle is storm for one engine.
 func (s *show) cycle(l *lab.Lab, engine string) error {
-	w, err := l.Router.WatchFins()
+	w, err := l.Router.WatchMasked()
 	if err != nil {
 		return err
 	}
-	defer w.Close()
 	first, err := l.Passed()
-	if err != nil {
-		return err
-	}
 	start := time.Now()
 	var t traffic
 	t.start(l)
-	n, err := s.repeat(l, engine)
+	n, cycleErr := s.repeat(l, engine)
 	lost := t.end()
 	took := time.Since(start)
-	last, passedErr := l.Passed()
-	hidden := last.Since(first).FIN
-	s.check(fmt.Sprintf("%-7s %v in %.0f s under load", engine, n, took.Seconds()), errors.Join(err, passedErr))
-	s.check(fmt.Sprintf("%-7s %d connections meanwhile, all of them well", engine, t.done.Load()), lost)
+	last, lastErr := l.Passed()
+	hidden := last.Since(first)
+	s.check(fmt.Sprintf("%-7s %v, in %.0f s", engine, n, took.Seconds()), errors.Join(err, cycleErr, lastErr))
+	s.check(fmt.Sprintf("%-7s %d connections and %d flows of UDP meanwhile, all of them well", engine, t.done.Load(), t.flows.Load()), lost)
 
-	time.Sleep(100 * time.Millisecond)
-	count, all, err := w.Seen()
+	count, some, err := w.Close()
 	switch {
 	case err != nil:
 	case count > 0:
-		var some []string
-		for _, f := range all[:min(len(all), 5)] {
-			some = append(some, f.String())
-		}
-		err = fmt.Errorf("%d with a false one:\n%s", count, strings.Join(some, "\n"))
-	case hidden == 0:
-		err = errors.New("no packet was hidden from the flowtable by a FIN")
+		err = fmt.Errorf("the first: %v", some[:min(len(some), 5)])
+	case hidden.FIN == 0:
+		err = errors.New("no packet of TCP was hidden from the flowtable")
+	case hidden.UDP == 0 && engine == queueEngine:
+		err = errors.New("no packet of UDP was hidden from the flowtable")
 	}
-	s.check(fmt.Sprintf("%-7s %d packets hidden from the flowtable, %d with a false FIN at any device", engine, hidden, count), err)
+	s.check(fmt.Sprintf("%-7s %d packets of TCP hidden by a FIN, and %d of UDP; %d were so at any device",
+		engine, hidden.FIN, hidden.UDP, count), err)
 	return nil
 }
 
 // ends counts how b4d ended.
-type ends struct{ stopped, killed, early int }
-
-func (e ends) String() string {
-	return fmt.Sprintf("%d starts, %d stops, %d kills (%d while it started)", e.stopped+e.killed, e.stopped, e.killed, e.early)
+type ends struct {
+	stopped, killed int
+	starts, ends    []time.Duration
 }
 
-// liveTime is how long b4d is left alone at most, once it serves.
+func (e ends) String() string {
+	return fmt.Sprintf("%d starts, %d stops and %d kills under load, of %.1f and %.1f s in the median",
+		e.stopped+e.killed, e.stopped, e.killed, median(e.starts).Seconds(), median(e.ends).Seconds())
+}
+
+// liveTime is how long b4d is left alone at most, once its rules are there: it
+// ends while it starts, too.
 const liveTime = 200 * time.Millisecond
 
 // repeat does an engine's share of the cycles.
@@ -122,11 +120,14 @@ func (s *show) repeat(l *lab.Lab, engine string) (n ends, err error) {
 	r := rand.New(rand.NewPCG(1, uint64(len(engine)))) // the same each time
 	share := (s.cycles + len(s.engines) - 1) / len(s.engines)
 	for i := range share {
-		b, err := l.StartB4D(s.b4d, s.config(engine))
+		begun := time.Now()
+		b, err := l.LaunchB4D(s.b4d, s.config(engine))
 		if err != nil {
 			return n, fmt.Errorf("start %d: %w", i+1, err)
 		}
+		n.starts = append(n.starts, time.Since(begun))
 		time.Sleep(time.Duration(r.Int64N(int64(liveTime))))
+		begun = time.Now()
 		if i%2 == 0 {
 			n.stopped++
 			err = b.Stop()
@@ -134,6 +135,7 @@ func (s *show) repeat(l *lab.Lab, engine string) (n ends, err error) {
 			n.killed++
 			err = b.Kill()
 		}
+		n.ends = append(n.ends, time.Since(begun))
 		if s.verbose && i < 2 {
 			fmt.Print(b.Log())
 		}
@@ -144,35 +146,34 @@ func (s *show) repeat(l *lab.Lab, engine string) (n ends, err error) {
 	return n, nil
 }
 
-// traffic is the load: connections one after another, and one that lasts, of
-// each family.
+// traffic is the load: connections one after another, one that lasts, and flows of
+// UDP one after another, of each family.
 type traffic struct {
-	stop chan struct{}
-	live sync.WaitGroup
-	done atomic.Int64
-	mu   sync.Mutex
-	errs []error
+	stop        chan struct{}
+	live        sync.WaitGroup
+	done, flows atomic.Int64
+	mu          sync.Mutex
+	errs        []error
 }
 
 // breath is what a client waits between two connections.
-const breath = 3 * time.Millisecond
+const breath = 5 * time.Millisecond
 
 // shortSize is how much a short connection fetches, in bytes: more than fits into
-// the packets that are hidden.
-const shortSize = 100 << 10
+// the packets that are hidden, if superpackets are counted as what they carry.
+const shortSize = 30 << 10
 
 func (t *traffic) start(l *lab.Lab) {
 	t.stop = make(chan struct{})
 	for _, v6 := range []bool{false, true} {
 		t.live.Add(3)
 		go t.last(l, v6)
-		for range 2 {
-			go t.short(l, v6)
-		}
+		go t.repeat(&t.done, func() error { return ask(l, v6, lab.Blocked, shortSize, nil) })
+		go t.repeat(&t.flows, func() error { return talk(l, v6) })
 	}
 }
 
-func (t *traffic) short(l *lab.Lab, v6 bool) {
+func (t *traffic) repeat(n *atomic.Int64, once func() error) {
 	defer t.live.Done()
 	for {
 		select {
@@ -180,17 +181,18 @@ func (t *traffic) short(l *lab.Lab, v6 bool) {
 			return
 		case <-time.After(breath):
 		}
-		t.note(ask(l, v6, lab.Blocked, shortSize, nil))
+		t.note(once())
+		n.Add(1)
 	}
 }
 
 func (t *traffic) last(l *lab.Lab, v6 bool) {
 	defer t.live.Done()
 	t.note(ask(l, v6, lab.Blocked, endless, t.stop))
+	t.done.Add(1)
 }
 
 func (t *traffic) note(err error) {
-	t.done.Add(1)
 	if err == nil {
 		return
 	}

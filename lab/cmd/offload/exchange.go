@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"time"
 
 	"b4/lab"
@@ -32,9 +31,9 @@ const (
 // patience bounds what one end waits for the other.
 const patience = 30 * time.Second
 
-// serve opens the server of a Direct lab for both families.
+// serve opens the servers of a Direct lab for both families.
 func serve(l *lab.Lab) (io.Closer, error) {
-	var all listeners
+	var all closers
 	for _, v6 := range []bool{false, true} {
 		err := l.Server.Do(func() error {
 			ln, err := net.Listen("tcp", lab.Modern.Addr(v6).String())
@@ -42,7 +41,12 @@ func serve(l *lab.Lab) (io.Closer, error) {
 				all = append(all, ln)
 				go accept(ln)
 			}
-			return err
+			udp, udpErr := net.ListenPacket("udp", lab.Modern.Addr(v6).String())
+			if udpErr == nil {
+				all = append(all, udp)
+				go echo(udp)
+			}
+			return errors.Join(err, udpErr)
 		})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("serve: %w", err), all.Close())
@@ -51,12 +55,12 @@ func serve(l *lab.Lab) (io.Closer, error) {
 	return all, nil
 }
 
-type listeners []net.Listener
+type closers []io.Closer
 
-func (all listeners) Close() error {
+func (all closers) Close() error {
 	var errs []error
-	for _, ln := range all {
-		errs = append(errs, ln.Close())
+	for _, c := range all {
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -157,32 +161,4 @@ func take(c net.Conn, n int64, stop <-chan struct{}) error {
 		}
 	}
 	return nil
-}
-
-// greet opens a connection to the server that both ends close.
-func greet(l *lab.Lab, v6 bool) error {
-	at := lab.Modern.Addr(v6)
-	at = netip.AddrPortFrom(at.Addr(), 8080)
-	var ln net.Listener
-	err := l.Server.Do(func() (err error) {
-		ln, err = net.Listen("tcp", at.String())
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer ln.Close()
-	var c net.Conn
-	err = l.Client.Do(func() (err error) {
-		c, err = net.DialTimeout("tcp", at.String(), patience)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	other, err := ln.Accept()
-	if err != nil {
-		return errors.Join(err, c.Close())
-	}
-	return errors.Join(c.Close(), other.Close())
 }

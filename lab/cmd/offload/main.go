@@ -4,8 +4,7 @@
 //
 // It builds labs with such a router, and shows with each engine that blocked
 // sites open and that downloads are in the flowtable all the same; that starts,
-// stops and kills of b4d under load let no packet with a FIN out that its
-// connection's ends did not send; and what a download through the flowtable takes
+// stops and kills of b4d under load let no packet out as it is hidden; and what a download through the flowtable takes
 // with b4d and without. The last line sums up; only a full success exits 0.
 package main
 
@@ -33,17 +32,17 @@ func main() {
 	engines := flag.String("engine", "nfqueue,tun", "the engines to show")
 	parts := flag.String("parts", strings.Join([]string{partOpens, partCycles, partSpeed}, ","), "what to show")
 	small := flag.Bool("small", false, "small downloads, for a slow machine with little memory")
-	cycles := flag.Int("cycles", 100, "how often b4d starts and ends under load, all engines together")
+	cycles := flag.Int("cycles", 50, "how often b4d starts, and stops or is killed, under load, all engines together")
 	rounds := flag.Int("rounds", 5, "how many rounds of downloads are measured")
 	verbose := flag.Bool("v", false, "print what b4d logs")
 	flag.Parse()
 
 	s := show{
 		engines: strings.Split(*engines, ","), small: *small, verbose: *verbose,
-		cycles: *cycles, rounds: *rounds, size: 32 << 20, bulk: 256 << 20,
+		cycles: *cycles, rounds: *rounds, size: 32 << 20, long: 256 << 20,
 	}
 	if *small {
-		s.size, s.bulk = 512<<10, 6<<20
+		s.size, s.long = 512<<10, 6<<20
 	}
 	err := lab.Enter()
 	if err == nil {
@@ -83,7 +82,7 @@ type show struct {
 	b4d            string // path of the program
 	given          string // text of a configuration file to go by
 	engines        []string
-	size, bulk     int64 // bytes of a download past a censor, and of one that is measured
+	size, long     int64 // bytes of a download past a censor, and of one that is measured
 	cycles, rounds int
 	small, verbose bool
 	checks, passed int

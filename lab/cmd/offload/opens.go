@@ -62,7 +62,8 @@ func (s *show) opens() error {
 		return err
 	}
 	defer l.Close()
-	fmt.Printf("Downloads are of %d KiB. The rules of the firewall see so many packets of one without b4d, and with.\n", s.size>>10)
+	fmt.Printf("Downloads are of %d KiB, uploads by HTTP four times that. Packets are those of one that the rules\n", s.size>>10)
+	fmt.Printf("of the firewall see, without b4d and with it.\n")
 	for _, engine := range s.engines {
 		for _, r := range rows(engine) {
 			if err := l.SetFirewall(*behind(r.masq6)); err != nil {
@@ -74,8 +75,8 @@ func (s *show) opens() error {
 	return nil
 }
 
-// open shows one row: blocked without b4d, open with it, and both downloads in
-// the flowtable.
+// open shows one row: blocked without b4d, open with it, and much in the
+// flowtable either way.
 func (s *show) open(l *lab.Lab, engine string, r row) {
 	what := fmt.Sprintf("%-7s %-22v %s", engine, &r, r.censor)
 	profile, err := censor.Lookup(r.censor)
@@ -85,7 +86,8 @@ func (s *show) open(l *lab.Lab, engine string, r row) {
 	}
 	profile.Action.Delay = [2]time.Duration{} // what it does, it does before the page is there
 	blocked := l.CheckBlocked(profile, r.request)
-	plain, err := s.download(l, r.request)
+	request, more := s.bulk(r.request)
+	plain, err := s.move(l, request)
 	if err = errors.Join(blocked, err); err != nil {
 		s.check(what+" without b4d", err)
 		return
@@ -100,9 +102,9 @@ func (s *show) open(l *lab.Lab, engine string, r row) {
 		err = fmt.Errorf("b4d has engine %s (%s)", st.Engine.Name, st.Engine.Why)
 	}
 	err = errors.Join(err, l.CheckOpen(profile, r.request))
-	with, intact := s.download(l, r.request)
-	if intact == nil && with > plain+slowPackets {
-		intact = fmt.Errorf("the rules saw %d packets of a download, without b4d %d: want at most %d more", with, plain, slowPackets)
+	with, intact := s.move(l, request)
+	if intact == nil && with > plain+more {
+		intact = fmt.Errorf("the rules saw %d packets of much, without b4d %d: want at most %d more", with, plain, more)
 	}
 	err = errors.Join(err, intact, b.Stop())
 	if s.verbose {
@@ -112,38 +114,54 @@ func (s *show) open(l *lab.Lab, engine string, r row) {
 }
 
 // slowPackets is how many packets of a connection b4 may keep from the flowtable:
-// as many as it may want to see, and some on which that is known.
-const slowPackets = 20 + 10
+// as many as it may want to see, and some on which that is known. To a port of
+// HTTP each request decides anew, so it is what carries 256 KiB from the client
+// and is acknowledged one by one.
+const (
+	slowPackets     = 20 + 10
+	slowPacketsHTTP = slowPackets + 2*(256<<10)/1200
+)
 
-// download fetches bytes, and returns how many packets the firewall's rules saw
-// of that. It is an error if they are not the right ones, or did not come by the
-// flowtable: half way the connection must be there.
-func (s *show) download(l *lab.Lab, r lab.Request) (slow uint64, err error) {
+// bulk is the request that moves many bytes, and how many packets more of it may
+// meet the rules than without b4d. What HTTP moves much of is an upload.
+func (s *show) bulk(r lab.Request) (lab.Request, uint64) {
+	if r.Proto == lab.HTTP {
+		r.Upload = 4 * s.size
+		return r, slowPacketsHTTP
+	}
+	r.Path = fmt.Sprintf("/bytes?n=%d", s.size)
+	return r, slowPackets
+}
+
+// move moves bytes, and returns how many packets of that the firewall's rules saw.
+// It is an error if they are not the right ones, or did not come by the flowtable:
+// half way of a download, or with the answer to an upload, the connection must be
+// there.
+func (s *show) move(l *lab.Lab, r lab.Request) (slow uint64, err error) {
 	first, err := l.Passed()
 	if err != nil {
 		return 0, err
 	}
-	var half []lab.Tracked
-	var lookErr error
-	r.Path = fmt.Sprintf("/bytes?n=%d", s.size)
+	var then []lab.Tracked
+	var thenErr error
 	r.Pace = func(n int64) {
-		if half == nil && lookErr == nil && n > s.size/2 {
-			half, lookErr = l.Router.Tracked()
+		if then == nil && thenErr == nil && (n > s.size/2 || r.Upload > 0) {
+			then, thenErr = l.Router.Tracked()
 		}
 	}
 	res, err := l.Get(r)
-	if err == nil && (res.N != s.size || res.Sum != lab.SumOf(s.size)) {
-		err = errors.New("the download is not intact")
+	if err == nil && r.Upload == 0 && res.Sum != lab.SumOf(s.size) || err == nil && r.Upload > 0 && res.Body != lab.SumOf(r.Upload) {
+		err = errors.New("what came is not what was sent")
 	}
-	second, passedErr := l.Passed()
-	slow = second.Since(first).Packets
-	if err := errors.Join(err, lookErr, passedErr); err != nil {
+	last, lastErr := l.Passed()
+	slow = last.Since(first).Packets
+	if err := errors.Join(err, thenErr, lastErr); err != nil {
 		return slow, err
 	}
-	for _, t := range half {
+	for _, t := range then {
 		if t.Client.Port() == res.Local.Port() && t.Offloaded {
 			return slow, nil
 		}
 	}
-	return slow, fmt.Errorf("half of a download has come, and it is not in the flowtable: the rules saw %d packets", slow)
+	return slow, fmt.Errorf("the connection is not in the flowtable: the rules saw %d packets", slow)
 }
