@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -229,15 +228,6 @@ func (j *judge) take() (counts []int) {
 	clear(j.seen)
 	slices.Sort(counts)
 	return counts
-}
-
-// marks are those that packets have come with since it was asked.
-func (j *judge) marks() []uint32 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	marks := slices.Sorted(maps.Keys(j.told))
-	clear(j.told)
-	return marks
 }
 
 // A capture counts what leaves by WAN.

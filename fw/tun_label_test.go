@@ -3,6 +3,7 @@ package fw
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -18,6 +19,15 @@ import (
 // urgent are packets that leave with something in TCP's urgent pointer.
 func urgent(p []byte) bool {
 	return protocol(p) == unix.IPPROTO_TCP && binary.BigEndian.Uint16(p[ipLen(p)+18:]) != 0
+}
+
+// marks are those that packets have come with since it was asked.
+func (j *judge) marks() []uint32 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	marks := slices.Sorted(maps.Keys(j.told))
+	clear(j.told)
+	return marks
 }
 
 // A TUN is told the groups of each packet, and nobody else sees a trace of that.
