@@ -16,13 +16,12 @@ import (
 // follows is how long b4d may take to follow what has changed.
 const follows = time.Second
 
-// followed wants, so long after a change, blocked sites to open in both families.
-func followed(t *testing.T, l *Lab, what string) {
+// openNow wants blocked sites to open in both families.
+func openNow(t *testing.T, l *Lab, after string) {
 	t.Helper()
-	time.Sleep(follows)
 	for _, v6 := range []bool{false, true} {
 		if err := l.CheckOpen(profile(t), Request{Host: Blocked, V6: v6}); err != nil {
-			t.Errorf("%v after %s, v6 %t: %v", follows, what, v6, err)
+			t.Errorf("%v after %s, v6 %t: %v", follows, after, v6, err)
 		}
 	}
 }
@@ -81,7 +80,7 @@ func TestFollows(t *testing.T) {
 		}
 		d := launchB4D(t, l, configure(engine, options...))
 		d.moved = true
-		followed(t, l, "the start")
+		openNow(t, l, "the start")
 		under := underWay(l)
 		before, watch := chains(t, l), watchLAN(t, l)
 
@@ -95,7 +94,7 @@ func TestFollows(t *testing.T) {
 			{"a link that was down", "198.51.100.9; IPv6 masqueraded as 2001:db8:f::9", func() error { return l.FlapWAN(200 * time.Millisecond) }},
 			{"another metric", "198.51.100.9; IPv6 masqueraded as 2001:db8:f::9", func() error { return l.SetMetric(2048) }},
 			{"another IPv6 prefix", "198.51.100.9; IPv6 masqueraded as 2001:db8:f::7", func() error {
-				return l.SetWAN6(netip.MustParseAddr("2001:db8:f::7"), func() { followed(t, l, "a deprecated IPv6 prefix") })
+				return l.SetWAN6(netip.MustParseAddr("2001:db8:f::7"), func() { time.Sleep(follows); openNow(t, l, "a deprecated IPv6 prefix") })
 			}},
 			{"another device", "198.51.100.2; IPv6 masqueraded as 2001:db8:f::2", func() error {
 				if n := watch.packets(); n != 0 {
@@ -112,11 +111,12 @@ func TestFollows(t *testing.T) {
 			if err := change.do(); err != nil {
 				t.Fatalf("%s: %v", change.what, err)
 			}
-			followed(t, l, change.what)
+			time.Sleep(follows)
 			s := mustStatus(t, d)
 			if len(s.Health) != 0 || engine == "tun" && !strings.Contains(s.Engine.Uplink, change.uplink) {
 				t.Errorf("%v after %s status says %q, uplink %s", follows, change.what, s.Health, s.Engine.Uplink)
 			}
+			openNow(t, l, change.what)
 			if after := chains(t, l); !slices.Equal(before, after) {
 				t.Errorf("after %s the chains are %v, and were %v", change.what, after, before)
 			}
