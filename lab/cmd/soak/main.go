@@ -28,7 +28,7 @@ func main() {
 	path := flag.String("b4d", "b4d", "the b4d `program` to soak")
 	length := flag.Duration("for", 30*time.Minute, "how long")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the traffic, the losses and the accidents")
-	verbose := flag.Bool("v", false, "print what b4d logs, and each attempt that failed")
+	verbose := flag.Bool("v", false, "print what happens when, and what b4d logs")
 	flag.Parse()
 	err := lab.Enter()
 	if err == nil {
@@ -98,6 +98,9 @@ func (s *soak) run() (err error) {
 		}
 	}
 	for _, h := range []*house{s.killed, s.kept} {
+		if s.verbose {
+			fmt.Print(h.b4d.Log())
+		}
 		s.note(h, "end", h.stop())
 	}
 	return nil

@@ -60,21 +60,22 @@ func (s *soak) tell() bool {
 }
 
 // faults counts what failed in a house of one kind of traffic, and what was
-// tried again for no reason that would do without b4.
+// tried again for no reason that would do without b4. It prints the first of them.
 func (s *soak) faults(h *house, name string) (failed, again int) {
+	const shown = 10
 	for _, t := range h.report.Failed {
 		excused := touches(h.hungUp, t) || t.Unreached && touches(h.pulled, t) || name == blockedKind && touches(h.shut, t)
 		switch {
-		case t.Kind != name:
+		case t.Kind != name || excused && !t.Last:
 			continue
 		case t.Last:
 			failed++
-		case !excused:
+		default:
 			again++
 		}
-		if s.verbose || t.Last || !excused {
-			fmt.Printf("        %s, %s, %v to %v, excused %t, last %t: %s\n", h.name, name,
-				t.Begun.Sub(s.start).Round(time.Millisecond), t.Ended.Sub(s.start).Round(time.Millisecond), excused, t.Last, t.Why)
+		if failed+again <= shown {
+			fmt.Printf("  %s, %s, from %v to %v: %s\n", h.name, name,
+				t.Begun.Sub(s.start).Round(time.Millisecond), t.Ended.Sub(s.start).Round(time.Millisecond), t.Why)
 		}
 	}
 	return failed, again
