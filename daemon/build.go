@@ -285,7 +285,7 @@ func (s *settings) tun(send engine.Sender, report func(error)) tun.Config {
 	all := s.conf.Main.Steer == steerAll
 	c := tun.Config{
 		Device: tun.DeviceConfig{Name: s.conf.Tun.Device}, // its MTU follows the uplink's
-		Signal: !all, Back: all, Send: send, Report: report,
+		Signal: !all, Back: all, Groups: s.marks.Groups, Send: send, Report: report,
 	}
 	if all {
 		c.Whole = pipeline.Whole

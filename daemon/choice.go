@@ -99,9 +99,6 @@ func (s *settings) beyondTun(why string) error {
 				blame(option, "a strategy that "+wants(s.needs(r, t.Steps)))
 			}
 		}
-		if r.Groups != 0 {
-			blame(whoOption(&s.conf.Rules[i]), "a rule for some devices that does not let all of theirs pass ahead of the others")
-		}
 		if quic := s.conf.Rules[i].QUIC; s.spares(r) && quic != "" {
 			blame("rule."+r.Name+".quic", "to "+quic+" QUIC by name")
 		}

@@ -199,24 +199,16 @@ func TestDevicesReload(t *testing.T) {
 	}
 }
 
-// Only what the kernel can do alone is there behind a TUN.
+// Behind a TUN too: there the device says which groups packets are of.
 func TestDevicesTun(t *testing.T) {
 	t.Parallel()
-	dir := lists(t, map[string]string{"never": "bank.example\n192.0.2.80\n"})
-	never := "\toption never '" + dir + "/never'\n"
-	const beyond = ": a rule for some devices that does not let all of theirs pass ahead of the others needs engine nfqueue, and this is tun (main.engine says so)"
-	for _, tt := range []struct{ conf, want string }{
-		{never + console + pass + phone + pass + rest, ""},
-		{console, "b4:5: rule.console.mac" + beyond},
-		{console + "\tlist domain 'a.example'\n" + pass + rest, "b4:5: rule.console.mac" + beyond},
-		{rest + guests + pass, "b4:6: rule.guests.interface" + beyond},
-		{"config rule 'x'\n\tlist port '8443'\n", ""},
-	} {
-		k := newFake(t)
-		r := prepare(t, k, tunEnabled+tt.conf)
-		var out strings.Builder
-		if err := check(k, r.d.opts, &out); (err != nil) != (tt.want != "") || err != nil && !strings.HasSuffix(err.Error(), tt.want) {
-			t.Errorf("%s: %v, want %s\n%s", tt.conf, err, tt.want, &out)
+	for _, tt := range []struct {
+		conf   string
+		groups uint32
+	}{{console, 0xf << 28}, {console + pass + phone + pass + rest, 0}, {rest, 0}} {
+		r := start(t, newFake(t), tunEnabled+tt.conf)
+		if got := get(r.fake, func() uint32 { return r.tunConf.Groups }); got != tt.groups {
+			t.Errorf("%s: groups %#x, want %#x", tt.conf, got, tt.groups)
 		}
 	}
 }

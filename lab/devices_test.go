@@ -152,15 +152,15 @@ func TestDevices(t *testing.T) {
 			{"all are treated", "", rest, "cgr", Request{}, false},
 			{"the router is not", "option router '0'", rest, "cg", Request{}, false},
 
-			{"a MAC", "", rule("x", device), "c", Request{}, true},
-			{"an interface", "", rule("x", network), "g", Request{}, true},
-			{"a network", "", rule("x", subnet), "g", Request{}, true},
-			{"an address", "", rule("x", address), "c", Request{}, true},
-			{"a MAC behind another interface", "", rule("x", device, network), "", Request{}, true},
-			{"another interface", "", rule("x", "\tlist interface 'lo'\n"), "", Request{}, true},
-			{"two rules", "", rule("x", device) + rule("y", subnet), "cg", Request{}, true},
-			{"the router alone", "", rule("x", device, "\tlist domain 'other.example'\n") + rule("y", device, pass) + rule("z", network, pass) + rest, "r", Request{}, true},
-			{"a name for a device", "", rule("x", network, "\tlist domain '"+Hard+"'\n") + rule("y", device, "\tlist domain 'other.example'\n"), "g", Request{Host: Hard}, true},
+			{"a MAC", "", rule("x", device), "c", Request{}, false},
+			{"an interface", "", rule("x", network), "g", Request{}, false},
+			{"a network", "", rule("x", subnet), "g", Request{}, false},
+			{"an address", "", rule("x", address), "c", Request{}, false},
+			{"a MAC behind another interface", "", rule("x", device, network), "", Request{}, false},
+			{"another interface", "", rule("x", "\tlist interface 'lo'\n"), "", Request{}, false},
+			{"two rules", "", rule("x", device) + rule("y", subnet), "cg", Request{}, false},
+			{"the router alone", "", rule("x", device, "\tlist domain 'other.example'\n") + rule("y", device, pass) + rule("z", network, pass) + rest, "r", Request{}, false},
+			{"a name for a device", "", rule("x", network, "\tlist domain '"+Hard+"'\n") + rule("y", device, "\tlist domain 'other.example'\n"), "g", Request{Host: Hard}, false},
 
 			{"but a MAC", "", rule("x", device, pass) + rest, "gr", Request{}, false},
 			{"but an interface", "", rule("x", network, pass) + rest, "cr", Request{}, false},
@@ -171,13 +171,14 @@ func TestDevices(t *testing.T) {
 			{"a port that main does not watch", "", rest, "", Request{Port: altPort}, false},
 			{"a port of a rule", "", rule("x", "\tlist port '8443'\n"), "cgr", Request{Port: altPort}, false},
 			{"another port", "", rule("x", "\tlist port '8443'\n"), "", Request{}, false},
-			{"a port for a device", "", rule("x", device, "\tlist port '8443'\n") + rest, "cgr", Request{}, true},
+			{"a port for a device", "", rule("x", device, "\tlist port '8443'\n") + rest, "cgr", Request{}, false},
 
 			{"never by name", "option never '" + names + "'", rest, "", Request{}, false},
 			{"never by name, another", "option never '" + names + "'", rest, "cgr", Request{Host: Hard}, false},
 			{"never by address", "option never '" + servers + "'", rest, "", Request{}, false},
 			{"never by address, another", "option never '" + servers + "'", rest, "cgr", Request{Site: Retry}, false},
 
+			{"a MAC, and all is shown", steerAll, rule("x", device), "c", Request{}, false},
 			{"QUIC of a device", "", rule("x", device) + noQUIC, "c", Request{Proto: QUIC}, true},
 		} {
 			if tt.queue && engine != "nfqueue" {
