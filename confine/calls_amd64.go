@@ -3,6 +3,7 @@ package confine
 import "golang.org/x/sys/unix"
 
 const (
+	flags   = offArg0
 	arch    = unix.AUDIT_ARCH_X86_64
 	private = none
 )

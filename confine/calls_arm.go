@@ -3,6 +3,7 @@ package confine
 import "golang.org/x/sys/unix"
 
 const (
+	flags   = offArg0
 	arch    = unix.AUDIT_ARCH_ARM
 	private = 0xf0000 // cacheflush, set_tls and the like (__ARM_NR_BASE)
 )

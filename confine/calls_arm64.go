@@ -2,4 +2,7 @@ package confine
 
 import "golang.org/x/sys/unix"
 
-const arch = unix.AUDIT_ARCH_AARCH64
+const (
+	arch  = unix.AUDIT_ARCH_AARCH64
+	flags = offArg0
+)

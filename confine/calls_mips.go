@@ -2,4 +2,7 @@ package confine
 
 import "golang.org/x/sys/unix"
 
-const arch = unix.AUDIT_ARCH_MIPS
+const (
+	arch  = unix.AUDIT_ARCH_MIPS
+	flags = offArg0 + 4
+)

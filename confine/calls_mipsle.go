@@ -2,4 +2,7 @@ package confine
 
 import "golang.org/x/sys/unix"
 
-const arch = unix.AUDIT_ARCH_MIPSEL
+const (
+	arch  = unix.AUDIT_ARCH_MIPSEL
+	flags = offArg0
+)

@@ -2,4 +2,7 @@ package confine
 
 import "golang.org/x/sys/unix"
 
-const arch = unix.AUDIT_ARCH_RISCV64
+const (
+	arch  = unix.AUDIT_ARCH_RISCV64
+	flags = offArg0
+)

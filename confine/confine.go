@@ -12,7 +12,7 @@ package confine
 import (
 	"errors"
 	"fmt"
-	"math/bits"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -40,7 +40,7 @@ func Apply() error {
 	if err == nil && s.Capabilities&^Needed != 0 && os.Getenv(onceEnv) == "" {
 		err = again()
 	}
-	return errors.Join(err, install(program(native, denied())))
+	return errors.Join(err, install(program(denied(), flags)))
 }
 
 // again executes the program with what is needed alone. Of root's capabilities it
@@ -48,12 +48,13 @@ func Apply() error {
 // P'(permitted)), in a jail too. What this thread has itself stays, for the case
 // that it has to go on.
 func again() error {
-	path, err := os.Executable() // by its name, which pidof and killall look for
+	name := make([]byte, unix.PathMax) // pidof and killall look for it
+	n, err := unix.Readlink("/proc/self/exe", name)
 	if err == nil {
 		err = bound()
 	}
 	if err == nil {
-		err = unix.Exec(path, os.Args, append(os.Environ(), onceEnv+"=1"))
+		err = unix.Exec(string(name[:n]), os.Args, append(os.Environ(), onceEnv+"=1"))
 	}
 	return fmt.Errorf("execute b4d with fewer capabilities: %w", err)
 }
@@ -92,46 +93,35 @@ func Look() (State, error) { return look("/proc/self/task") }
 
 func look(dir string) (State, error) {
 	threads, err := os.ReadDir(dir)
-	if err != nil {
-		return State{}, fmt.Errorf("read what b4d may do: %w", err)
-	}
 	s := State{NoNewPrivs: true, Filtered: true}
 	for _, t := range threads {
 		text, err := os.ReadFile(dir + "/" + t.Name() + "/status")
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			continue // it has ended
+		if err == nil { // else it has ended
+			s.add(string(text))
 		}
-		if err == nil {
-			err = s.add(string(text))
-		}
-		if err != nil {
-			return State{}, fmt.Errorf("read what b4d may do: %w", err)
-		}
+	}
+	if err != nil {
+		return State{}, fmt.Errorf("read what b4d may do: %w", err)
 	}
 	return s, nil
 }
 
-// add takes in a thread's status (proc_pid_status(5)).
-func (s *State) add(status string) error {
-	privs, filter := "", ""
+// add takes in a thread's status (proc_pid_status(5)). What cannot be read of it
+// counts as all, or as none; a kernel without filters has no line of them.
+func (s *State) add(status string) {
 	for _, line := range strings.Split(status, "\n") {
-		name, value, _ := strings.Cut(line, ":\t")
-		switch name {
-		case "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
-			set, err := strconv.ParseUint(value, 16, 64)
-			if err != nil {
-				return err
-			}
-			s.Capabilities |= set
-		case "NoNewPrivs":
-			privs = value
-		case "Seccomp": // a kernel without has no such line
-			filter = value
+		if !strings.HasPrefix(line, "Cap") {
+			continue
 		}
+		_, value, _ := strings.Cut(line, ":\t")
+		set, err := strconv.ParseUint(value, 16, 64)
+		if err != nil {
+			set = math.MaxUint64
+		}
+		s.Capabilities |= set
 	}
-	s.NoNewPrivs = s.NoNewPrivs && privs == "1"
-	s.Filtered = s.Filtered && filter == strconv.Itoa(unix.SECCOMP_MODE_FILTER)
-	return nil
+	s.NoNewPrivs = s.NoNewPrivs && strings.Contains(status, "\nNoNewPrivs:\t1\n")
+	s.Filtered = s.Filtered && strings.Contains(status, "\nSeccomp:\t2\n")
 }
 
 // Notes are those of this process's state, or why it cannot be read.
@@ -147,8 +137,8 @@ func Notes() []string {
 // sentence's worth each, none if all is there.
 func (s State) Notes() (list []string) {
 	if more := s.Capabilities &^ Needed; more != 0 {
-		list = append(list, fmt.Sprintf("b4d has %d of root's capabilities besides NET_ADMIN and NET_RAW (%#x), and could not drop them: "+
-			"install procd-ujail, which does, and restart b4", bits.OnesCount64(more), more))
+		list = append(list, fmt.Sprintf("b4d has capabilities besides NET_ADMIN and NET_RAW (%#x), and could not drop them: "+
+			"install procd-ujail, which does, and restart b4", more))
 	}
 	if !s.NoNewPrivs {
 		list = append(list, "b4d runs without no_new_privs, and could not set it: install procd-ujail, which does, and restart b4")

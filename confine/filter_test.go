@@ -51,21 +51,18 @@ func run(t *testing.T, prog []unix.SockFilter, data []byte, order binary.ByteOrd
 	return 0, 0
 }
 
-const no = unix.SECCOMP_RET_ERRNO
-
 // Every number has its answer, in both byte orders, and by few steps.
 func TestProgram(t *testing.T) {
 	want := map[uint32]uint32{}
-	for _, c := range denied() {
-		if _, twice := want[c.nr]; twice {
-			t.Errorf("%d stands twice", c.nr)
+	for _, nr := range denied() {
+		if _, twice := want[nr]; twice {
+			t.Errorf("%d stands twice", nr)
 		}
-		want[c.nr] = no | uint32(c.err)
+		want[nr] = eperm
 	}
-	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
-		m := native
-		m.big = order.Uint16([]byte{0, 1}) == 1
-		prog := program(m, denied())
+	want[unix.SYS_CLONE3] = enosys
+	for order, off := range map[binary.ByteOrder]uint32{binary.LittleEndian: offArg0, binary.BigEndian: offArg0 + 4} {
+		prog := program(denied(), off)
 		ask := func(arch, nr uint32, arg0 uint64) uint32 {
 			data := make([]byte, 64)
 			order.PutUint32(data, nr)
@@ -77,30 +74,33 @@ func TestProgram(t *testing.T) {
 			}
 			return verdict
 		}
-		for nr := range m.newest + 1 {
-			answer := uint32(unix.SECCOMP_RET_ALLOW)
+		for nr := range uint32(newest + 1) {
+			answer := uint32(allow)
 			if w, ok := want[nr]; ok {
 				answer = w
 			}
-			if got := ask(m.arch, nr, ^uint64(unix.CLONE_THREAD)); got != answer {
+			if got := ask(arch, nr, ^uint64(unix.CLONE_THREAD)); got != answer {
 				t.Errorf("%v: call %d: %#x, want %#x", order, nr, got, answer)
 			}
-			if got := ask(m.arch^1, nr, 0); got != no|uint32(unix.EPERM) {
+			if got := ask(arch^1, nr, 0); got != eperm {
 				t.Errorf("%v: call %d of another architecture: %#x", order, nr, got)
 			}
 		}
-		if got := ask(m.arch, unix.SYS_CLONE, unix.CLONE_VM|unix.CLONE_THREAD); got != unix.SECCOMP_RET_ALLOW {
+		if got := ask(arch, unix.SYS_CLONE, unix.CLONE_VM|unix.CLONE_THREAD); got != allow {
 			t.Errorf("%v: a thread: %#x", order, got)
 		}
 		const x32 = 0x40000000
-		for _, nr := range []uint32{m.newest + 1, x32, x32 + unix.SYS_EXECVE, x32 + 520, 0xefff0} {
-			if got := ask(m.arch, nr, 0); nr < m.private && got != no|uint32(unix.ENOSYS) {
+		for _, nr := range []uint32{newest + 1, x32, x32 + unix.SYS_EXECVE, x32 + 520, 0xefff0} {
+			if got := ask(arch, nr, 0); nr < private && got != enosys {
 				t.Errorf("%v: call %#x: %#x", order, nr, got)
 			}
 		}
-		if got := ask(m.arch, 0xf0005, 0); (got == unix.SECCOMP_RET_ALLOW) != (m.private == 0xf0000) {
+		if got := ask(arch, 0xf0005, 0); (got == allow) != (private == 0xf0000) {
 			t.Errorf("%v: set_tls of ARM: %#x", order, got)
 		}
+	}
+	if order := [2]byte(binary.NativeEndian.AppendUint16(nil, 1)); (order[0] == 0) != (flags == offArg0+4) {
+		t.Errorf("clone's flags are looked for at %d", flags)
 	}
 }
 
