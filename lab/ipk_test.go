@@ -121,6 +121,7 @@ func asShipped(t *testing.T, root string) {
 		"/usr/sbin/b4d":             0o755,
 		"/etc/init.d/b4":            0o755,
 		"/etc/config/b4":            0o600,
+		"/etc/b4/never.txt":         0o600,
 		"/etc/capabilities/b4.json": 0o644,
 		"/etc/sysctl.d/12-b4.conf":  0o644,
 		"/etc/uci-defaults/80-b4":   0o755,
