@@ -120,7 +120,8 @@ func TestUplinkMoves(t *testing.T) {
 		if err := errors.Join(l.Censor.route("192.168.1.0/24", second.a4, second.bDev), l.Censor.route("2001:db8:1::/64", second.a6, second.bDev)); err != nil {
 			t.Fatal(err)
 		}
-		opensAgain(t, l, "by the other device")
+		time.Sleep(follows)
+		openNow(t, l, "the default routes moved to another device")
 	})
 }
 
@@ -199,7 +200,7 @@ func TestTwoUplinks(t *testing.T) {
 			opensAgain(t, l, "by either")
 			return
 		}
-		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(out.String(), "wan2") {
+		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(out.String(), "wan2: name one of them in tun.out, or choose engine nfqueue") {
 			t.Errorf("check: %v: %s", err, out.String())
 		}
 		if d, err := l.StartB4D(path, text); err == nil { // or it runs, and does nothing
