@@ -29,8 +29,9 @@ import (
 
 // modules are loaded before the command runs, with what they depend on, in
 // this order: what OpenWrt's kmod-nft-core, -nat, -fib, -offload and -queue
-// bring, and what a lab is built of. crc32c_generic comes first because
-// libcrc32c asks for the algorithm, not for the module, when it initialises.
+// bring, what IPsec takes, and what a lab is built of. crc32c_generic comes
+// first because libcrc32c asks for the algorithm, not for the module, when it
+// initialises.
 var modules = []string{
 	"crc32c_generic",
 	"nfnetlink", "nf_tables", "nfnetlink_queue", "nf_conntrack_netlink",
@@ -38,6 +39,7 @@ var modules = []string{
 	"nft_nat", "nft_masq", "nft_redir", "nft_chain_nat", "nft_fib_inet", "nft_reject_inet",
 	"nft_compat", "xt_NFQUEUE",
 	"nf_flow_table", "nf_flow_table_inet", "nft_flow_offload",
+	"esp4", "esp6", "xfrm_user", "authenc",
 	"tun", "veth", "dummy", "sch_netem",
 }
 
