@@ -100,7 +100,11 @@ func (s *settings) beyondTun(why string) error {
 			}
 		}
 		if quic := s.conf.Rules[i].QUIC; s.spares(r) && quic != "" {
-			blame("rule."+r.Name+".quic", "to "+quic+" QUIC by name")
+			what := "to " + quic + " QUIC by name"
+			if s.pipe.Never.Len() > 0 {
+				what = "to " + quic + " QUIC and let the names of main.never pass"
+			}
+			blame("rule."+r.Name+".quic", what)
 		}
 	}
 	if s.conf.Main.Observe {

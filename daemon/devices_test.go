@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"regexp"
 	"strings"
@@ -209,6 +210,18 @@ func TestDevicesTun(t *testing.T) {
 		r := start(t, newFake(t), tunEnabled+tt.conf)
 		if got := get(r.fake, func() uint32 { return r.tunConf.Groups }); got != tt.groups {
 			t.Errorf("%s: groups %#x, want %#x", tt.conf, got, tt.groups)
+		}
+	}
+
+	dir := lists(t, map[string]string{"names": "bank.example\n", "servers": "192.0.2.80\n"})
+	const block = rest + "\toption quic 'reject'\n"
+	for file, want := range map[string]string{
+		"names":   "b4:6: rule.rest.quic: to reject QUIC and let the names of main.never pass needs engine nfqueue, and this is tun (main.engine says so)",
+		"servers": "",
+	} {
+		r := prepare(t, newFake(t), tunEnabled+"\toption never '"+dir+"/"+file+"'\n"+block)
+		if err := check(newFake(t), r.d.opts, io.Discard); (err != nil) != (want != "") || err != nil && !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", file, err, want)
 		}
 	}
 }

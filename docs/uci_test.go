@@ -39,7 +39,12 @@ package brings shows the options most routers need.
 
 // sections says what the section types are for, in the order of the schema.
 var sections = []struct{ typ, name, about string }{
-	{"b4", "main", "There is one. It is named main."},
+	{"b4", "main", "There is one. It is named main.\n\n" +
+		"In the file of hosts that are never touched, `#` begins a comment. What a name stands\n" +
+		"for comes to b4 and goes on as it came; what an address or a network stands for the\n" +
+		"kernel does not even show it. The default file may be missing. As long as it has names,\n" +
+		"nothing is done before a name is known: no steps for the handshake, and no QUIC\n" +
+		"blocked by engine tun."},
 	{"tun", "tun", "There is one. It is named tun. Only engine tun reads it: it routes the packets\n" +
 		"that b4 is to see into a device of b4's own."},
 	{"rule", "video", "Any number, with any names or none. The first rule in the file that matches a\n" +

@@ -73,7 +73,7 @@ type Rule struct {
 	MACs       [][6]byte
 	Sources    []netip.Prefix // of either family, masked: the devices' own addresses
 	Interfaces []string       // netifd interfaces or devices of the router
-	Ports      []uint16       // destination ports; none: those of Main
+	Ports      []uint16       // destination ports, watched even if Main has others; none: all that are watched
 	Strategy   string         // the name of one of Config.Strategies
 	Action     string         // desync, pass, drop or reject
 	QUIC       string         // the same for QUIC alone; "" is as Action

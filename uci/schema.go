@@ -188,7 +188,7 @@ var schema = []Field{
 		Help: "Interface or device of the router that the devices which the rule is for are behind.",
 		into: func(t *target) any { return &t.rule.Interfaces }},
 	{Section: "rule", Option: "port", Kind: Uint, List: true, Min: 1, Max: maxUint16,
-		Help: "Destination port that the rule is for, watched for it if main does not; none: those that main watches.",
+		Help: "Destination port that the rule is for, watched even if main does not; none: all that are watched.",
 		into: func(t *target) any { return &t.rule.Ports }},
 	{Section: "rule", Option: "strategy", Kind: Text, Default: defaultStrategy, Max: maxStrategy,
 		Help: "What is done to the hello: a strategy's name, auto, or a text as for its option tls.",
