@@ -30,7 +30,7 @@
 // (RFC 6633), and a packet too big for the largest MTU there is. It costs one
 // write of 2.4 µs a connection, and needs no ctnetlink module and no set of tuples
 // that would have to guess the address before NAT. Without it a connection's
-// first 20 packets come by, done or not, and of plain HTTP more.
+// first 40 packets come by, done or not, and of plain HTTP more.
 //
 // # Groups
 //
