@@ -33,7 +33,7 @@ func main() {
 	parts := flag.String("parts", strings.Join([]string{partOpens, partCycles, partSpeed}, ","), "what to show")
 	small := flag.Bool("small", false, "small downloads, for a slow machine with little memory")
 	cycles := flag.Int("cycles", 50, "how often b4d starts, and stops or is killed, under load, all engines together")
-	rounds := flag.Int("rounds", 5, "how many rounds of downloads are measured")
+	rounds := flag.Int("rounds", 3, "how many rounds of downloads are measured, at least")
 	verbose := flag.Bool("v", false, "print what b4d logs")
 	flag.Parse()
 

@@ -19,8 +19,8 @@ type way struct {
 }
 
 // speed measures downloads by the rules, by the flowtable, and by it with b4d, in
-// rounds. It fails where the ratio of the last two is far from 1: an emulated
-// machine's clock tells no more.
+// rounds. That b4d costs nothing shows in how few packets meet the rules; by the
+// clock of an emulated machine it must not be far off.
 func (s *show) speed() error {
 	l, err := lab.New(lab.Options{Direct: true, Slow: s.small, Firewall: behind(false)})
 	if err != nil {
@@ -35,11 +35,12 @@ func (s *show) speed() error {
 	if err := l.Segment(); err != nil {
 		return err
 	}
+	fmt.Printf("Downloads of %d MiB in packets of 1500 bytes, the best of each kind.\n", s.long>>20)
 	ways := []way{{name: "by the rules"}, {name: "by the flowtable", offload: true}}
 	for _, engine := range s.engines {
 		ways = append(ways, way{name: "so, with b4d's " + engine, offload: true, engine: engine})
 	}
-	for range s.rounds {
+	for round := 0; round < s.rounds || round < patientRounds*s.rounds && !even(ways); round++ {
 		for i := range ways {
 			if err := s.measure(l, &ways[i]); err != nil {
 				return fmt.Errorf("%s: %w", ways[i].name, err)
@@ -50,10 +51,31 @@ func (s *show) speed() error {
 	return nil
 }
 
+// patientRounds is how often the rounds are done again, at most, until what else
+// runs on the machine has left each way alone once.
+const patientRounds = 4
+
+// worstRatio is the least throughput with b4d, in those without.
+const worstRatio = 0.8
+
+// even tells whether all ways with b4d are as fast as the one without it.
+func even(ways []way) bool {
+	return !slices.ContainsFunc(ways[2:], func(w way) bool { return w.ratio(&ways[1]) < worstRatio })
+}
+
+// ratio is that of the best throughputs. What else runs on the machine that
+// emulates a router makes downloads longer, and none shorter.
+func (w *way) ratio(base *way) float64 {
+	return slices.Min(base.took).Seconds() / slices.Min(w.took).Seconds()
+}
+
 // calm is how long b4d is given to come to rest after its start.
 const calm = 500 * time.Millisecond
 
-// measure does one download.
+// inRound is how many downloads there are on a way in a round.
+const inRound = 3
+
+// measure does a round's downloads on one way.
 func (s *show) measure(l *lab.Lab, w *way) (err error) {
 	f := *behind(false)
 	f.Offload = w.offload
@@ -68,6 +90,16 @@ func (s *show) measure(l *lab.Lab, w *way) (err error) {
 		defer func() { err = errors.Join(err, b.Stop()) }()
 		time.Sleep(calm)
 	}
+	for range inRound {
+		if err := s.once(l, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// once does one download.
+func (s *show) once(l *lab.Lab, w *way) (err error) {
 	var first, last lab.Passed
 	if w.offload {
 		if first, err = l.Passed(); err != nil {
@@ -78,27 +110,25 @@ func (s *show) measure(l *lab.Lab, w *way) (err error) {
 	if err := ask(l, false, lab.Blocked, s.long, nil); err != nil {
 		return err
 	}
-	w.took = append(w.took, time.Since(start))
+	took := time.Since(start)
+	w.took = append(w.took, took)
 	if w.offload {
 		last, err = l.Passed()
 		w.slow = append(w.slow, last.Since(first).Packets)
 	}
+	if s.verbose {
+		fmt.Printf("        %s took %v\n", w.name, took)
+	}
 	return err
 }
 
-// worstRatio is the least throughput with b4d, in those without.
-const worstRatio = 0.8
-
-// compare prints the best of each way, and checks those of the flowtable. What
-// else runs on the machine that emulates a router makes rounds longer, and none
-// shorter.
+// compare prints the best of each way, and checks those of the flowtable.
 func (s *show) compare(ways []way) {
 	base := &ways[1]
 	for i := range ways {
 		w := &ways[i]
-		best := slices.Min(w.took).Seconds()
-		speed, ratio := float64(s.long)/best, slices.Min(base.took).Seconds()/best
-		text := fmt.Sprintf("download of %d MiB %-26s %7.1f MB/s, %.3f of the flowtable's", s.long>>20, w.name, speed/1e6, ratio)
+		ratio := w.ratio(base)
+		text := fmt.Sprintf("%-30s %6.1f MB/s, %.2f of the flowtable's", w.name, float64(s.long)/1e6/slices.Min(w.took).Seconds(), ratio)
 		if !w.offload {
 			fmt.Printf("        %s\n", text)
 			continue
@@ -107,7 +137,7 @@ func (s *show) compare(ways []way) {
 		most, usual := slices.Max(w.slow), slices.Max(base.slow)
 		switch {
 		case ratio < worstRatio:
-			err = fmt.Errorf("want %.1f at least: rounds took %v, without b4d %v", worstRatio, w.took, base.took)
+			err = fmt.Errorf("want %.1f at least: downloads took %v, without b4d %v", worstRatio, w.took, base.took)
 		case most > usual+slowPackets:
 			err = fmt.Errorf("want at most %d packets more than %d by the rules", slowPackets, usual)
 		}
