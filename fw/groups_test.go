@@ -12,9 +12,9 @@ func TestGroups(t *testing.T) {
 		t.Run(map[bool]string{false: "routed", true: "masqueraded"}[masqueraded], func(t *testing.T) {
 			t.Parallel()
 			nstest.Enter(t)
-			h, c := newHome(t, masqueraded), mustOpen(t)
+			h := newHome(t, masqueraded)
 			m := config(t, Native).Marks.WithGroups()
-			h.watch(c, func(c *Config) {
+			h.watch(func(c *Config) {
 				c.Router, c.UDP = true, []uint16{443}
 				groups(c,
 					Group{MACs: [][6]byte{{2, 0, 0, 0, 0, 1}, anna.mac}},
@@ -54,7 +54,7 @@ func TestGroups(t *testing.T) {
 					t.Errorf("the router's own, v6 %v: mark %#x, want none", v6, got)
 				}
 			}
-			h.clean(c)
+			h.clean()
 		})
 	}
 }
@@ -63,7 +63,7 @@ func TestGroups(t *testing.T) {
 func TestGroupsChange(t *testing.T) {
 	t.Parallel()
 	nstest.Enter(t)
-	h, c := newHome(t, true), mustOpen(t)
+	h := newHome(t, true)
 	m := config(t, Native).Marks.WithGroups()
 	lan, guests := Group{Interfaces: []string{"lan0"}}, Group{Interfaces: []string{"guest0"}}
 	card, net4 := Group{MACs: [][6]byte{anna.mac}}, Group{Sources: prefixes("10.0.0.0/24")}
@@ -82,7 +82,7 @@ func TestGroupsChange(t *testing.T) {
 		{"in none", []Group{guests}, 0},
 		{"in one again", []Group{card}, m.Group(0)},
 	} {
-		h.watch(c, func(c *Config) { groups(c, tt.groups...); c.Bound = 20 })
+		h.watch(func(c *Config) { groups(c, tt.groups...); c.Bound = 20 })
 		if i == 0 {
 			f = h.open(&anna, server(false))
 		}
@@ -90,12 +90,12 @@ func TestGroupsChange(t *testing.T) {
 			t.Errorf("%s: mark %#x, want %#x", tt.name, got, tt.want|foreignMark)
 		}
 	}
-	h.watch(c, func(c *Config) { groups(c, card); c.Bound, c.Devices.Spared = 20, []Group{net4} })
-	before := h.counters(c)
+	h.watch(func(c *Config) { groups(c, card); c.Bound, c.Devices.Spared = 20, []Group{net4} })
+	before := h.counters(h.rules)
 	h.send(&anna, f.out(psh|ack, 300))
 	h.leaves()
-	if got := h.counters(c).minus(before); got != (Counters{}) {
+	if got := h.counters(h.rules).minus(before); got != (Counters{}) {
 		t.Errorf("spared: got %+v, want none", got)
 	}
-	h.clean(c)
+	h.clean()
 }

@@ -20,6 +20,7 @@ type home struct {
 	*router
 	guest *os.File
 	mac   net.HardwareAddr // of lan0
+	rules *Conn
 	queue *socket
 	port  uint16 // the last connection's
 }
@@ -29,7 +30,7 @@ const foreignMark = 0x10
 
 func newHome(t testing.TB, masqueraded bool) *home {
 	t.Helper()
-	h := &home{router: &router{t, nstest.TAP(t, "lan0"), nstest.TUN(t, "wan0")}, guest: nstest.TUN(t, "guest0"), port: 40000}
+	h := &home{router: &router{t, nstest.TAP(t, "lan0"), nstest.TUN(t, "wan0")}, guest: nstest.TUN(t, "guest0"), rules: mustOpen(t), port: 40000}
 	setUpLink(t, "lan0", lanAddr4, lanAddr6)
 	setUpLink(t, "wan0", wanAddr4, wanAddr6)
 	setUpLink(t, "guest0", netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("fd00:c::1"))
@@ -48,7 +49,7 @@ func newHome(t testing.TB, masqueraded bool) *home {
 
 // watch has the packets shown that edit asks for, between chains of another program,
 // which count as blocked what must not happen.
-func (h *home) watch(c *Conn, edit func(*Config)) {
+func (h *home) watch(edit func(*Config)) {
 	h.t.Helper()
 	m := config(h.t, Native).Marks.WithGroups()
 	r := mustPlan(h.t, edit)
@@ -61,7 +62,7 @@ func (h *home) watch(c *Conn, edit func(*Config)) {
 			{bits{metaMark, m.Mask(), true}, counter{"blocked"}},
 			{bits{ctMark, foreignMark, false}, bits{metaMark, foreignMark, true}, counter{"blocked"}},
 		}})
-	mustApply(h.t, c, r, "wan0")
+	mustApply(h.t, h.rules, r, "wan0")
 }
 
 // A guest is who opens connections.
@@ -98,7 +99,16 @@ func (h *home) send(g *guest, p []byte) {
 		head := append(append([]byte{}, h.mac...), g.mac[:]...)
 		p = append(binary.BigEndian.AppendUint16(head, kind), p...)
 	}
+	h.alive()
 	if _, err := to.Write(p); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// alive has the rules look at packets, however slow the machine is.
+func (h *home) alive() {
+	h.t.Helper()
+	if err := h.rules.Refresh(); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -176,9 +186,9 @@ func (h *home) hello(g *guest, f *flow) uint32 {
 	return mark
 }
 
-func (h *home) clean(c *Conn) {
+func (h *home) clean() {
 	h.t.Helper()
-	if n := h.counters(c).Blocked; n != 0 {
+	if n := h.counters(h.rules).Blocked; n != 0 {
 		h.t.Errorf("%d packets left with a mark of ours, or without another's on their connection", n)
 	}
 }
@@ -208,6 +218,7 @@ func (h *home) own(v6 bool) uint32 {
 		h.t.Fatal(err)
 	}
 	h.leaves()
+	h.alive()
 	if _, err := unix.Write(fd, make([]byte, 300)); err != nil {
 		h.t.Fatal(err)
 	}

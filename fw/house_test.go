@@ -165,7 +165,7 @@ type judge struct {
 	up    int                        // bytes to port 443
 	down  int                        // bytes from there
 	keep  bool                       // is never done
-	told  map[uint32]bool            // marks that packets came with
+	told  map[uint32]bool            // marks that data came with, if wanted
 	bad   int                        // packets with a wrong checksum, or something in TCP\'s urgent pointer
 
 	refuse bool // resets each connection instead
@@ -185,13 +185,12 @@ func (j *judge) Handle(_ time.Time, p *engine.Packet, out *engine.Batch) engine.
 	if !p.Partial && !packet.ChecksumOK(p.Bytes) || binary.BigEndian.Uint16(tcp[18:]) != 0 {
 		j.bad++
 	}
-	if j.told == nil {
-		j.told = map[uint32]bool{}
-	}
-	j.told[p.Mark] = true
 	switch uint16(443) {
 	case binary.BigEndian.Uint16(tcp[2:]):
 		j.up += len(p.Bytes)
+		if j.told != nil && len(p.Bytes) > bareLength {
+			j.told[p.Mark] = true
+		}
 	case binary.BigEndian.Uint16(tcp):
 		j.down += len(p.Bytes)
 	}

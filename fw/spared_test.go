@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -13,9 +14,9 @@ import (
 // use has g use a server in all ways that might be looked at, with a RST that nobody
 // has sent if forged, and returns what was counted. QUIC to port 443 must leave unless it
 // is blocked.
-func (h *home) use(c *Conn, g *guest, to netip.Addr, forged, blocked bool) Counters {
+func (h *home) use(g *guest, to netip.Addr, forged, blocked bool) Counters {
 	h.t.Helper()
-	before := h.counters(c)
+	before := h.counters(h.rules)
 	f := h.open(g, netip.AddrPortFrom(to, 443))
 	h.send(g, f.out(psh|ack, 300))
 	h.leaves()
@@ -34,7 +35,7 @@ func (h *home) use(c *Conn, g *guest, to netip.Addr, forged, blocked bool) Count
 	if _, left := h.receive(h.wan, map[bool]time.Duration{true: 50 * time.Millisecond, false: time.Second}[blocked]); left == blocked {
 		h.t.Errorf("%s to %v: QUIC left: %v, want %v", g.name, to, left, !blocked)
 	}
-	return h.counters(c).minus(before)
+	return h.counters(h.rules).minus(before)
 }
 
 // Of spared devices, and to some destinations, nothing is looked at, and nothing
@@ -52,8 +53,8 @@ func TestSpared(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			nstest.Enter(t)
-			h, c := newHome(t, false), mustOpen(t)
-			mustApply(t, c, mustPlan(t, func(c *Config) {
+			h := newHome(t, false)
+			mustApply(t, h.rules, mustPlan(t, func(c *Config) {
 				c.UDP, c.Block, c.Replies = []uint16{784}, QUICBlock{Ports: []uint16{443}}, Replies{SYNACK: true, First: 3, End: true}
 				groups(c, Group{Interfaces: []string{"lan0"}}, Group{Interfaces: []string{"guest0"}})
 				c.Devices.Spared = []Group{{MACs: [][6]byte{anna.mac}}, {Sources: prefixes("10.0.1.0/24 fd00:c::/64")}}
@@ -62,16 +63,16 @@ func TestSpared(t *testing.T) {
 			}), "wan0")
 			for _, to := range []string{"192.0.2.2", "fd00:b::2"} {
 				for _, g := range []guest{anna, clara} {
-					if got := h.use(c, &g, netip.MustParseAddr(to), false, false); got != (Counters{}) {
+					if got := h.use(&g, netip.MustParseAddr(to), false, false); got != (Counters{}) {
 						t.Errorf("%s to %s: got %+v, want none", g.name, to, got)
 					}
 				}
-				if got := h.use(c, &berta, netip.MustParseAddr(to), true, true); got != tt.want {
+				if got := h.use(&berta, netip.MustParseAddr(to), true, true); got != tt.want {
 					t.Errorf("berta to %s: got %+v, want %+v", to, got, tt.want)
 				}
 			}
 			for _, to := range []string{"192.0.2.128", "fd00:b::8001"} {
-				if got := h.use(c, &berta, netip.MustParseAddr(to), true, false); got != (Counters{}) {
+				if got := h.use(&berta, netip.MustParseAddr(to), true, false); got != (Counters{}) {
 					t.Errorf("berta to %s: got %+v, want none", to, got)
 				}
 			}
@@ -83,8 +84,8 @@ func TestSpared(t *testing.T) {
 func TestAllButSpared(t *testing.T) {
 	t.Parallel()
 	nstest.Enter(t)
-	h, c := newHome(t, false), mustOpen(t)
-	h.watch(c, func(c *Config) {
+	h := newHome(t, false)
+	h.watch(func(c *Config) {
 		c.All, c.Devices.Spared = true, []Group{{Interfaces: []string{"guest0"}}}
 	})
 	f := h.open(&anna, server(false))
@@ -95,14 +96,18 @@ func TestAllButSpared(t *testing.T) {
 		h.shown(config(t, Native).Marks.Done)
 		h.leaves()
 	}
-	h.clean(c)
+	h.clean()
 }
 
 // still waits until nothing more is counted: ends of connections come late.
 func (h *house) still() Counters {
 	h.t.Helper()
+	pause := 20 * time.Millisecond
+	if os.Getenv("B4_SLOW") != "" {
+		pause *= 10
+	}
 	for n := h.counters(h.rules); ; {
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(pause)
 		next := h.counters(h.rules)
 		if next == n {
 			return n

@@ -46,6 +46,7 @@ func TestTunGroups(t *testing.T) {
 			h := newHouse(t, tt.nat, tt.nat)
 			h.serve()
 			h.wan.watch(urgent)
+			h.judge.told = map[uint32]bool{}
 			m := config(t, Tun).Marks.WithGroups()
 			c := tun.Config{Signal: true, Groups: m.Groups}
 			if tt.all {
@@ -82,6 +83,16 @@ func TestTunGroups(t *testing.T) {
 					}
 				}
 			}
+			if err := h.paths.Reconcile(nil); err != nil { // the TUN is no way any more
+				t.Fatal(err)
+			}
+			conn, err := dialFrom(h.client.Do, false)
+			if err == nil {
+				err = errors.Join(converse(conn, 4096), conn.Close())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 			if h.judge.bad != 0 || len(h.wan.packets()) != 0 {
 				t.Errorf("%d packets came changed, %d left so", h.judge.bad, len(h.wan.packets()))
 			}
@@ -96,6 +107,8 @@ func TestTunGroupsOfSuperpackets(t *testing.T) {
 	nstest.Enter(t)
 	h := newHouse(t, true, true)
 	h.serve()
+	h.wan.watch(urgent)
+	h.judge.told = map[uint32]bool{}
 	m := config(t, Tun).Marks.WithGroups()
 	h.serveTUN(tun.Config{Signal: true, Groups: m.Groups}, func(c *Config) {
 		behindNAT(c)
@@ -109,6 +122,7 @@ func TestTunGroupsOfSuperpackets(t *testing.T) {
 	acceptFrom(t, "lan1")
 
 	setUpLink(t, "lan1", netip.MustParseAddr("10.0.5.1"), netip.MustParseAddr("fd00:5::1"))
+	const pressing = 5
 	for v6, src := range map[bool]string{false: "10.0.5.2:40000", true: "[fd00:5::2]:40000"} {
 		f := newFlow(v6, 0, 443)
 		f.src = netip.MustParseAddrPort(src)
@@ -133,8 +147,13 @@ func TestTunGroupsOfSuperpackets(t *testing.T) {
 		}
 		write(tun.Header{}, f.out(ack, 0))
 		h.judge.marks()
-		p := f.out(psh|ack, 600)
+		p := f.out(psh|ack|urg, 10)
 		at := ipLen(p)
+		p[at+19] = pressing
+		packet.Finish(p, at, unix.IPPROTO_TCP)
+		write(tun.Header{}, p)
+		p = f.out(psh|ack, 600)
+		p[at+18], p[at+19] = 0xff, 0xff // which means nothing
 		binary.BigEndian.PutUint16(p[at+16:], packet.Fold(packet.Pseudo(p, unix.IPPROTO_TCP, len(p)-at)))
 		head := tun.Header{Flags: 1, CsumStart: uint16(at), CsumOffset: 16, HdrLen: uint16(at + 20), GSOSize: 200, GSOType: 1}
 		if v6 {
@@ -147,7 +166,12 @@ func TestTunGroupsOfSuperpackets(t *testing.T) {
 			t.Errorf("v6 %v: marks %#x, want %#x", v6, got, want)
 		}
 	}
-	if h.judge.bad != 0 {
-		t.Errorf("%d packets came changed", h.judge.bad)
+	for _, p := range h.wan.packets() {
+		if tcp := p[ipLen(p):]; tcp[19] != pressing || tcp[13]&urg == 0 {
+			t.Errorf("packet %x left", p)
+		}
+	}
+	if len(h.wan.packets()) != 2 || h.judge.bad != 2 {
+		t.Errorf("%d packets have left with a pointer, %d were seen: want the 2 that are urgent", len(h.wan.packets()), h.judge.bad)
 	}
 }

@@ -62,8 +62,8 @@ func TestUnlabel(t *testing.T) {
 func TestReadLabels(t *testing.T) {
 	for _, groups := range []uint32{testGroups, 0} {
 		var b belt
-		want := map[int]uint32{}
-		for i, label := range []uint16{1, 8, 0, 2} {
+		want, pointers := map[int]uint32{}, []uint16{1, 8, 0, 2}
+		for i, label := range pointers {
 			pkt := sample([]string{"v4", "v6"}[i%2], packet.TCP, 1000)
 			l, _ := transport(pkt)
 			binary.BigEndian.PutUint16(pkt[l.l4+18:], label)
@@ -73,6 +73,7 @@ func TestReadLabels(t *testing.T) {
 		b.limit = len(b.pkts)
 		s := testStream(&b, Config{Groups: groups})
 		var got []uint32
+		var left []uint16
 		for b.next < b.limit || s.cut.Len() > 0 {
 			pkts, err := s.Read(time.Second)
 			if err != nil {
@@ -80,10 +81,10 @@ func TestReadLabels(t *testing.T) {
 			}
 			for _, p := range pkts {
 				l, _ := transport(p.Bytes)
-				if rest := p.Bytes[l.l4+18 : l.l4+20]; !packet.ChecksumOK(p.Bytes) || groups != 0 && !bytes.Equal(rest, []byte{0, 0}) {
+				got, left = append(got, p.Mark), append(left, binary.BigEndian.Uint16(p.Bytes[l.l4+18:]))
+				if !packet.ChecksumOK(p.Bytes) {
 					t.Errorf("groups %#x: packet %x", groups, p.Bytes)
 				}
-				got = append(got, p.Mark)
 			}
 		}
 		segments := []int{0, 1, 1, 1, 1, 2, 2, 2, 3} // whose each is
@@ -91,8 +92,8 @@ func TestReadLabels(t *testing.T) {
 			t.Fatalf("groups %#x: %d packets, want %d", groups, len(got), len(segments))
 		}
 		for i, from := range segments {
-			if got[i] != want[from] {
-				t.Errorf("groups %#x: segment %d has mark %#x, want %#x", groups, i, got[i], want[from])
+			if got[i] != want[from] || groups == 0 && left[i] != pointers[from] || groups != 0 && left[i] != 0 {
+				t.Errorf("groups %#x: segment %d has mark %#x and pointer %d, want mark %#x", groups, i, got[i], left[i], want[from])
 			}
 		}
 	}
