@@ -36,6 +36,35 @@
 // look for a method would miss the second segment, and rules can step over TCP's
 // options only since Linux 5.16.
 //
+// # Flow offload
+//
+// A firewall that offloads takes each connection out of its rules as soon as it is
+// established: what follows passes forward and postrouting by, and with it steer. The
+// hello would never be seen. So what steer is to see, and the answers, are hidden
+// from the rule that offloads, as long as steer is to see them, and not longer:
+//
+//	forward        -1  hide       a connection by a watched device, either direction,
+//	                              packets 1..Bound, or of plain HTTP more, not done
+//	                   hidden     ... gets a mark; TCP looks like a last segment, UDP
+//	                              like another protocol
+//	forward         0             the firewall's, which offloads none of that
+//	forward         1  show       what has the mark is as it was
+//
+// Flow offload leaves FIN to the rules. Conntrack has seen the packet before, and the
+// checksum is left alone all the time, so nobody but the chains in between is told
+// anything wrong, and what has been merged is not cut before. UDP has no such flag. But
+// the firewall says which protocols it offloads, and 253 is none of them. Its first
+// packet is never offloaded and not hidden either: the firewall decides about the
+// flow by what it is. [ReadOffload] finds out whether it would decide otherwise about the
+// next ones.
+//
+// To have UDP look so where it comes in, ahead of the flowtable, would let the rest of
+// a flow be offloaded some packets earlier. But a bridge might send it on like that, and
+// each device needs a chain that goes when the device does. To park UDP in a
+// flowtable of our own keeps all of a flow by the rules for 30 seconds.
+//
+// Whatever the rules change to, each packet that was hidden is shown: makeRoom has how.
+//
 // # To a TUN
 //
 // Without a queue in the kernel the same packets get a mark, by which the routes
