@@ -161,17 +161,23 @@ func (s *soak) reload() {
 }
 
 // countFiles holds b4d to having as many files open as it always had with its
-// engine.
+// engine, once it has hung up on who asked it to reload.
 func (h *house) countFiles() error {
-	if err := h.sample(0); err != nil {
-		return err
+	const limit = 3 * time.Second
+	engine := engineOf(h.turn)
+	was, known := h.counts[engine]
+	for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		x, err := h.look()
+		switch {
+		case err != nil:
+			return err
+		case !known && time.Since(start) > limit/3:
+			h.counts[engine] = x.files
+			return nil
+		case known && x.files == was:
+			return nil
+		case known && time.Since(start) > limit:
+			return fmt.Errorf("%d open files with engine %s, there were %d", x.files, engine, was)
+		}
 	}
-	last := len(h.samples) - 1
-	n, engine := h.samples[last].files, engineOf(h.turn)
-	h.samples = h.samples[:last]
-	if was, known := h.counts[engine]; known && was != n {
-		return fmt.Errorf("%d open files with engine %s, there were %d", n, engine, was)
-	}
-	h.counts[engine] = n
-	return nil
 }

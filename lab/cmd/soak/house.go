@@ -108,8 +108,14 @@ func (h *house) launch(program string) (err error) {
 	return err
 }
 
+// errNotThere says that b4d could not be started again.
+var errNotThere = errors.New("there is no b4d")
+
 // reload gives b4d the next of its configurations, n places on.
 func (h *house) reload(n int) error {
+	if h.b4d == nil {
+		return errNotThere
+	}
 	from := time.Now()
 	before := engineOf(h.turn)
 	h.turn += n
@@ -122,8 +128,10 @@ func (h *house) reload(n int) error {
 
 // kill kills b4d and, as procd would, starts it again after a second.
 func (h *house) kill(program string) error {
-	from := time.Now()
-	err := h.b4d.Kill()
+	from, err := time.Now(), errNotThere
+	if h.b4d != nil {
+		err = h.b4d.Kill()
+	}
 	time.Sleep(time.Second)
 	err = errors.Join(err, h.launch(program))
 	h.shut = append(h.shut, span{from, time.Now()})
@@ -133,7 +141,7 @@ func (h *house) kill(program string) error {
 // stop stops b4d for good.
 func (h *house) stop() error {
 	if h.b4d == nil {
-		return nil
+		return errNotThere
 	}
 	b := h.b4d
 	h.b4d = nil
@@ -187,24 +195,24 @@ type sample struct {
 	tracked int // connections that the router knows
 }
 
-// sample looks at the house's b4d.
+// look tells how the house's router and b4d are now.
+func (h *house) look() (x sample, err error) {
+	if x.tracked, err = h.lab.Router.Connections(); err != nil || h.b4d == nil {
+		return x, err
+	}
+	pid := h.b4d.PID()
+	status, err1 := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	files, err2 := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	x.rss, x.threads, x.files = number(status, "VmRSS")<<10, number(status, "Threads"), len(files)
+	return x, errors.Join(err1, err2)
+}
+
+// sample keeps what it looks like.
 func (h *house) sample(at time.Duration) error {
-	x := sample{at: at}
-	var err error
-	if x.tracked, err = h.lab.Router.Connections(); err != nil {
-		return err
-	}
-	if h.b4d != nil {
-		pid := h.b4d.PID()
-		status, err1 := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		files, err2 := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-		if err := errors.Join(err1, err2); err != nil {
-			return err
-		}
-		x.rss, x.threads, x.files = number(status, "VmRSS")<<10, number(status, "Threads"), len(files)
-	}
+	x, err := h.look()
+	x.at = at
 	h.samples = append(h.samples, x)
-	return nil
+	return err
 }
 
 // number finds "name: number" in a file of /proc's.

@@ -98,7 +98,7 @@ func (s *soak) run() (err error) {
 		}
 	}
 	for _, h := range []*house{s.killed, s.kept} {
-		if s.verbose {
+		if s.verbose && h.b4d != nil {
 			fmt.Print(h.b4d.Log())
 		}
 		s.note(h, "end", h.stop())
