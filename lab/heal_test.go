@@ -20,15 +20,19 @@ var houseFirewall = Firewall{Masq4: true, Masq6: true}
 
 // Whatever others do to tables, rules, routes and devices, b4's table stays as it
 // is, blocked sites open within a second, and what is under way goes on where the
-// kernel alone would let it.
+// kernel alone would let it. To no other table b4 adds a rule.
 func TestHeals(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, engine string) {
 		t.Parallel()
 		l := build(t, Options{Firewall: &houseFirewall})
+		alone := othersRules(t, l)
 		d := launchB4D(t, l, configure(engine))
 		d.moved = true
 		openNow(t, l, "the start")
+		if with := othersRules(t, l); len(alone) == 0 || !slices.Equal(alone, with) {
+			t.Errorf("the firewall's rules are %v, and were %v", with, alone)
+		}
 		under := underWay(l)
 		idle := newSession(t, l, Request{Host: Blocked})
 		before := chains(t, l)

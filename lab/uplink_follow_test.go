@@ -28,34 +28,51 @@ func openNow(t *testing.T, l *Lab, after string) {
 
 // chains are those of b4's table, with the numbers that the kernel gave them when
 // they were made.
-func chains(t *testing.T, l *Lab) (list []string) {
+func chains(t *testing.T, l *Lab) []string {
+	t.Helper()
+	list := slices.DeleteFunc(numbered(t, l, unix.NFT_MSG_GETCHAIN), func(s string) bool { return !strings.HasPrefix(s, "b4 ") })
+	if len(list) == 0 {
+		t.Fatal("b4 has no chains")
+	}
+	return list
+}
+
+// othersRules are the rules of all tables but b4's, with their numbers.
+func othersRules(t *testing.T, l *Lab) []string {
+	t.Helper()
+	return slices.DeleteFunc(numbered(t, l, unix.NFT_MSG_GETRULE), func(s string) bool { return strings.HasPrefix(s, "b4 ") })
+}
+
+// numbered are the chains or rules of the router with table, chain and number, sorted.
+// Of both the first attribute is the table; in the next two, one is the name and the
+// other, of eight bytes, the number.
+func numbered(t *testing.T, l *Lab, get int) (list []string) {
 	t.Helper()
 	err := l.Router.Do(func() error {
-		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP)
+		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|get, unix.NLM_F_DUMP)
 		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_INET})
-		msgs, err := req.Execute(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWCHAIN)
+		msgs, err := req.Execute(unix.NETLINK_NETFILTER, 0)
 		for _, m := range msgs {
 			attrs, err := nl.ParseRouteAttr(m[nl.SizeofNfgenmsg:])
 			if err != nil {
 				return err
 			}
-			text := ""
+			var names, number string
 			for _, a := range attrs {
-				switch a.Attr.Type {
-				case unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME:
-					text += string(a.Value[:len(a.Value)-1]) + " "
-				case unix.NFTA_CHAIN_HANDLE:
-					text += fmt.Sprintf("%x ", a.Value)
+				switch {
+				case a.Attr.Type > unix.NFTA_CHAIN_NAME:
+				case get == unix.NFT_MSG_GETCHAIN && a.Attr.Type == unix.NFTA_CHAIN_HANDLE, get == unix.NFT_MSG_GETRULE && a.Attr.Type == unix.NFTA_RULE_HANDLE:
+					number = fmt.Sprintf("%x", a.Value)
+				default:
+					names += string(a.Value[:len(a.Value)-1]) + " "
 				}
 			}
-			if strings.HasPrefix(text, "b4 ") {
-				list = append(list, text)
-			}
+			list = append(list, names+number)
 		}
 		return err
 	})
-	if err != nil || len(list) == 0 {
-		t.Fatal("list b4's chains:", list, err)
+	if err != nil {
+		t.Fatal("list nftables:", err)
 	}
 	slices.Sort(list)
 	return list
