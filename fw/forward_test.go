@@ -96,6 +96,12 @@ func FuzzRule(f *testing.F) {
 				t.Fatalf("%x: %+v", b, e)
 			}
 		}
+		c.kind, c.point = filter, forward
+		o := fuzzed.offloading([]flowtable{{table: c.table, name: "ft"}}, []string{"wan0"}, []uint16{443})
+		if o.Hide.UDP && o.Missed != "" {
+			t.Fatalf("%x: %+v", b, o)
+		}
+		c.kind, c.point = nat, postrouting
 		if n, why := fuzzed.nat(leaving("wan0", 7, v6)); (n == Custom) != (why != "") {
 			t.Fatalf("%x: %v, %q", b, n, why)
 		}

@@ -107,6 +107,31 @@ func TestOffload(t *testing.T) {
 	}
 }
 
+// A flowtable is told of though nothing else changes.
+func TestWatchFlowtables(t *testing.T) {
+	nstest.Enter(t)
+	nstest.TUN(t, "dsl0")
+	nstest.TUN(t, "lan0")
+	nstest.TUN(t, "wan0")
+	offloading(t, "fw4", &expr.Counter{})
+	w, err := Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	s := newStranger(t)
+	more := &nftables.Flowtable{
+		Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: "fw4"}, Name: "more", Hooknum: nftables.FlowtableHookIngress,
+		Priority: nftables.FlowtablePriorityRef(0), Devices: []string{"dsl0"},
+	}
+	if !told(t, w, func() error { s.AddFlowtable(more); return s.Flush() }) {
+		t.Error("not told of a new one")
+	}
+	if !told(t, w, func() error { s.DelFlowtable(more); return s.Flush() }) {
+		t.Error("not told that it went")
+	}
+}
+
 // What is steered to a TUN is forwarded to it.
 func TestOffloadToTUN(t *testing.T) {
 	nstest.Enter(t)
