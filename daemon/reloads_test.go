@@ -62,11 +62,11 @@ func TestThousandReloads(t *testing.T) { // alone, as the others' memory counts 
 	round(0, warm)
 	heap, routines, open := inUse(), runtime.NumGoroutine(), fmt.Sprint(r.left())
 	round(warm, all)
-	const slack = 64 // bytes a reload, of 900: what other tests keep meanwhile
-	if now := inUse(); now > heap+1<<20+slack*(all-warm) {
+	const slack = 256 << 10 // bytes: what the runtime keeps differs from time to time
+	if now := inUse(); now > heap+slack {
 		t.Errorf("%d bytes in use after %d reloads, %d after %d", now, all, heap, warm)
 	}
-	if n := runtime.NumGoroutine(); n > routines+100 { // of other tests
+	if n := runtime.NumGoroutine(); n > routines+10 { // some are just ending
 		t.Errorf("%d goroutines, %d before", n, routines)
 	}
 	if now := fmt.Sprint(r.left()); now != open {
