@@ -184,10 +184,15 @@ func (c *Conn) Watch(names []string) error {
 // Refresh keeps the watched devices watched for another [Timeout]. The packet
 // loop calls it every [RefreshEvery], to show that it is alive. It allocates
 // nothing and takes some 10 µs, unless another program is just changing
-// nf_tables. An error means that the table is gone, as a plain one may be
-// (unix.ENOENT), or out of reach: Close, Open and Apply heal it.
+// nf_tables. It does not wait for another method, of which a slow router may be
+// busy for seconds with long lists while packets are waiting: the next one is soon
+// enough, or, with Apply and Watch, that method has done the same. An error means that
+// the table is gone, as a plain one may be (unix.ENOENT), or out of reach: Close, Open and
+// Apply heal it.
 func (c *Conn) Refresh() error {
-	c.mu.Lock()
+	if !c.mu.TryLock() {
+		return nil
+	}
 	defer c.mu.Unlock()
 	if c.s == nil {
 		return os.ErrClosed

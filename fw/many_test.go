@@ -75,15 +75,20 @@ func TestManyPrefixes(t *testing.T) {
 			t.Errorf("set %s holds %d elements, want %d", set, got, want)
 		}
 	}
-	counted := func() uint64 {
-		for _, v6 := range []bool{false, true} {
-			r.shake(newFlow(v6, 40000, 443))
+	looks := func(sport uint16, want uint64) {
+		t.Helper()
+		if err := c.Refresh(); err != nil {
+			t.Fatal(err)
 		}
-		return r.counters(c).Opened
+		before := r.counters(c).Opened
+		for _, v6 := range []bool{false, true} {
+			r.shake(newFlow(v6, sport, 443))
+		}
+		if n := r.counters(c).Opened - before; n != want {
+			t.Errorf("%d connections were looked at, want %d", n, want)
+		}
 	}
-	if n := counted(); n != 0 {
-		t.Errorf("%d connections were looked at, want none", n)
-	}
+	looks(40000, 0)
 
 	start = time.Now()
 	mustApply(t, c, mustPlan(t, edit), "wan0")
@@ -99,9 +104,26 @@ func TestManyPrefixes(t *testing.T) {
 	if got := elementsOf(t, "never4"); got != 30 {
 		t.Errorf("a list that changed holds %d elements, want 30", got)
 	}
+	looks(40001, 2)
 	mustApply(t, c, mustPlan(t, nil), "wan0")
 	if got := inKernel(t).sets; !slices.Equal(got, []string{"wan"}) {
 		t.Errorf("sets %q are left, want wan alone", got)
+	}
+}
+
+// The packet loop does not wait while the rules are changed.
+func TestRefreshWaitsForNobody(t *testing.T) {
+	var c Conn
+	c.mu.Lock()
+	done := make(chan error, 1)
+	go func() { done <- c.Refresh() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("still waiting")
 	}
 }
 
