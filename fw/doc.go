@@ -36,6 +36,34 @@
 // look for a method would miss the second segment, and rules can step over TCP's
 // options only since Linux 5.16.
 //
+// # Devices
+//
+// Where steer stands, behind source NAT, all clients of the router look alike. Whose a
+// packet is, by MAC, source or the device it came in by, is found out ahead, and kept
+// in the connection's mark:
+//
+//	prerouting   -151  whose      what steer might show, or block end, wherever it
+//	                              will leave
+//	                   devices    ... of a spared device: its connection is done; of a
+//	                              group: its connection has the group's bit
+//	postrouting   101  decisive   ... destinations that nobody is looked at to: left
+//	                   initial    alone; what goes to the queue gets the groups of its
+//	                              connection
+//	postrouting   102  confirm    ... and loses them
+//
+// A spared connection needs no rule of its own, as all that lead to b4d ask for
+// the mark Done. That stays when a device is spared no more; groups follow new rules
+// from a connection's next packet on, as long as it may be looked at. The router's own
+// connections do not come by prerouting, and so belong to no group. The sets are made
+// anew where they change, with the rules, and left alone where not: long lists cost a
+// reload nothing.
+//
+// A TUN carries no mark. On its way out to there a packet gets the groups into TCP's
+// urgent pointer, which package tun clears again:
+//
+//	postrouting   101  leave      a steered packet leaves by the TUN
+//	                   labelled   ... and has no use for the pointer: its groups
+//
 // # Flow offload
 //
 // A firewall that offloads takes each connection out of its rules as soon as it is
