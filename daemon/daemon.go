@@ -20,7 +20,8 @@ type Options struct {
 	Overrides []string // "section.option=value"
 	Version   string
 	Log       *slog.Logger
-	Level     *slog.LevelVar // follows main.log_level; may be nil
+	Level     *slog.LevelVar  // follows main.log_level; may be nil
+	Notes     func() []string // what the status is to say of the process itself; may be nil
 }
 
 // A Daemon is one running b4d.

@@ -58,6 +58,7 @@ type fake struct {
 	resized  int    // how often the TUN got an MTU
 	nat      fw.Translation
 	advice   []route.Advice
+	uncount  []route.Advice
 	owned    string // of ownSysctls
 	scatter4 bool   // NAT draws ports
 	offload  fw.Offloading
@@ -165,6 +166,10 @@ func (k *fake) acceptsForward(string) (bool, string, error) {
 func (k *fake) ownSysctls(dev string, writeBack bool) []string {
 	k.set(func() { k.owned = fmt.Sprint(dev, " ", writeBack) })
 	return []string{"net.ipv6.conf." + dev + ".disable_ipv6=0"}
+}
+
+func (k *fake) uncounted() []route.Advice {
+	return get(k, func() []route.Advice { return k.uncount })
 }
 
 func (k *fake) sysctls(string, string) []route.Advice {

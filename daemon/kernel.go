@@ -28,6 +28,7 @@ type kernel interface {
 	acceptsForward(dev string) (ok bool, why string, err error)
 	sysctls(dev, wan string) []route.Advice
 	ownSysctls(dev string, writeBack bool) (changed []string)
+	uncounted() []route.Advice
 	resolve(names []string) (netif.WAN, error)
 	watch() (watcher, error)
 	watchFirewall() (watcher, error)
@@ -80,6 +81,7 @@ func (linux) scatters(wan string) (v4, v6 bool, err error)    { return fw.Scatte
 func (linux) acceptsForward(dev string) (bool, string, error) { return fw.AcceptsForward(dev) }
 func (linux) sysctls(dev, wan string) []route.Advice          { return route.Sysctls(dev, wan) }
 func (linux) ownSysctls(dev string, writeBack bool) []string  { return route.OwnSysctls(dev, writeBack) }
+func (linux) uncounted() []route.Advice                       { return route.Uncounted() }
 func (linux) resolve(names []string) (netif.WAN, error)       { return netif.Resolve(names) }
 
 func (linux) readOffload(wan []string, udp []uint16) (fw.Offloading, error) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"b4/control"
+	"b4/route"
 	"b4/uci"
 )
 
@@ -393,4 +394,19 @@ func FuzzParameters(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What keeps all packets from b4, and what b4d keeps that it need not have, is
+// said with the cure.
+func TestHealthOfSurroundings(t *testing.T) {
+	t.Parallel()
+	r := start(t, newFake(t), enabled)
+	r.set(func() { r.uncount = []route.Advice{{Line: "x=1", Why: "nobody counts"}} })
+	r.d.mu.Lock()
+	r.d.opts.Notes = func() []string { return []string{"b4d has it all"} }
+	r.d.mu.Unlock()
+	want := []string{"b4d has it all.", "b4 is shown nothing, as nobody counts: set x=1 in /etc/sysctl.conf."}
+	if got := r.status().Health; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }

@@ -148,8 +148,16 @@ func (d *Daemon) health(s *Status, countErr error) (list []string) {
 	for _, note := range slices.Concat(d.wan.wan.Notes, d.out.wan.Notes) {
 		say(s.Enabled, "%s.", note)
 	}
+	if d.opts.Notes != nil {
+		for _, note := range d.opts.Notes() {
+			say(true, "%s.", note)
+		}
+	}
 	if s.Engine == nil {
 		return list
+	}
+	for _, a := range d.kernel.uncounted() {
+		say(true, "b4 is shown nothing, as %s: set %s in /etc/sysctl.conf.", a.Why, a.Line)
 	}
 	if t := d.core.tunnel; t != nil && d.core.idle == nil {
 		for _, note := range t.uplink.notes {

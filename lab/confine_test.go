@@ -49,6 +49,27 @@ func TestUnconfined(t *testing.T) {
 	}
 }
 
+// Both engines go by the kernel's count of packets. Where another program turns
+// that off, the status names the line that turns it on again.
+func TestUncounted(t *testing.T) {
+	t.Parallel()
+	l := build(t, Options{})
+	d := launchB4D(t, l, configure("nfqueue"))
+	must(t, l.CheckOpen(profile(t), Request{Host: Blocked}))
+	must(t, l.Router.Sysctl("net/netfilter/nf_conntrack_acct", "0"))
+	if l.CheckOpen(profile(t), Request{Host: Blocked}) == nil {
+		t.Error("it is open, though nothing is counted")
+	}
+	if h := strings.Join(mustStatus(t, d).Health, "; "); !strings.Contains(h, "set net.netfilter.nf_conntrack_acct=1 in") {
+		t.Errorf("health: %q", h)
+	}
+	must(t, l.Router.Sysctl("net/netfilter/nf_conntrack_acct", "1"))
+	must(t, l.CheckOpen(profile(t), Request{Host: Blocked}))
+	if h := mustStatus(t, d).Health; len(h) > 0 {
+		t.Errorf("health: %q", h)
+	}
+}
+
 // mustRights are those of all threads of b4d, which must be a few.
 func mustRights(t *testing.T, d *B4D) (all []confine.State) {
 	t.Helper()

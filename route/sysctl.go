@@ -76,7 +76,7 @@ func (s sysctls) uncounted() []Advice {
 	if on, ok := s.read(acct...); on == 1 || !ok {
 		return nil
 	}
-	return []Advice{{Line: setting(1, acct), Why: "the kernel does not count the packets of connections, so b4 is shown none"}}
+	return []Advice{{Line: setting(1, acct), Why: "the kernel does not count the packets of connections"}}
 }
 
 const sysctlDir = "/proc/sys/net"

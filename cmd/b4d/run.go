@@ -29,7 +29,7 @@ func runDaemon(args []string, _, stderr io.Writer) error {
 	}
 	o.Level = new(slog.LevelVar)
 	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.Level}))
-	giveUp(o)
+	giveUp(&o)
 	runtime.UnlockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), terminate...)
 	defer stop()
@@ -37,8 +37,8 @@ func runDaemon(args []string, _, stderr io.Writer) error {
 }
 
 // giveUp leaves b4d what it needs, unless main.confine is off. A router on which
-// that does not work gets by without, and is told.
-func giveUp(o daemon.Options) {
+// that does not work gets by without, and is told: now, and by each status.
+func giveUp(o *daemon.Options) {
 	conf, _, err := uci.Load(o.Config, o.Overrides...)
 	if err != nil || !conf.Main.Confine {
 		return // what is wrong with the configuration is daemon's to say
@@ -46,7 +46,8 @@ func giveUp(o daemon.Options) {
 	if err := confine.Apply(); err != nil {
 		o.Log.Warn("b4d keeps more than it needs", "why", err)
 	}
-	for _, note := range confine.Notes() {
+	o.Notes = confine.Notes
+	for _, note := range o.Notes() {
 		o.Log.Warn("b4d keeps more than it needs", "why", note)
 	}
 }
