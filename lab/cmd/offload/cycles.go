@@ -111,9 +111,12 @@ func (e ends) String() string {
 		e.stopped+e.killed, e.stopped, e.killed, median(e.starts).Seconds(), median(e.ends).Seconds())
 }
 
-// liveTime is how long b4d is left alone at most, once its rules are there: it
-// ends while it starts, too.
-const liveTime = 200 * time.Millisecond
+// liveTime is how long b4d is left alone at most, once it hides packets. It ends
+// now and then as soon as its rules are there.
+const (
+	liveTime = 100 * time.Millisecond
+	early    = 5
+)
 
 // repeat does an engine's share of the cycles.
 func (s *show) repeat(l *lab.Lab, engine string) (n ends, err error) {
@@ -125,15 +128,18 @@ func (s *show) repeat(l *lab.Lab, engine string) (n ends, err error) {
 		if err != nil {
 			return n, fmt.Errorf("start %d: %w", i+1, err)
 		}
+		if i%early != 0 {
+			err = hides(l)
+			time.Sleep(time.Duration(r.Int64N(int64(liveTime))))
+		}
 		n.starts = append(n.starts, time.Since(begun))
-		time.Sleep(time.Duration(r.Int64N(int64(liveTime))))
 		begun = time.Now()
 		if i%2 == 0 {
 			n.stopped++
-			err = b.Stop()
+			err = errors.Join(err, b.Stop())
 		} else {
 			n.killed++
-			err = b.Kill()
+			err = errors.Join(err, b.Kill())
 		}
 		n.ends = append(n.ends, time.Since(begun))
 		if s.verbose && i < 2 {
@@ -144,6 +150,18 @@ func (s *show) repeat(l *lab.Lab, engine string) (n ends, err error) {
 		}
 	}
 	return n, nil
+}
+
+// hides waits until a packet is hidden.
+func hides(l *lab.Lab) error {
+	first, err := l.Passed()
+	for start := time.Now(); err == nil && time.Since(start) < patience; time.Sleep(10 * time.Millisecond) {
+		var p lab.Passed
+		if p, err = l.Passed(); err == nil && p.Since(first).FIN > 0 {
+			return nil
+		}
+	}
+	return errors.Join(err, errors.New("no packet is hidden"))
 }
 
 // traffic is the load: connections one after another, one that lasts, and flows of
@@ -166,10 +184,11 @@ const shortSize = 30 << 10
 func (t *traffic) start(l *lab.Lab) {
 	t.stop = make(chan struct{})
 	for _, v6 := range []bool{false, true} {
-		t.live.Add(3)
+		t.live.Add(4)
 		go t.last(l, v6)
 		go t.repeat(&t.done, func() error { return ask(l, v6, lab.Blocked, shortSize, nil) })
 		go t.repeat(&t.flows, func() error { return talk(l, v6) })
+		go t.repeat(&t.flows, func() error { return scatter(l, v6) })
 	}
 }
 

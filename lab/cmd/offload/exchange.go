@@ -17,8 +17,9 @@ import (
 // sends a FIN: the client resets when it has what it wants, and the server is
 // done when it is reset. So each FIN there is in a lab is false.
 const (
-	flightSize  = 1200 // bytes
-	requestSize = 140  // begins with the number of bytes wanted
+	flightSize  = 1200 // bytes, in crumbs: packets that are hidden, as the client has not finished
+	crumbSize   = 50
+	requestSize = 140 // begins with the number of bytes wanted
 	pieceSize   = 16 << 10
 )
 
@@ -92,8 +93,10 @@ func answer(c net.Conn) error {
 	if _, err := io.ReadFull(c, hello); err != nil {
 		return err
 	}
-	if _, err := c.Write(make([]byte, flightSize)); err != nil {
-		return err
+	for range flightSize / crumbSize {
+		if _, err := c.Write(make([]byte, crumbSize)); err != nil {
+			return err
+		}
 	}
 	var request [requestSize]byte
 	if _, err := io.ReadFull(c, request[:]); err != nil {

@@ -118,7 +118,7 @@ func (s *show) open(l *lab.Lab, engine string, r row) {
 // HTTP each request decides anew, so it is what carries 256 KiB from the client
 // and is acknowledged one by one.
 const (
-	slowPackets     = 20 + 10
+	slowPackets     = 40 + 10
 	slowPacketsHTTP = slowPackets + 2*(256<<10)/1200
 )
 

@@ -23,12 +23,18 @@ const (
 	masked = 253 // of UDP that is hidden
 )
 
+// quiet is a datagram that gets no answer.
+const quiet = 0x40
+
 // echo sends back what comes, until the socket closes.
 func echo(c net.PacketConn) {
 	for buf := make([]byte, 2*talkSize); ; {
 		n, from, err := c.ReadFrom(buf)
-		if err != nil {
+		switch {
+		case err != nil:
 			return
+		case n == 1 && buf[0] == quiet:
+			continue
 		}
 		c.WriteTo(buf[:n], from) // what fails here, the client misses
 	}
@@ -86,6 +92,26 @@ func turnOf(c net.Conn, datagram []byte, turn byte) error {
 		}
 	}
 	return fmt.Errorf("no answer to %d datagrams", 2*tries)
+}
+
+// Crumbs of UDP are a flow that nobody answers: packets to be hidden, and not to
+// be shown to b4d, as they do not begin like a handshake.
+const crumbs = 40
+
+// scatter sends crumbs of UDP.
+func scatter(l *lab.Lab, v6 bool) error {
+	return l.Client.Do(func() error {
+		c, err := net.Dial("udp", lab.Modern.Addr(v6).String())
+		if err != nil {
+			return err
+		}
+		for range crumbs {
+			if _, err := c.Write([]byte{quiet}); err != nil {
+				return errors.Join(err, c.Close())
+			}
+		}
+		return c.Close()
+	})
 }
 
 // greetPort is one that b4 does not watch.
