@@ -27,15 +27,15 @@ type Chaos struct {
 // as promised, and is empty where all is.
 //
 // What is promised is that b4d's end costs no connection more than one
-// retransmission timeout. That is looked at in every connection. At most once has
-// the timer of the client's own stack run out, be it for a SYN or for data. Of no
-// byte that one of the ends has sent, SYN and FIN included, was a copy awaited for
-// the time of a timeout more than once. And to be b4's, a timeout needs a packet
-// that entered the router and did not leave it: a timer that ran out where nothing
-// was lost, on a machine too busy for us, is counted by itself. QUIC's packets
-// tell nothing to who looks on, and its probes are sent after a few milliseconds
-// here; what one lost Initial costs where the distance is not known yet must do
-// for the whole exchange (RFC 9002 section 6.2.2, one second).
+// retransmission timeout. That is looked at in each connection, packet by packet,
+// on both sides of the router: what entered it and did not leave it was lost, and
+// a timeout is the time that passed until it was sent again, where that is as long
+// as TCP's shortest one. The client's own stack counts timeouts too (TCP_INFO);
+// where one ran out though nothing was lost, the machine was too busy for us, and
+// that is counted by itself. QUIC's packets tell nothing to who looks on, and its
+// probes are sent after a few milliseconds here; what one lost Initial costs where
+// the distance is not known yet must do for the whole exchange (RFC 9002 section
+// 6.2.2, one second), unless the machine was too busy.
 type ChaosReport struct {
 	Engine      string
 	Seed        uint64
@@ -43,17 +43,17 @@ type ChaosReport struct {
 	Starting    int            // of them before b4d served
 	Connections map[string]int // by protocol and hello
 	Failed      int
-	Hit         int           // connections of which something was lost
-	Timeouts    [3]int        // connections by the timeouts they had: none, one, more
-	Slow        int           // connections with timeouts of which nothing was lost
-	Worst       time.Duration // the longest connection
-	Files       int           // descriptors of each b4d
-	Left        int           // starts at which something of an earlier b4d was left
+	Hit         int            // connections of which something was lost
+	Timeouts    [3]int         // connections by the timeouts they had: none, one, more
+	Slow        int            // connections with timeouts of which nothing was lost
+	Worst       time.Duration  // the longest connection
+	Files       int            // descriptors of the first b4d, and of each
+	Router      map[string]int // what the router had with the first one, and with each: tables, devices, rules, routes
+	Left        int            // starts with more or less than that
 	Took        time.Duration
 	Problems    []string
 
-	start  time.Time
-	killed []time.Duration
+	start time.Time
 }
 
 // Chaos takes the path's filter.
@@ -64,7 +64,11 @@ func (l *Lab) Chaos(c Chaos) (*ChaosReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Files = ref.files
+	r.Files, r.Router = ref.files, map[string]int{}
+	for _, s := range ref.with {
+		kind, _, _ := strings.Cut(s, " ")
+		r.Router[kind]++
+	}
 	seen, err := l.watchFlows()
 	if err != nil {
 		return nil, err
@@ -74,7 +78,7 @@ func (l *Lab) Chaos(c Chaos) (*ChaosReport, error) {
 	crowd := startCrowd(l, chaosRequests(c.Engine), seen)
 	rnd := rand.New(rand.NewPCG(c.Seed, 0))
 	for i := range c.Kills {
-		if err = l.kill(c, ref, rnd, r); err != nil {
+		if err = l.kill(c, ref, rnd, i+1, r); err != nil {
 			break
 		}
 		bulk.allow(int64(i+1) * size / int64(c.Kills))
@@ -146,7 +150,7 @@ const serving = 200 * time.Millisecond
 
 // kill starts b4d and kills it, half of the times before it serves. An error is
 // of the lab.
-func (l *Lab) kill(c Chaos, ref reference, rnd *rand.Rand, r *ChaosReport) error {
+func (l *Lab) kill(c Chaos, ref reference, rnd *rand.Rand, number int, r *ChaosReport) error {
 	d, err := l.launch(c.B4D, chaosConfig(c.Engine))
 	if err != nil {
 		return err
@@ -161,11 +165,10 @@ func (l *Lab) kill(c Chaos, ref reference, rnd *rand.Rand, r *ChaosReport) error
 		}
 		if err != nil {
 			r.Left++
-			r.note(fmt.Errorf("kill %d: %w", r.Starting, err))
+			r.note(fmt.Errorf("b4d number %d: %w", number, err))
 		}
 		time.Sleep(time.Duration(rnd.Float64() * float64(serving)))
 	}
-	r.killed = append(r.killed, time.Since(r.start).Round(time.Millisecond))
 	r.note(d.Kill())
 	time.Sleep(apart)
 	return nil
@@ -225,44 +228,66 @@ func (r *ChaosReport) judge(fates []fate, seen *flows) {
 	}
 	for i := range fates {
 		f := &fates[i]
-		q := &f.request
-		lost, waits := 0, f.timeouts
 		if f.flow != nil {
 			delete(other, f.flow)
-			lost, waits = f.flow.lost(), max(waits, f.flow.waits())
+			f.lost, f.waits = f.flow.lost(), f.flow.waits()
 		}
-		what := fmt.Sprintf("%v %v", q.Proto, q.Hello)
-		if q.Proto == HTTP {
-			what = "http"
-		}
-		if q.Upload > 0 {
-			what += " upload"
-		}
-		r.Connections[what]++
-		r.Worst = max(r.Worst, f.took)
-		if q.Proto != QUIC {
-			r.Timeouts[min(waits, 2)]++
-		}
-		if lost > 0 {
-			r.Hit++
-		}
-		if q.Proto != QUIC && lost == 0 && waits > 0 {
-			r.Slow++
-		}
-		suffered := waits > 1 && lost > 0 || q.Proto == QUIC && f.timeouts > 0 && f.took > initialPTO
-		if f.err != nil {
-			r.Failed++
+		r.count(f)
+	}
+	for i := range fates {
+		f := &fates[i]
+		suffered := f.waits > 1
+		if f.request.Proto == QUIC {
+			suffered = f.timeouts > 0 && f.took > initialPTO && !f.amid(fates)
 		}
 		if f.err != nil || suffered {
-			r.Problems = append(r.Problems, fmt.Sprintf("%s, v6 %t, begun %v: %d timeouts, a packet lost %d times, took %v, error %v",
-				what, q.V6, f.begun.Sub(r.start).Round(time.Millisecond), waits, lost, f.took.Round(time.Millisecond), f.err))
+			r.Problems = append(r.Problems, fmt.Sprintf("%s, v6 %t, begun %v: a packet lost %d times, %d timeouts for that, %d in all, took %v, error %v", f.kind(),
+				f.request.V6, f.begun.Sub(r.start).Round(time.Millisecond), f.lost, f.waits, f.timeouts, f.took.Round(time.Millisecond), f.err))
 		}
 	}
 	for f := range other { // the long downloads
-		if n := f.waits(); n > 1 && f.lost() > 0 {
-			r.Problems = append(r.Problems, fmt.Sprintf("download under way: a packet needed %d timeouts", n))
+		if n := f.waits(); n > 1 {
+			r.Problems = append(r.Problems, fmt.Sprintf("download under way: lost packets cost it %d timeouts", n))
 		}
 	}
+}
+
+func (r *ChaosReport) count(f *fate) {
+	r.Connections[f.kind()]++
+	r.Worst = max(r.Worst, f.took)
+	if f.err != nil {
+		r.Failed++
+	}
+	if f.lost > 0 {
+		r.Hit++
+	}
+	if f.request.Proto != QUIC {
+		r.Timeouts[min(f.waits, 2)]++
+	}
+	if f.idle() {
+		r.Slow++
+	}
+}
+
+// kind is protocol and hello.
+func (f *fate) kind() string {
+	switch {
+	case f.request.Proto == HTTP:
+		return "http"
+	case f.request.Upload > 0:
+		return fmt.Sprintf("%v %v, upload", f.request.Proto, f.request.Hello)
+	}
+	return fmt.Sprintf("%v %v", f.request.Proto, f.request.Hello)
+}
+
+// idle tells of a connection whose timer ran out though nothing was lost.
+func (f *fate) idle() bool { return f.request.Proto != QUIC && f.timeouts > 0 && f.waits == 0 }
+
+// amid tells whether an idle one was open at the same time: the machine was busy.
+func (f *fate) amid(fates []fate) bool {
+	return slices.ContainsFunc(fates, func(o fate) bool {
+		return o.idle() && o.begun.Before(f.begun.Add(f.took)) && f.begun.Before(o.begun.Add(o.took))
+	})
 }
 
 // afterwards starts b4d once more, and ends it as it should.
@@ -295,7 +320,8 @@ func (r *ChaosReport) String() string {
 	}
 	line("%6d connections, %d failed, the longest took %v", all, r.Failed, r.Worst.Round(time.Millisecond))
 	line("%6d lost a packet; timeouts: %d none, %d one, %d more; %d had one though nothing was lost", r.Hit, r.Timeouts[0], r.Timeouts[1], r.Timeouts[2], r.Slow)
-	line("%6d starts found something left; each b4d had %d files open", r.Left, r.Files)
+	line("%6d starts found anything left; with each b4d the router had %d tables, %d devices, %d rules, %d routes, and b4d %d open files",
+		r.Left, r.Router["table"], r.Router["device"], r.Router["rule"], r.Router["route"], r.Files)
 	line("%6d problems", len(r.Problems))
 	return b.String()
 }

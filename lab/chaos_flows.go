@@ -193,8 +193,19 @@ func (s *flows) of(port int, v6 bool) *flow {
 // lost is how often the unluckiest byte of a connection was lost in the router.
 func (f *flow) lost() int { return max(f[ToServer].lost(), f[ToClient].lost()) }
 
-// waits is how many timeouts the unluckiest byte of a connection needed.
-func (f *flow) waits() int { return max(f[ToServer].waits(), f[ToClient].waits()) }
+// waits is how many timeouts a connection needed for what was lost. What both ends
+// waited for at the same time, and several segments of one end, count once.
+func (f *flow) waits() (n int) {
+	ends := append(f[ToServer].waits(), f[ToClient].waits()...)
+	slices.SortFunc(ends, time.Time.Compare)
+	var last time.Time
+	for _, at := range ends {
+		if at.Sub(last) >= minRTO {
+			n, last = n+1, at
+		}
+	}
+	return n
+}
 
 func (t *stream) lost() int {
 	type edge struct {
@@ -225,22 +236,42 @@ func (t *stream) lost() int {
 // other end, and costs nobody a timeout.
 const minRTO = 190 * time.Millisecond
 
-func (t *stream) waits() int {
+// waits lists when something was sent again that had been lost, and waited for.
+func (t *stream) waits() (ends []time.Time) {
 	var newest uint32
-	most, depth := 0, make([]int, len(t.in))
+	depth := make([]int, len(t.in)) // timeouts up to each
 	for i, s := range t.in {
 		if s.from < newest { // sent before, at least in part
-			for j := i - 1; j >= 0; j-- {
-				if o := t.in[j]; o.from < s.to && s.from < o.to {
-					depth[i] = depth[j]
-					if s.at.Sub(o.at) >= minRTO {
-						depth[i]++
-					}
-					break
+			j := i - 1
+			for j >= 0 && (t.in[j].from >= s.to || t.in[j].to <= s.from) {
+				j--
+			}
+			if j >= 0 {
+				o := t.in[j]
+				depth[i] = depth[j]
+				lost := max(t.lostAt(max(s.from, o.from)), t.lostAt(min(s.to, o.to)-1))
+				if s.at.Sub(o.at) >= minRTO && depth[j] < lost {
+					depth[i]++
+					ends = append(ends, s.at)
 				}
 			}
 		}
-		newest, most = max(newest, s.to), max(most, depth[i])
+		newest = max(newest, s.to)
 	}
-	return most
+	return ends
+}
+
+// lostAt is how often one byte was lost.
+func (t *stream) lostAt(n uint32) (lost int) {
+	for _, s := range t.in {
+		if s.from <= n && n < s.to {
+			lost++
+		}
+	}
+	for _, s := range t.out {
+		if s.from <= n && n < s.to {
+			lost--
+		}
+	}
+	return lost
 }

@@ -93,8 +93,10 @@ type fate struct {
 	err      error
 	begun    time.Time
 	took     time.Duration
-	timeouts int   // of retransmission, as the client's own stack counts them
+	timeouts int   // as the client's own stack counts them, of QUIC those in a row
 	flow     *flow // nil with QUIC
+
+	lost, waits int // of flow
 }
 
 // A crowd opens connections, one after the other of each kind.

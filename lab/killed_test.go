@@ -45,15 +45,18 @@ func TestStream(t *testing.T) {
 		{"through", []span{hello}, []span{hello}, 0, 0},
 		{"in pieces, last first", []span{hello}, []span{at(0, 100, 300), at(0, 1, 100)}, 0, 0},
 		{"half", []span{hello}, []span{at(0, 1, 100)}, 1, 0},
-		{"sent again for nothing", []span{hello, at(201, 1, 300), at(601, 1, 300)}, []span{hello, hello, hello}, 0, 2},
+		{"sent again for nothing", []span{hello, at(201, 1, 300), at(601, 1, 300)}, []span{hello, hello, hello}, 0, 0},
 		{"lost and sent again", []span{at(0, 0, 1), hello, at(200, 1, 300)}, []span{at(0, 0, 1), hello}, 1, 1},
 		{"a probe was lost too", []span{hello, at(10, 200, 300), at(201, 1, 300)}, []span{hello}, 2, 1},
+		{"once lost, twice sent again", []span{hello, at(200, 1, 300), at(600, 1, 300)}, []span{hello, hello}, 1, 1},
+		{"two segments lost", []span{at(0, 1, 200), at(0, 200, 300), at(200, 1, 200), at(203, 200, 300)}, []span{hello}, 1, 1},
+		{"one lost after the other", []span{hello, at(200, 1, 300), at(300, 300, 400), at(500, 300, 400)}, []span{hello, at(500, 300, 400)}, 1, 2},
 		{"two segments that are sent again as one", []span{at(0, 1, 200), at(0, 200, 300), at(250, 1, 300)}, []span{hello}, 1, 1},
 		{"lost twice", []span{hello, at(200, 200, 300), at(600, 200, 300)}, []span{at(0, 1, 200), hello}, 2, 2},
 		{"others, long after", []span{hello, at(500, 300, 310), at(900, 310, 320)}, []span{hello, at(500, 300, 320)}, 0, 0},
 	} {
-		s := stream{in: c.in, out: c.out}
-		if lost, waits := s.lost(), s.waits(); lost != c.lost || waits != c.waits {
+		f := flow{ToServer: {in: c.in, out: c.out}}
+		if lost, waits := f.lost(), f.waits(); lost != c.lost || waits != c.waits {
 			t.Errorf("%s: lost %d times, want %d; %d waits, want %d", c.name, lost, c.lost, waits, c.waits)
 		}
 	}
