@@ -82,9 +82,9 @@ type Config struct {
 	Replies   Replies // for a queue only, but for what All brings anyway
 
 	// All shows b4d the watched TCP ports wholly, both directions, whatever Bound
-	// and the mark Done say (which then stands for spared devices alone), and of UDP all that begins like a handshake, which
-	// Block then blocks wherever it stands: for kernels that count no packets,
-	// and for measuring. SYNs are left out all the same unless SYN. A TUN is
+	// and the mark Done say, which then is for spared devices alone, and of UDP all
+	// that begins like a handshake, which Block then blocks wherever it stands: for
+	// kernels that count no packets, and for measuring. SYNs are left out all the same unless SYN. A TUN is
 	// only shown connections that have opened since, and b4d must write what
 	// it lets go back into it (tun.Config.Back); the firewall must accept
 	// that, see AcceptsForward.
