@@ -58,6 +58,7 @@ func TestUplinkLog(t *testing.T) {
 	r.rests("unreadable")
 	r.tell(func() { r.fail["links"] = false })
 	r.sees("readable", "snat ip to", "default")
+	r.rounds() // it logs a moment after that
 	for words, n := range map[string]int{
 		`level=INFO msg="uplink is wan0, MTU 1492; IPv4 masqueraded as 203.0.113.5; IPv6 left alone"`: 1,
 		`level=WARN msg=uplink why="IPv6 is left alone`:                                               1,
