@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 )
+
 // While b4d is slower than its clients' timers, each hello comes to it several
 // times, and to the server: the second hello, behind HelloRetryRequest, is late
 // among the packets of its connection then. It is treated all the same.
-// connection's packets and is treated all the same.
 func TestSlow(t *testing.T) {
 	engines(t, slow)
 }
