@@ -109,10 +109,10 @@ func (s *show) config(engine string) string {
 		quic = "option quic 'split(midsld) disorder'"
 	}
 	return fmt.Sprintf(`
-%s
-
 config rule 'all'
 	option strategy 'shown'
+
+%s
 
 config strategy 'shown'
 	option tls 'split(1, midsld) disorder'
