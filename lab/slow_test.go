@@ -30,7 +30,7 @@ func slow(t *testing.T, engine string) {
 		go func() {
 			defer live.Done()
 			if err := l.Open(Request{Host: Blocked, Site: Retry, V6: i%2 == 1, Hello: Hello(i / 2 % 2)}); err != nil {
-				t.Errorf("v6 %t %v: %v", i%2 == 1, Hello(i / 2 % 2), err)
+				t.Errorf("v6 %t %v: %v", i%2 == 1, Hello(i/2%2), err)
 			}
 		}()
 	}
