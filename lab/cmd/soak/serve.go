@@ -59,8 +59,10 @@ func (s *servers) close() {
 	}
 }
 
-// patience bounds a try.
-const patience = 20 * time.Second
+// patience bounds a try. It is long, as whoever has waited through a standstill of
+// the whole machine doubles the time to the next attempt: a house in which that hit
+// a burst would seem worse than the others.
+const patience = time.Minute
 
 // accept serves until ln is closed. What fails here fails at the client, who
 // tells.

@@ -79,7 +79,7 @@ func upload(l *lab.Lab, rnd *rand.Rand) func() error {
 // stream is a download at the speed of a film.
 func stream(l *lab.Lab, rnd *rand.Rand) func() error {
 	const rate = 100 << 10 // bytes a second
-	r := lab.Request{Host: lab.Allowed, V6: rnd.IntN(2) == 1, Timeout: 4 * patience}
+	r := lab.Request{Host: lab.Allowed, V6: rnd.IntN(2) == 1, Timeout: 2 * patience}
 	length := time.Duration(10+rnd.IntN(15)) * time.Second
 	return func() error {
 		r, start := r, time.Now()
