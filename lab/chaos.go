@@ -86,7 +86,7 @@ func (l *Lab) Chaos(c Chaos) (*ChaosReport, error) {
 	crowd := startCrowd(l, chaosRequests(c.Engine), seen)
 	rnd := rand.New(rand.NewPCG(c.Seed, 0))
 	for i := range c.Kills {
-		if err = l.kill(c, ref, rnd, i+1, r); err != nil {
+		if err = l.kill(c, ref, rnd, i+1, crowd, r); err != nil {
 			break
 		}
 		bulk.allow(int64(i+1) * size / int64(c.Kills))
@@ -161,7 +161,7 @@ const serving = 200 * time.Millisecond
 
 // kill starts b4d and kills it, half of the times before it serves. An error is
 // of the lab.
-func (l *Lab) kill(c Chaos, ref reference, rnd *rand.Rand, number int, r *ChaosReport) error {
+func (l *Lab) kill(c Chaos, ref reference, rnd *rand.Rand, number int, crowd *crowd, r *ChaosReport) error {
 	d, err := l.launch(c.B4D, chaosConfig(c.Engine))
 	if err != nil {
 		return err
@@ -182,17 +182,20 @@ func (l *Lab) kill(c Chaos, ref reference, rnd *rand.Rand, number int, r *ChaosR
 	}
 	killed := time.Now()
 	r.note(d.Kill())
-	if gone := time.Now(); gone.Sub(killed) >= minRTO {
+	gone := time.Now()
+	if gone.Sub(killed) >= minRTO {
 		r.late = append(r.late, stretch{killed, gone})
 	}
-	time.Sleep(apart)
+	for !crowd.settled(gone) && time.Since(gone) < apart {
+		time.Sleep(time.Millisecond)
+	}
 	return nil
 }
 
-// apart is the time from one b4d's end to the next one's start. What the end has
-// cost is over then, but for a SYN: a connection that two ends hit would tell of
-// the haste of this, as procd waits for five seconds.
-const apart = 250 * time.Millisecond
+// apart is the longest time from one b4d's end to the next one's start, procd's. It
+// is over when what was open at the end has closed: a connection that two ends hit
+// would tell of the haste of this only.
+const apart = 5 * time.Second
 
 // initialPTO is RFC 9002's first probe timeout, three times kInitialRtt.
 const initialPTO = 999 * time.Millisecond

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,6 +107,7 @@ type crowd struct {
 	end   chan struct{}
 	live  sync.WaitGroup
 	mu    sync.Mutex
+	begun []time.Time // of the one that is open, by kind
 	fates []fate
 }
 
@@ -114,15 +116,15 @@ const pause = 20 * time.Millisecond
 
 // startCrowd begins. What happens in the router is not looked at where seen is nil.
 func startCrowd(l *Lab, kinds []Request, seen *flows) *crowd {
-	c := &crowd{lab: l, flows: seen, end: make(chan struct{})}
-	for _, r := range kinds {
+	c := &crowd{lab: l, flows: seen, end: make(chan struct{}), begun: make([]time.Time, len(kinds))}
+	for i, r := range kinds {
 		c.live.Add(1)
-		go c.run(r)
+		go c.run(i, r)
 	}
 	return c
 }
 
-func (c *crowd) run(r Request) {
+func (c *crowd) run(i int, r Request) {
 	defer c.live.Done()
 	for {
 		select {
@@ -130,11 +132,22 @@ func (c *crowd) run(r Request) {
 			return
 		case <-time.After(rand.N(pause)):
 		}
+		c.mu.Lock()
+		c.begun[i] = time.Now()
+		c.mu.Unlock()
 		f := c.open(r)
 		c.mu.Lock()
+		c.begun[i] = time.Time{}
 		c.fates = append(c.fates, f)
 		c.mu.Unlock()
 	}
+}
+
+// settled tells whether all connections that were begun before at have ended.
+func (c *crowd) settled(at time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !slices.ContainsFunc(c.begun, func(t time.Time) bool { return !t.IsZero() && t.Before(at) })
 }
 
 func (c *crowd) open(r Request) fate {

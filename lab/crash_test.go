@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -181,7 +183,10 @@ func TestChainDeletedMeanwhile(t *testing.T) {
 		const connections = 100
 		for i := range connections {
 			c := halfHello(t, l, Request{Host: Blocked, V6: i%2 == 1}, func() {
-				time.Sleep(5 * time.Millisecond) // it is with b4d by then
+				time.Sleep(5 * time.Millisecond)
+				if err := l.queueEmpty(); err != nil { // it is with b4d
+					t.Error(err)
+				}
 				if err := l.otherChain(); err != nil {
 					t.Error(err)
 				}
@@ -207,6 +212,27 @@ func TestChainDeletedMeanwhile(t *testing.T) {
 			t.Errorf("b4d saw %d packets", s.Engine.Counters.Read)
 		}
 	})
+}
+
+// queueEmpty waits until nothing waits in the router's packet queues.
+func (l *Lab) queueEmpty() error {
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		waiting := false
+		err := l.Router.Do(func() error {
+			b, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
+			for _, line := range strings.Split(string(b), "\n") {
+				f := strings.Fields(line) // the third is how many wait
+				waiting = waiting || len(f) > 2 && f[2] != "0"
+			}
+			return err
+		})
+		if err != nil || !waiting {
+			return err
+		}
+		if time.Since(start) > 5*time.Second {
+			return errors.New("b4d leaves packets in its queue")
+		}
+	}
 }
 
 // otherChain makes a table with a base chain, and deletes both.
