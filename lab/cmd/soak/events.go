@@ -128,9 +128,14 @@ func (h *house) flap(hungUp, reload bool) (err error) {
 		down, up = h.lab.HangUp, h.lab.Redial
 	}
 	err = down()
-	if reload && h.b4d != nil {
-		err = errors.Join(err, h.reload(len(configs)))
-	}
+	reloaded := make(chan error, 1)
+	go func() {
+		if !reload || h.b4d == nil {
+			reloaded <- nil
+			return
+		}
+		reloaded <- h.reload(len(configs))
+	}()
 	time.Sleep(time.Until(from.Add(away)))
 	err = errors.Join(err, up())
 	over := span{from, time.Now().Add(settled)}
@@ -139,7 +144,7 @@ func (h *house) flap(hungUp, reload bool) (err error) {
 	} else {
 		h.pulled = append(h.pulled, over)
 	}
-	return err
+	return errors.Join(err, <-reloaded)
 }
 
 // reload reloads both b4ds: the one that is killed to the next of its
