@@ -174,8 +174,8 @@ func TestKernelAllocs(t *testing.T) {
 func TestKernelClose(t *testing.T) {
 	s := nstest.NewSpace(t)
 	openIn(t, s, DeviceConfig{Name: "first"}).Close() // so that Go's poller is there
-	const late = 100 * time.Millisecond
-	before, rounds, tardy := fds(t), 1000, 0
+	const late = 10 * time.Second // by itself the read ends after a minute; others' devices hold the kernel's lock, too
+	before, rounds := fds(t), 1000
 	var slowest, read time.Duration
 	for i := range rounds {
 		e := New(Config{Device: DeviceConfig{Name: "b4tun0"}, Report: func(err error) { t.Error(err) }})
@@ -210,13 +210,10 @@ func TestKernelClose(t *testing.T) {
 		closed := time.Since(start)
 		returned := (<-end).Sub(start)
 		if slowest, read = max(slowest, closed), max(read, returned); max(closed, returned) > late {
-			tardy++
+			t.Fatalf("round %d: a close took %v, a read %v", i, closed, returned)
 		}
 	}
 	t.Logf("the slowest of %d closes took %v, of reads %v", rounds, slowest, read)
-	if tardy > rounds/100 { // a busy machine may take the processor away now and then
-		t.Errorf("%d of %d were late, a close took up to %v, a read %v", tardy, rounds, slowest, read)
-	}
 	if n := fds(t); n != before {
 		t.Errorf("%d descriptors, %d before", n, before)
 	}
