@@ -98,7 +98,7 @@ func (p *Pipeline) treatLate(f *flow.Flow[state]) bool {
 	f.State.phase = judged
 	before := p.out.Len()
 	p.releaseBeyond(f, n)
-	p.plan.Emit(p.out, engine.Meta{Mark: last.Mark, Out: last.Out}, &p.env, 0, n)
+	p.plan.Emit(p.out, engine.Meta{Mark: last.Mark, Out: last.Out}, &p.env, int(f.State.gone), n)
 	f.State.on = true
 	p.counts[Late].Add(uint64(f.Held()))
 	f.Release()

@@ -71,6 +71,7 @@ type state struct {
 	first bool  // the server has all that comes below the message
 	named bool  // the message names a host
 	flags uint8 // PSH and FIN if any segment of the message had them
+	gone  uint8 // bytes at its beginning that have left: a CCS
 	mtu   int   // longest packet of the message, in bytes, superpackets left out
 	ack   uint32
 	mark  uint32 // of the last packet of the message

@@ -80,13 +80,17 @@ func (p *Pipeline) answered(f *flow.Flow[state]) bool { return int32(p.view.Ack-
 
 // gather adds a segment to a message.
 func (p *Pipeline) gather(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
-	st, v := f.Stream(), &p.view
-	if !f.State.loose && st.Has(st.Offset(v.Seq), len(v.Payload)) {
+	st, v, s := f.Stream(), &p.view, &f.State
+	off := st.Offset(v.Seq)
+	switch {
+	case s.gone > 0 && (off < 0 || off+len(v.Payload) <= int(s.gone)):
+		return engine.Accept, Early // the message before it again, or the CCS
+	case !s.loose && st.Has(off, len(v.Payload)):
 		return engine.Drop, Held // sent again while its first copy waits
-	}
-	if !p.flows.Insert(f, v.Seq, v.Payload) {
+	case !p.flows.Insert(f, v.Seq, v.Payload):
 		return p.giveUp(f)
 	}
+	s.gone = uint8(min(int(s.gone), off))
 	return p.look(pkt, f, p.parse(f))
 }
 
@@ -117,7 +121,7 @@ func (p *Pipeline) look(pkt *engine.Packet, f *flow.Flow[state], st status) (eng
 		return p.decide(pkt, f)
 	case msgNone:
 		why := NotTLS
-		if s.loose {
+		if s.loose || tlshello.SkipCCS(f.Stream().Bytes()) > 0 {
 			why = Finished // behind a CCS
 		}
 		p.release(f, why)
@@ -163,7 +167,7 @@ func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 	}
 	switch why := s.ruling(); why {
 	case Treated:
-		from, to := 0, len(f.Stream().Bytes())
+		from, to := int(s.gone), len(f.Stream().Bytes())
 		if s.loose {
 			from = f.Stream().Offset(v.Seq)
 			to = from + len(v.Payload)
@@ -186,6 +190,9 @@ func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 // more takes data of a connection whose message was judged.
 func (p *Pipeline) more(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict, Reason) {
 	s, v := &f.State, &p.view
+	if p.ccsAhead(f) && f.Stream().Offset(v.Seq)+len(v.Payload) == ccsLen {
+		return engine.Accept, Early
+	}
 	off, have := f.Stream().Offset(v.Seq), len(f.Stream().Bytes())
 	end := off + len(v.Payload)
 	switch {
@@ -211,6 +218,18 @@ func (p *Pipeline) more(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 	}
 }
 
+// ccsAhead makes the CCS ahead of a second hello, with which the packet at hand
+// begins, a part of f's stream. It reports false where it is none, or was there.
+func (p *Pipeline) ccsAhead(f *flow.Flow[state]) bool {
+	s, v := &f.State, &p.view
+	n := -f.Stream().Offset(v.Seq)
+	if n <= 0 || s.msg.more() || tlshello.SkipCCS(v.Payload) != n || !p.lower(f) {
+		return false
+	}
+	p.parse(f)
+	return true
+}
+
 // ccsLen is the length of a change_cipher_spec record, which is too short to be
 // shown to us unless it has PSH.
 const ccsLen = 6
@@ -232,10 +251,10 @@ func (p *Pipeline) later(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdic
 		}
 	}
 	switch {
-	case answered && tlshello.SkipCCS(v.Payload) == len(v.Payload):
+	case answered && len(v.Payload) == ccsLen && tlshello.SkipCCS(v.Payload) == ccsLen:
 		// What follows may be sent again together with this.
 		p.next(f, answered)
-		f.State.phase, f.State.loose, f.State.first = gathering, true, gap == 0
+		s.phase, s.gone, s.first = gathering, ccsLen, gap == 0
 		p.flows.Begin(f, v.Seq, v.Payload)
 		return engine.Accept, Early
 	case !answered || gap != 0 && gap != ccsLen:
