@@ -106,9 +106,9 @@ func (u *uplink) advise(k kernel, s *settings) error {
 		switch {
 		case a.WriteBack && !all, a.V6 && !u.v6.open, !a.V6 && !u.v4.open:
 		case a.Breaks:
-			return fmt.Errorf("%s: set %s", a.Why, a.Line)
+			return fmt.Errorf("%s: set %s in /etc/sysctl.conf", a.Why, a.Line)
 		default:
-			u.note("%s: set %s", a.Why, a.Line)
+			u.note("%s: set %s in /etc/sysctl.conf", a.Why, a.Line)
 		}
 	}
 	if !all {

@@ -106,7 +106,7 @@ func TestAdviceByFamily(t *testing.T) {
 	k.advice = []route.Advice{spoofed, forward6}
 	r := start(t, k, tunEnabled)
 	r.sees("IPv6 is steered", "", "IPv6")
-	if h := r.status().Health; len(h) != 1 || h[0] != "Uplink wan0: IPv6 is not forwarded: set net.ipv6.conf.all.forwarding=1." {
+	if h := r.status().Health; len(h) != 1 || h[0] != "Uplink wan0: IPv6 is not forwarded: set net.ipv6.conf.all.forwarding=1 in /etc/sysctl.conf." {
 		t.Errorf("%q", h)
 	}
 	k = newFake(t)
