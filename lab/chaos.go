@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -46,8 +45,8 @@ type ChaosReport struct {
 	Connections map[string]int // by protocol and hello
 	Failed      int
 	Hit         int            // connections of which something was lost
-	Timeouts    [3]int         // connections by the timeouts they had: none, one, more
-	Slow        int            // connections with timeouts of which nothing was lost
+	Timeouts    [3]int         // connections of TCP by the timeouts they had for what was lost: none, one, more
+	Slow        int            // connections of TCP with timeouts of which nothing was lost
 	Worst       time.Duration  // the longest connection
 	Files       int            // descriptors of the first b4d, and of each
 	Router      map[string]int // what the router had with the first one, and with each: tables, devices, rules, routes

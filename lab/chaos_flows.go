@@ -21,8 +21,9 @@ import (
 // other side. So it is known of every byte how often it was lost in the router,
 // whatever timers the two ends have.
 type flows struct {
-	mu   sync.Mutex
-	open map[flowKey]*flow
+	mu     sync.Mutex
+	closed bool
+	open   map[flowKey]*flow // for who has closed it
 
 	lab  *Lab
 	file *os.File
@@ -133,6 +134,9 @@ func (s *flows) close() error {
 	})
 	s.file.Close()
 	<-s.done
+	s.mu.Lock()
+	s.closed = true // the path may still be calling the filter
+	s.mu.Unlock()
 	if err == nil && missed > 0 {
 		err = fmt.Errorf("watch %s: %d packets were missed", RouterLAN, missed)
 	}
@@ -161,6 +165,9 @@ func (s *flows) note(d Direction, out bool, pkt []byte) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
 	f := s.open[key]
 	if d == ToServer && syn && (f == nil || f[d].first != v.Seq) { // the port may have been another's
 		f = &flow{}
