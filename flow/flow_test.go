@@ -136,7 +136,7 @@ func TestHold(t *testing.T) {
 	if due != 0 || !next.Equal(start.Add(Wait)) {
 		t.Errorf("%d due early, next %v", due, next)
 	}
-	if next := tb.Due(start.Add(Wait), func(f *Flow[int]) { due++; f.Release() }); due != 1 || !next.IsZero() {
+	if next := tb.Due(start.Add(Wait), func(f *Flow[int]) { due++; tb.Release(f) }); due != 1 || !next.IsZero() {
 		t.Errorf("%d due, next %v", due, next)
 	}
 	big := tb.Add(start, key(2, false))
@@ -154,7 +154,7 @@ func TestHoldLess(t *testing.T) {
 		tb.Hold(start, f, Held{Bytes: []byte("a")}, d)
 	}
 	var order []int
-	note := func(f *Flow[int]) { order = append(order, f.State); f.Release() }
+	note := func(f *Flow[int]) { order = append(order, f.State); tb.Release(f) }
 	if next := tb.Due(start.Add(Wait/10), note); !next.Equal(start.Add(Wait/2)) || !slices.Equal(order, []int{1, 3}) {
 		t.Errorf("%v were due, next %v", order, next)
 	}
@@ -213,14 +213,17 @@ func TestHoldAgain(t *testing.T) {
 	tb := New[int](4, noEvict(t))
 	f := tb.Add(start, key(1, false))
 	tb.Hold(start, f, Held{Bytes: []byte("a")}, Wait)
-	f.Release()
+	before := tb.memory
+	if tb.Release(f); tb.memory != before-chunk || f.Held() != 0 {
+		t.Errorf("%d bytes in use, of %d before", tb.memory, before)
+	}
 	tb.Hold(start.Add(50*time.Millisecond), f, Held{Bytes: []byte("b")}, Wait)
 	n := 0
 	tb.Due(start.Add(Wait), func(*Flow[int]) { n++ })
 	if n != 0 {
 		t.Error("due by the time of packets that have gone")
 	}
-	tb.Due(start.Add(Wait+50*time.Millisecond), func(f *Flow[int]) { n++; f.Release() })
+	tb.Due(start.Add(Wait+50*time.Millisecond), func(f *Flow[int]) { n++; tb.Release(f) })
 	if n != 1 {
 		t.Error("not due")
 	}
@@ -280,7 +283,7 @@ func TestMemoryBound(t *testing.T) {
 	if f, ok := tb.Lookup(start, key(flood-65536-1, true)); !ok || len(f.Stream().Bytes()) != len(half) || f.Held() != 1 {
 		t.Error("the newest is not whole")
 	}
-	tb.Due(start.Add(Wait), func(f *Flow[int]) { f.Release() })
+	tb.Due(start.Add(Wait), func(f *Flow[int]) { tb.Release(f) })
 	if evicted == 0 || len(tb.wait) != 0 {
 		t.Errorf("%d evicted, %d waiting", evicted, len(tb.wait))
 	}

@@ -69,9 +69,6 @@ func (f *Flow[S]) At(i int) Held {
 	return Held{f.held[start:f.ends[i]:f.ends[i]], f.meta[i].mark, f.meta[i].out}
 }
 
-// Release forgets the packets that wait.
-func (f *Flow[S]) Release() { f.held, f.nheld = f.held[:0], 0 }
-
 // A Table holds at most a given number of flows. Where one more comes, or memory
 // runs short, the flow unseen for longest goes. It belongs to one goroutine.
 type Table[S any] struct {
@@ -148,10 +145,9 @@ func (t *Table[S]) Remove(f *Flow[S]) {
 	t.unlink(f)
 	delete(t.index, f.key)
 	t.give(f.stream.buf)
-	t.give(f.held)
-	f.stream.buf, f.held = nil, nil
+	f.stream.buf = nil
 	f.stream.begin(0)
-	f.Release()
+	t.Release(f)
 	t.free = append(t.free, f.slot)
 }
 
@@ -208,6 +204,13 @@ func (t *Table[S]) Hold(now time.Time, f *Flow[S], h Held, d time.Duration) bool
 	f.meta[f.nheld].mark, f.meta[f.nheld].out = h.Mark, h.Out
 	f.nheld++
 	return true
+}
+
+// Release forgets f's packets that wait, and takes their memory back: a flow may
+// stay for long behind its message.
+func (t *Table[S]) Release(f *Flow[S]) {
+	t.give(f.held)
+	f.held, f.nheld = nil, 0
 }
 
 // queue puts w behind those that are due no later.

@@ -15,7 +15,7 @@ func (p *Pipeline) release(f *flow.Flow[state], why Reason) {
 		p.out.Add(h.Bytes, engine.Meta{Mark: h.Mark, Out: h.Out})
 	}
 	p.counts[why].Add(uint64(f.Held()))
-	f.Release()
+	p.flows.Release(f)
 }
 
 // hold keeps a copy of a packet until the rest of its message comes, or d is over.
@@ -75,7 +75,7 @@ func (p *Pipeline) late(f *flow.Flow[state]) {
 		case Dropped, Rejected:
 			s.phase = judged
 			p.counts[why].Add(uint64(f.Held()))
-			f.Release()
+			p.flows.Release(f)
 			return
 		case Treated:
 			if p.treatLate(f) {
@@ -101,7 +101,7 @@ func (p *Pipeline) treatLate(f *flow.Flow[state]) bool {
 	p.plan.Emit(p.out, engine.Meta{Mark: last.Mark, Out: last.Out}, &p.env, int(f.State.gone), n)
 	f.State.on = true
 	p.counts[Late].Add(uint64(f.Held()))
-	f.Release()
+	p.flows.Release(f)
 	p.trace(f, Late, before)
 	return true
 }

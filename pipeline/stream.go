@@ -174,7 +174,7 @@ func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 		}
 		return p.treat(pkt, f, from, to, Treated)
 	case Dropped, Rejected:
-		f.Release()
+		p.flows.Release(f)
 		p.trace(f, why, p.out.Len())
 		return p.forbid(pkt, why)
 	default:

@@ -46,7 +46,7 @@ func (p *Pipeline) treat(pkt *engine.Packet, f *flow.Flow[state], from, to int, 
 	p.out.Own()
 	p.plan.Emit(p.out, pkt.Meta, &p.env, from, to)
 	f.State.on = f.State.on || why == Treated
-	f.Release()
+	p.flows.Release(f)
 	p.trace(f, why, before)
 	return engine.Replace, why
 }
