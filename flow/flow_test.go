@@ -197,14 +197,19 @@ func TestLower(t *testing.T) {
 func TestPoolBound(t *testing.T) {
 	tb := New[int](4*spare, noEvict(t))
 	for i := range 4 * spare {
-		tb.Begin(tb.Add(start, key(i, false)), 0, []byte("a"))
+		tb.Begin(tb.Add(start, key(i, false)), 0, make([]byte, 1+i%3*chunk))
 	}
 	for i := range 4 * spare {
 		f, _ := tb.Lookup(start, key(i, false))
 		tb.Remove(f)
 	}
-	if len(tb.pool) != spare || tb.memory != 0 {
-		t.Errorf("%d chunks kept, %d bytes in use", len(tb.pool), tb.memory)
+	for i, pool := range tb.pools {
+		if len(pool) != spare || cap(pool[0]) != (i+1)*chunk {
+			t.Errorf("%d buffers of %d chunks kept", len(pool), i+1)
+		}
+	}
+	if tb.memory != 0 {
+		t.Errorf("%d bytes in use", tb.memory)
 	}
 }
 
@@ -327,6 +332,7 @@ func TestAllocs(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		f := tb.Add(start, k)
 		tb.Begin(f, 7, payload)
+		tb.Insert(f, 607, payload)
 		f, _ = tb.Lookup(start, k)
 		tb.Hold(start, f, Held{Bytes: payload}, Wait)
 		tb.Due(start.Add(Wait), func(*Flow[int]) {})

@@ -12,13 +12,15 @@ const (
 	Wait = 200 * time.Millisecond
 	// MaxHeld is how many packets of one flow wait.
 	MaxHeld = 10
-	// Memory bounds the bytes of all streams and copies of a table: 1000
+	// Memory bounds the bytes of all streams and copies of a table: 1000 post-quantum
 	// hellos at a time, and no more on a router with 64 MB.
 	Memory = 2 << 20
-	// chunk is the smallest buffer: one holds most hellos.
-	chunk = 2 << 10
-	// spare is how many free chunks are kept for the next flows.
-	spare = 64
+	// chunk is what buffers are multiples of: one holds most requests and hellos,
+	// and two a post-quantum hello.
+	chunk = 1 << 10
+	// spare is how many free buffers of one chunk, and of two, are kept for the next
+	// flows.
+	spare = 40
 )
 
 // A Held is a packet that waits. Bytes is a copy and is valid until Release.
@@ -80,8 +82,8 @@ type Table[S any] struct {
 	oldest int32
 	max    int
 	memory int
-	pool   [][]byte // free chunks
-	wait   []waiter // flows with held packets, first due first
+	pools  [2][][]byte // free buffers of one chunk, and of two
+	wait   []waiter    // flows with held packets, first due first
 }
 
 type waiter struct {
@@ -229,11 +231,12 @@ func (t *Table[S]) grow(f *Flow[S], b []byte, n int) []byte {
 		return b
 	}
 	var grown []byte
-	if k := len(t.pool); n <= chunk && k > 0 {
-		grown = t.pool[k-1]
-		t.pool = t.pool[:k-1]
+	chunks := (n + chunk - 1) / chunk
+	if pool := t.pool(chunks); pool != nil && len(*pool) > 0 {
+		k := len(*pool) - 1
+		grown, *pool = (*pool)[k], (*pool)[:k]
 	} else {
-		grown = make([]byte, 0, (n+chunk-1)/chunk*chunk)
+		grown = make([]byte, 0, chunks*chunk)
 	}
 	t.memory += cap(grown)
 	grown = append(grown, b...)
@@ -247,9 +250,17 @@ func (t *Table[S]) grow(f *Flow[S], b []byte, n int) []byte {
 // give takes a buffer back.
 func (t *Table[S]) give(b []byte) {
 	t.memory -= cap(b)
-	if cap(b) == chunk && len(t.pool) < spare {
-		t.pool = append(t.pool, b[:0])
+	if pool := t.pool(cap(b) / chunk); pool != nil && len(*pool) < spare {
+		*pool = append(*pool, b[:0])
 	}
+}
+
+// pool has the free buffers of so many chunks; it is nil where none are kept.
+func (t *Table[S]) pool(chunks int) *[][]byte {
+	if chunks < 1 || chunks > len(t.pools) {
+		return nil
+	}
+	return &t.pools[chunks-1]
 }
 
 // Due calls fn for every flow whose packets have waited long enough, and tells
