@@ -186,10 +186,15 @@ func (t *traffic) start(l *lab.Lab) {
 	for _, v6 := range []bool{false, true} {
 		t.live.Add(4)
 		go t.last(l, v6)
-		go t.repeat(&t.done, func() error { return ask(l, v6, lab.Blocked, shortSize, nil) })
+		go t.repeat(&t.done, func() error { return fetch(l, v6, shortSize, nil) })
 		go t.repeat(&t.flows, func() error { return talk(l, v6) })
 		go t.repeat(&t.flows, func() error { return scatter(l, v6) })
 	}
+}
+
+func fetch(l *lab.Lab, v6 bool, n int64, stop <-chan struct{}) error {
+	_, err := ask(l, v6, lab.Blocked, n, stop)
+	return err
 }
 
 func (t *traffic) repeat(n *atomic.Int64, once func() error) {
@@ -207,7 +212,7 @@ func (t *traffic) repeat(n *atomic.Int64, once func() error) {
 
 func (t *traffic) last(l *lab.Lab, v6 bool) {
 	defer t.live.Done()
-	t.note(ask(l, v6, lab.Blocked, endless, t.stop))
+	t.note(fetch(l, v6, endless, t.stop))
 	t.done.Add(1)
 }
 

@@ -119,49 +119,54 @@ func answer(c net.Conn) error {
 	return err
 }
 
-// ask is the client's side: it fetches n bytes, or until stop is closed.
-func ask(l *lab.Lab, v6 bool, host string, n int64, stop <-chan struct{}) (err error) {
+// ask is the client's side: it fetches n bytes, or until stop is closed. It returns
+// what the second half of them took: the beginning, which b4 delays, is not in it.
+func ask(l *lab.Lab, v6 bool, host string, n int64, stop <-chan struct{}) (half time.Duration, err error) {
 	var c net.Conn
 	err = l.Client.Do(func() (err error) {
 		c, err = net.DialTimeout("tcp", lab.Modern.Addr(v6).String(), patience)
 		return err
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	c.(*net.TCPConn).SetLinger(0)
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(patience))
 	if _, err := c.Write(tlshello.AppendDecoy(nil, host, 1)); err != nil {
-		return err
+		return 0, err
 	}
 	var flight [flightSize]byte
 	if _, err := io.ReadFull(c, flight[:]); err != nil {
-		return fmt.Errorf("read the answer to the hello: %w", err)
+		return 0, fmt.Errorf("read the answer to the hello: %w", err)
 	}
 	var request [requestSize]byte
 	binary.BigEndian.PutUint64(request[:], uint64(n))
 	if _, err := c.Write(request[:]); err != nil {
-		return err
+		return 0, err
 	}
 	return take(c, n, stop)
 }
 
 // take reads n bytes, or until stop is closed.
-func take(c net.Conn, n int64, stop <-chan struct{}) error {
+func take(c net.Conn, n int64, stop <-chan struct{}) (half time.Duration, err error) {
+	var middle time.Time
 	buf := make([]byte, 2*pieceSize)
 	for left := n; left > 0; {
 		select {
 		case <-stop:
-			return nil
+			return 0, nil
 		default:
 		}
 		c.SetDeadline(time.Now().Add(patience))
 		m, err := c.Read(buf[:min(left, int64(len(buf)))])
 		left -= int64(m)
 		if err != nil {
-			return fmt.Errorf("read after %d bytes: %w", n-left, err)
+			return 0, fmt.Errorf("read after %d bytes: %w", n-left, err)
+		}
+		if middle.IsZero() && left <= n/2 {
+			middle = time.Now()
 		}
 	}
-	return nil
+	return time.Since(middle), nil
 }

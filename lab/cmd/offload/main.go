@@ -33,16 +33,17 @@ func main() {
 	parts := flag.String("parts", strings.Join([]string{partOpens, partCycles, partSpeed}, ","), "what to show")
 	small := flag.Bool("small", false, "small downloads, for a slow machine with little memory")
 	cycles := flag.Int("cycles", 50, "how often b4d starts, and stops or is killed, under load, all engines together")
-	rounds := flag.Int("rounds", 3, "how many rounds of downloads are measured, at least")
+	rounds := flag.Int("rounds", 2, "how many rounds of downloads are measured, at least")
+	ratio := flag.Float64("ratio", 0, "the least throughput with b4d, in those without, of the best downloads; 0 only prints it")
 	verbose := flag.Bool("v", false, "print what b4d logs")
 	flag.Parse()
 
 	s := show{
 		engines: strings.Split(*engines, ","), small: *small, verbose: *verbose,
-		cycles: *cycles, rounds: *rounds, size: 32 << 20, long: 256 << 20,
+		cycles: *cycles, rounds: *rounds, ratio: *ratio, size: 32 << 20, long: 256 << 20,
 	}
 	if *small {
-		s.size, s.long = 512<<10, 6<<20
+		s.size, s.long = 512<<10, 16<<20
 	}
 	err := lab.Enter()
 	if err == nil {
@@ -84,6 +85,7 @@ type show struct {
 	engines        []string
 	size, long     int64 // bytes of a download past a censor, and of one that is measured
 	cycles, rounds int
+	ratio          float64
 	small, verbose bool
 	checks, passed int
 }
