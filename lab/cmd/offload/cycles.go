@@ -20,7 +20,7 @@ func (s *show) storm() error {
 		return err
 	}
 	defer l.Close()
-	server, err := serve(l)
+	server, err := serve(l, crumbSize)
 	if err != nil {
 		return err
 	}

@@ -17,9 +17,9 @@ import (
 // sends a FIN: the client resets when it has what it wants, and the server is
 // done when it is reset. So each FIN there is in a lab is false.
 const (
-	flightSize  = 1200 // bytes, in crumbs: packets that are hidden, as the client has not finished
-	crumbSize   = 50
-	requestSize = 140 // begins with the number of bytes wanted
+	flightSize  = 1200 // bytes
+	crumbSize   = 50   // of a flight: packets that are hidden, as the client has not finished
+	requestSize = 140  // begins with the number of bytes wanted
 	pieceSize   = 16 << 10
 )
 
@@ -32,15 +32,16 @@ const (
 // patience bounds what one end waits for the other.
 const patience = 30 * time.Second
 
-// serve opens the servers of a Direct lab for both families.
-func serve(l *lab.Lab) (io.Closer, error) {
+// serve opens the servers of a Direct lab for both families. They write a flight in
+// crumbs of so many bytes.
+func serve(l *lab.Lab, crumb int) (io.Closer, error) {
 	var all closers
 	for _, v6 := range []bool{false, true} {
 		err := l.Server.Do(func() error {
 			ln, err := net.Listen("tcp", lab.Modern.Addr(v6).String())
 			if err == nil {
 				all = append(all, ln)
-				go accept(ln)
+				go accept(ln, crumb)
 			}
 			udp, udpErr := net.ListenPacket("udp", lab.Modern.Addr(v6).String())
 			if udpErr == nil {
@@ -68,7 +69,7 @@ func (all closers) Close() error {
 
 // accept serves connections until the listener closes. What fails here fails at
 // the client too, which tells.
-func accept(ln net.Listener) {
+func accept(ln net.Listener, crumb int) {
 	for {
 		c, err := ln.Accept()
 		if err != nil {
@@ -77,13 +78,13 @@ func accept(ln net.Listener) {
 		go func() {
 			defer c.Close()
 			c.(*net.TCPConn).SetLinger(0)
-			answer(c)
+			answer(c, crumb)
 		}()
 	}
 }
 
 // answer is the server's side.
-func answer(c net.Conn) error {
+func answer(c net.Conn, crumb int) error {
 	var head [5]byte // of a TLS record
 	c.SetDeadline(time.Now().Add(patience))
 	if _, err := io.ReadFull(c, head[:]); err != nil {
@@ -93,8 +94,8 @@ func answer(c net.Conn) error {
 	if _, err := io.ReadFull(c, hello); err != nil {
 		return err
 	}
-	for range flightSize / crumbSize {
-		if _, err := c.Write(make([]byte, crumbSize)); err != nil {
+	for range flightSize / crumb {
+		if _, err := c.Write(make([]byte, crumb)); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func (s *show) speed() error {
 		return err
 	}
 	defer l.Close()
-	server, err := serve(l)
+	server, err := serve(l, flightSize)
 	if err != nil {
 		return err
 	}
