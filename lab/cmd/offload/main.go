@@ -111,7 +111,7 @@ func (s *show) config(engine string) string {
 		quic = "option quic 'split(midsld) disorder'"
 	}
 	return fmt.Sprintf(`
-config rule 'all'
+config rule 'every'
 	option strategy 'shown'
 
 %s
