@@ -4,16 +4,12 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // A coder gathers the expressions of one rule.
-type coder struct {
-	list *netlink.AttributeEncoder
-	err  error
-}
+type coder struct{ list *netlink.AttributeEncoder }
 
 // code is the rule's expressions as the kernel reads them.
 func (r rule) code() ([]byte, error) {
@@ -21,48 +17,13 @@ func (r rule) code() ([]byte, error) {
 	for _, t := range r {
 		t.code(&c)
 	}
-	if c.err != nil {
-		return nil, c.err
-	}
 	return c.list.Encode()
-}
-
-func (c *coder) put(exprs ...expr.Any) {
-	for _, e := range exprs {
-		b, err := expr.Marshal(unix.NFPROTO_INET, e)
-		if err != nil && c.err == nil {
-			c.err = err
-		}
-		c.list.Bytes(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, b)
-	}
 }
 
 // tcp matches TCP, on which every look at its header depends.
 func (c *coder) tcp() {
-	c.put(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal(unix.IPPROTO_TCP))
-}
-
-// A ctDirection is an IP_CT_DIR_* number of linux/netfilter/nf_conntrack_tuple_common.h.
-type ctDirection uint8
-
-const (
-	fromOriginal ctDirection = 0
-	fromReply    ctDirection = 1
-)
-
-// ctSide loads a number of one direction of a connection. The library's Ct
-// expression has no direction for counters.
-func (c *coder) ctSide(key expr.CtKey, dir ctDirection) {
-	c.list.Nested(unix.NFTA_LIST_ELEM, func(e *netlink.AttributeEncoder) error {
-		e.String(unix.NFTA_EXPR_NAME, "ct")
-		e.Nested(unix.NFTA_EXPR_DATA, func(d *netlink.AttributeEncoder) error {
-			d.Uint32(unix.NFTA_CT_KEY, uint32(key))
-			d.Uint32(unix.NFTA_CT_DREG, reg)
-			d.Uint8(unix.NFTA_CT_DIRECTION, uint8(dir))
-			return nil
-		})
-		return nil
-	})
+	c.meta(unix.NFT_META_L4PROTO)
+	c.equal(unix.IPPROTO_TCP)
 }
 
 // attributes begins a list of attributes. nf_tables reads numbers in network

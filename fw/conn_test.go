@@ -11,7 +11,6 @@ import (
 
 	"b4/nstest"
 
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -278,7 +277,7 @@ func TestFailedApplyChangesNothing(t *testing.T) {
 	before := inKernel(t)
 
 	bad := &Ruleset{chains: append(slices.Clone(good.chains),
-		chain{"broken", nil, []rule{{verdict{expr.VerdictGoto, "nowhere"}}}})}
+		chain{"broken", nil, []rule{{gotoChain("nowhere")}}})}
 	err := c.Apply(bad, []string{"wan0", "wan1"})
 	if !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), `chain broken the rule "goto nowhere"`) {
 		t.Errorf("got %v", err)

@@ -20,13 +20,28 @@ type exprs []expr.Any
 func (exprs) String() string  { return "" }
 func (e exprs) code(c *coder) { c.put(e...) }
 
+// put appends expressions, whatever they are.
+func (c *coder) put(exprs ...expr.Any) {
+	for _, e := range exprs {
+		c.list.Do(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, func() ([]byte, error) { return expr.Marshal(unix.NFPROTO_INET, e) })
+	}
+}
+
 func oif(name string) term { return isDevice{oifname, name} }
 
 func load(key expr.MetaKey, want ...expr.Any) term {
 	return exprs(append([]expr.Any{&expr.Meta{Key: key, Register: 1}}, want...))
 }
 
+func equal(b ...byte) *expr.Cmp   { return &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: b} }
 func unequal(b ...byte) *expr.Cmp { return &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: b} }
+
+func bitwise(mask, xor uint32) *expr.Bitwise {
+	return &expr.Bitwise{
+		SourceRegister: 1, DestRegister: 1, Len: 4,
+		Mask: binary.NativeEndian.AppendUint32(nil, mask), Xor: binary.NativeEndian.AppendUint32(nil, xor),
+	}
+}
 
 // address loads a source (12) or destination (16) of IPv4.
 func address(offset uint32, want ...expr.Any) term {
@@ -41,9 +56,9 @@ var (
 	count     = exprs{&expr.Counter{}, &expr.Log{Key: 1 << unix.NFTA_LOG_PREFIX, Data: []byte("x")}}
 )
 
-func jump(chain string) term { return verdict{expr.VerdictJump, chain} }
+func jump(chain string) term { return verdict{unix.NFT_JUMP, chain} }
 
-var comeBack = verdict{kind: expr.VerdictReturn}
+var comeBack = verdict{kind: unix.NFT_RETURN}
 
 func marked(op expr.CmpOp, mark uint32) term {
 	return exprs{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, bitwise(0xff0000, 0),

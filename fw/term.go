@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/google/nftables/expr"
-	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,7 +27,8 @@ func (v nfproto) code(c *coder) {
 	if v == 6 {
 		number = unix.NFPROTO_IPV6
 	}
-	c.put(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, equal(number))
+	c.meta(unix.NFT_META_NFPROTO)
+	c.equal(number)
 }
 
 // A portSide is the offset of a port in the TCP header.
@@ -61,17 +60,17 @@ func (p port) String() string {
 
 func (p port) code(c *coder) {
 	c.tcp()
-	c.put(&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: uint32(p.side), Len: 2})
+	c.payload(transportHeader, uint32(p.side), 2)
 	c.among(p.set, p.ports)
 }
 
 // among compares the port that is loaded.
 func (c *coder) among(set string, ports []uint16) {
 	if len(ports) > 1 {
-		c.put(&expr.Lookup{SourceRegister: reg, SetName: set})
+		c.lookup(set)
 		return
 	}
-	c.put(equal(binary.BigEndian.AppendUint16(nil, ports[0])...))
+	c.equal(binary.BigEndian.AppendUint16(nil, ports[0])...)
 }
 
 // The TCP flags, RFC 9293 section 3.1.
@@ -99,10 +98,9 @@ func (f tcpFlags) String() string {
 
 func (f tcpFlags) code(c *coder) {
 	c.tcp()
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{f.mask}, Xor: []byte{0}},
-		equal(f.want))
+	c.payload(transportHeader, 13, 1)
+	c.bitwise([]byte{f.mask}, []byte{0})
+	c.equal(f.want)
 }
 
 func flagNames(bits uint8) string {
@@ -130,12 +128,20 @@ func (m markOf) String() string {
 	return "meta mark"
 }
 
-func (m markOf) code(c *coder, store bool) {
+func (m markOf) load(c *coder) {
 	if m == ctMark {
-		c.put(&expr.Ct{Key: expr.CtKeyMARK, Register: reg, SourceRegister: store})
+		c.ct(unix.NFT_CT_MARK)
 		return
 	}
-	c.put(&expr.Meta{Key: expr.MetaKeyMARK, Register: reg, SourceRegister: store})
+	c.meta(unix.NFT_META_MARK)
+}
+
+func (m markOf) store(c *coder) {
+	if m == ctMark {
+		c.setCt(unix.NFT_CT_MARK)
+		return
+	}
+	c.setMeta(unix.NFT_META_MARK)
 }
 
 // bits matches if any bit of mask is set in a mark, or, if set is false, none.
@@ -154,12 +160,13 @@ func (b bits) String() string {
 }
 
 func (b bits) code(c *coder) {
-	op := expr.CmpOpEq
+	op := uint32(unix.NFT_CMP_EQ)
 	if b.set {
-		op = expr.CmpOpNeq
+		op = unix.NFT_CMP_NEQ
 	}
-	b.of.code(c, false)
-	c.put(bitwise(b.mask, 0), &expr.Cmp{Op: op, Register: reg, Data: make([]byte, 4)})
+	b.of.load(c)
+	c.word(b.mask, 0)
+	c.compare(op, make([]byte, 4))
 }
 
 // setBits sets mask in a mark.
@@ -170,9 +177,9 @@ type setBits struct {
 
 func (s setBits) String() string { return fmt.Sprintf("%v set %v | 0x%08x", s.of, s.of, s.mask) }
 func (s setBits) code(c *coder) {
-	s.of.code(c, false)
-	c.put(bitwise(^s.mask, s.mask))
-	s.of.code(c, true)
+	s.of.load(c)
+	c.word(^s.mask, s.mask)
+	s.of.store(c)
 }
 
 // clearBits clears mask in a mark.
@@ -183,9 +190,9 @@ type clearBits struct {
 
 func (s clearBits) String() string { return fmt.Sprintf("%v set %v & 0x%08x", s.of, s.of, ^s.mask) }
 func (s clearBits) code(c *coder) {
-	s.of.code(c, false)
-	c.put(bitwise(^s.mask, 0))
-	s.of.code(c, true)
+	s.of.load(c)
+	c.word(^s.mask, 0)
+	s.of.store(c)
 }
 
 // direction matches packets of one side of a tracked connection.
@@ -203,7 +210,8 @@ func (d direction) code(c *coder) {
 	if d.reply {
 		number = 1
 	}
-	c.put(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg}, equal(number))
+	c.ct(unix.NFT_CT_DIRECTION)
+	c.equal(number)
 }
 
 // packets matches while a connection has seen 1..upto packets, this one
@@ -223,9 +231,9 @@ func (p packets) String() string {
 
 func (p packets) code(c *coder) {
 	if p.reply {
-		c.ctSide(expr.CtKeyPKTS, fromReply)
+		c.ctSide(unix.NFT_CT_PKTS, fromReply)
 	} else {
-		c.put(&expr.Ct{Key: expr.CtKeyPKTS, Register: reg})
+		c.ct(unix.NFT_CT_PKTS)
 	}
 	c.fromOne(uint64(p.upto))
 }
@@ -236,16 +244,15 @@ type sent uint64
 
 func (s sent) String() string { return fmt.Sprintf("ct original bytes 1-%d", uint64(s)) }
 func (s sent) code(c *coder) {
-	c.ctSide(expr.CtKeyBYTES, fromOriginal)
+	c.ctSide(unix.NFT_CT_BYTES, fromOriginal)
 	c.fromOne(uint64(s))
 }
 
 // fromOne compares the count that is loaded with 1 and upto.
 func (c *coder) fromOne(upto uint64) {
-	c.put(
-		&expr.Byteorder{SourceRegister: reg, DestRegister: reg, Op: expr.ByteorderHton, Len: 8, Size: 8},
-		&expr.Cmp{Op: expr.CmpOpGte, Register: reg, Data: binary.BigEndian.AppendUint64(nil, 1)},
-		&expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: binary.BigEndian.AppendUint64(nil, upto)})
+	c.hton(8)
+	c.compare(unix.NFT_CMP_GTE, binary.BigEndian.AppendUint64(nil, 1))
+	c.compare(unix.NFT_CMP_LTE, binary.BigEndian.AppendUint64(nil, upto))
 }
 
 // invalid matches what conntrack ascribes to no connection.
@@ -253,10 +260,10 @@ type invalid struct{}
 
 func (invalid) String() string { return "ct state invalid" }
 func (invalid) code(c *coder) {
-	c.put(
-		&expr.Ct{Key: expr.CtKeySTATE, Register: reg},
-		bitwise(expr.CtStateBitINVALID, 0),
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: make([]byte, 4)})
+	c.ct(unix.NFT_CT_STATE)
+	const stateInvalid = 1 // NF_CT_STATE_INVALID_BIT of linux/netfilter/nf_conntrack_common.h
+	c.word(stateInvalid, 0)
+	c.unequal(0, 0, 0, 0)
 }
 
 // maxLength matches packets of at most so many bytes, IP header included.
@@ -264,18 +271,17 @@ type maxLength uint32
 
 func (m maxLength) String() string { return fmt.Sprintf("meta length <= %d", uint32(m)) }
 func (m maxLength) code(c *coder) {
-	c.put(
-		&expr.Meta{Key: expr.MetaKeyLEN, Register: reg},
-		&expr.Byteorder{SourceRegister: reg, DestRegister: reg, Op: expr.ByteorderHton, Len: 4, Size: 4},
-		&expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: binary.BigEndian.AppendUint32(nil, uint32(m))})
+	c.meta(unix.NFT_META_LEN)
+	c.hton(4)
+	c.compare(unix.NFT_CMP_LTE, binary.BigEndian.AppendUint32(nil, uint32(m)))
 }
 
 // A device matches packets that come in or leave by a watched device.
-type device struct{ key expr.MetaKey }
+type device struct{ key uint32 }
 
 const (
-	iifname = expr.MetaKeyIIFNAME
-	oifname = expr.MetaKeyOIFNAME
+	iifname = unix.NFT_META_IIFNAME
+	oifname = unix.NFT_META_OIFNAME
 )
 
 func (d device) String() string {
@@ -286,7 +292,8 @@ func (d device) String() string {
 }
 
 func (d device) code(c *coder) {
-	c.put(&expr.Meta{Key: d.key, Register: reg}, &expr.Lookup{SourceRegister: reg, SetName: wanSet})
+	c.meta(d.key)
+	c.lookup(wanSet)
 }
 
 // forwarded matches packets that came in by some device. At postrouting the
@@ -296,9 +303,8 @@ type forwarded struct{}
 
 func (forwarded) String() string { return "iif != 0" }
 func (forwarded) code(c *coder) {
-	c.put(
-		&expr.Meta{Key: expr.MetaKeyIIF, Register: reg},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: make([]byte, 4)})
+	c.meta(unix.NFT_META_IIF)
+	c.unequal(0, 0, 0, 0)
 }
 
 // ipsec matches packets that a policy will wrap.
@@ -307,21 +313,22 @@ type ipsec struct{}
 func (ipsec) String() string { return "rt ipsec exists" }
 func (ipsec) code(c *coder) {
 	const nftRtXfrm = 4 // NFT_RT_XFRM of linux/netfilter/nf_tables.h
-	c.put(&expr.Rt{Key: nftRtXfrm, Register: reg}, equal(1))
+	c.expr("rt", number(unix.NFTA_RT_KEY, nftRtXfrm), number(unix.NFTA_RT_DREG, reg))
+	c.equal(1)
 }
 
 // notrack keeps a packet from conntrack.
 type notrack struct{}
 
 func (notrack) String() string { return "notrack" }
-func (notrack) code(c *coder)  { c.put(&expr.Notrack{}) }
+func (notrack) code(c *coder)  { c.expr("notrack") }
 
 // A counter counts packets under a name.
 type counter struct{ name string }
 
 func (k counter) String() string { return fmt.Sprintf("counter name %q", k.name) }
 func (k counter) code(c *coder) {
-	c.put(&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: k.name})
+	c.expr("objref", number(unix.NFTA_OBJREF_IMM_TYPE, unix.NFT_OBJECT_COUNTER), raw(unix.NFTA_OBJREF_IMM_NAME, []byte(k.name)))
 }
 
 // queue hands a packet to user space, or lets it pass if nobody listens.
@@ -333,7 +340,7 @@ type queue struct {
 func (q queue) String() string { return fmt.Sprintf("queue flags bypass to %d", q.number) }
 func (q queue) code(c *coder) {
 	if q.form == Native {
-		c.put(&expr.Queue{Num: q.number, Total: 1, Flag: expr.QueueFlagBypass})
+		c.expr("queue", half(unix.NFTA_QUEUE_NUM, q.number), half(unix.NFTA_QUEUE_TOTAL, 1), half(unix.NFTA_QUEUE_FLAGS, unix.NFT_QUEUE_FLAG_BYPASS))
 		return
 	}
 	// struct xt_NFQ_info_v3 of linux/netfilter/xt_NFQUEUE.h: number, total
@@ -342,44 +349,38 @@ func (q queue) code(c *coder) {
 	info := binary.NativeEndian.AppendUint16(nil, q.number)
 	info = binary.NativeEndian.AppendUint16(info, 1)
 	info = binary.NativeEndian.AppendUint16(info, nfqFlagBypass)
-	u := xt.Unknown(append(info, 0, 0))
-	c.put(&expr.Target{Name: "NFQUEUE", Rev: 3, Info: &u})
+	c.expr("target", str(unix.NFTA_TARGET_NAME, "NFQUEUE"), number(unix.NFTA_TARGET_REV, 3),
+		raw(unix.NFTA_TARGET_INFO, append(info, 0, 0)))
 }
 
 // A verdict ends the chain.
 type verdict struct {
-	kind  expr.VerdictKind
+	kind  int32  // NF_* or NFT_*
 	chain string // where a goto leads
 }
 
 var (
-	accept = verdict{kind: expr.VerdictAccept}
-	drop   = verdict{kind: expr.VerdictDrop}
+	accept = verdict{kind: nfAccept}
+	drop   = verdict{kind: nfDrop}
 )
 
 func (v verdict) String() string {
 	switch v.kind {
-	case expr.VerdictAccept:
+	case nfAccept:
 		return "accept"
-	case expr.VerdictDrop:
+	case nfDrop:
 		return "drop"
 	}
 	return "goto " + v.chain
 }
 
-func gotoChain(name string) verdict { return verdict{expr.VerdictGoto, name} }
+func gotoChain(name string) verdict { return verdict{unix.NFT_GOTO, name} }
 
-func (v verdict) code(c *coder) { c.put(&expr.Verdict{Kind: v.kind, Chain: v.chain}) }
-
-func equal(data ...byte) *expr.Cmp {
-	return &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: data}
-}
-
-// bitwise makes the register (register & mask) ^ xor, as the host's words.
-func bitwise(mask, xor uint32) *expr.Bitwise {
-	return &expr.Bitwise{
-		SourceRegister: reg, DestRegister: reg, Len: 4,
-		Mask: binary.NativeEndian.AppendUint32(nil, mask),
-		Xor:  binary.NativeEndian.AppendUint32(nil, xor),
+func (v verdict) code(c *coder) {
+	fields := []field{number(unix.NFTA_VERDICT_CODE, uint32(v.kind))}
+	if v.chain != "" {
+		fields = append(fields, str(unix.NFTA_VERDICT_CHAIN, v.chain))
 	}
+	c.expr("immediate", number(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT),
+		field{typ: unix.NFTA_IMMEDIATE_DATA, fields: []field{{typ: unix.NFTA_DATA_VERDICT, fields: fields}}})
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,7 +12,8 @@ type cameBy string
 
 func (s cameBy) String() string { return "iifname @" + string(s) }
 func (s cameBy) code(c *coder) {
-	c.put(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg}, &expr.Lookup{SourceRegister: reg, SetName: string(s)})
+	c.meta(unix.NFT_META_IIFNAME)
+	c.lookup(string(s))
 }
 
 // sourceMAC matches packets that came by Ethernet from a MAC of a set.
@@ -21,11 +21,10 @@ type sourceMAC string
 
 func (s sourceMAC) String() string { return "ether saddr @" + string(s) }
 func (s sourceMAC) code(c *coder) {
-	c.put(
-		&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: reg},
-		equal(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER)...),
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6},
-		&expr.Lookup{SourceRegister: reg, SetName: string(s)})
+	c.meta(unix.NFT_META_IIFTYPE)
+	c.equal(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER)...)
+	c.payload(linkHeader, 6, 6)
+	c.lookup(string(s))
 }
 
 // An addrSide is which address of a packet is meant.
@@ -63,7 +62,6 @@ func (p inPrefixes) code(c *coder) {
 		offset += length
 	}
 	nfproto(p.family).code(c)
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
-		&expr.Lookup{SourceRegister: reg, SetName: p.set})
+	c.payload(networkHeader, offset, length)
+	c.lookup(p.set)
 }

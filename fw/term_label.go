@@ -3,7 +3,7 @@ package fw
 import (
 	"fmt"
 
-	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // The urgent pointer of TCP and the checksum that covers it, RFC 9293 section 3.1.
@@ -18,9 +18,8 @@ type urgentSet struct{}
 func (urgentSet) String() string { return "tcp urgptr != 0" }
 func (urgentSet) code(c *coder) {
 	c.tcp()
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: urgentAt, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: make([]byte, 2)})
+	c.payload(transportHeader, urgentAt, 2)
+	c.unequal(0, 0)
 }
 
 // changeUrgent makes the urgent pointer of a TCP segment (pointer & mask) | set. The
@@ -36,11 +35,8 @@ func (u changeUrgent) String() string {
 
 func (u changeUrgent) code(c *coder) {
 	c.tcp()
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: urgentAt, Len: 2},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 2, Mask: []byte{u.mask, u.mask &^ u.set}, Xor: []byte{0, u.set}},
-		&expr.Payload{
-			OperationType: expr.PayloadWrite, SourceRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: urgentAt, Len: 2,
-			CsumType: expr.CsumTypeInet, CsumOffset: checksumAt,
-		})
+	c.payload(transportHeader, urgentAt, 2)
+	c.bitwise([]byte{u.mask, u.mask &^ u.set}, []byte{0, u.set})
+	c.setPayload(transportHeader, urgentAt, 2,
+		number(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_INET), number(unix.NFTA_PAYLOAD_CSUM_OFFSET, checksumAt))
 }

@@ -3,7 +3,6 @@ package fw
 import (
 	"fmt"
 
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,10 +32,9 @@ func (clearFIN) code(c *coder)  { c.changeFlags(^byte(fin), 0) }
 
 // changeFlags makes TCP's flags (flags & mask) ^ xor.
 func (c *coder) changeFlags(mask, xor byte) {
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: flagsAt, Len: 1},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{mask}, Xor: []byte{xor}},
-		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: flagsAt, Len: 1})
+	c.payload(transportHeader, flagsAt, 1)
+	c.bitwise([]byte{mask}, []byte{xor})
+	c.setPayload(transportHeader, flagsAt, 1)
 }
 
 // protocolAt is where a family's header names the next one.
@@ -56,9 +54,8 @@ func (p isProtocol) String() string {
 }
 
 func (p isProtocol) code(c *coder) {
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: protocolAt(p.family), Len: 1},
-		equal(p.number))
+	c.payload(networkHeader, protocolAt(p.family), 1)
+	c.equal(p.number)
 }
 
 // setProtocol has the header name another protocol. The checksum of IPv4's stays
@@ -73,9 +70,8 @@ func (p setProtocol) code(c *coder) { c.writeByte(p.number, protocolAt(p.family)
 
 // writeByte writes to the IP header.
 func (c *coder) writeByte(b byte, at uint32) {
-	c.put(
-		&expr.Immediate{Register: reg, Data: []byte{b}},
-		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: 1})
+	c.immediate([]byte{b})
+	c.setPayload(networkHeader, at, 1)
 }
 
 // udpFrom is udpPort for the port that datagrams come from.
@@ -89,9 +85,9 @@ func (p udpFrom) String() string {
 }
 
 func (p udpFrom) code(c *coder) {
-	c.put(
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal(udp),
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: uint32(sport), Len: 2})
+	c.meta(unix.NFT_META_L4PROTO)
+	c.equal(udp)
+	c.payload(transportHeader, uint32(sport), 2)
 	c.among(p.set, p.ports)
 }
 
@@ -102,8 +98,7 @@ type confirmed struct{}
 func (confirmed) String() string { return "ct status confirmed" }
 func (confirmed) code(c *coder) {
 	const ipsConfirmed = 1 << 3 // IPS_CONFIRMED of linux/netfilter/nf_conntrack_common.h
-	c.put(
-		&expr.Ct{Key: expr.CtKeySTATUS, Register: reg},
-		bitwise(ipsConfirmed, 0),
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: make([]byte, 4)})
+	c.ct(unix.NFT_CT_STATUS)
+	c.word(ipsConfirmed, 0)
+	c.unequal(0, 0, 0, 0)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,13 +16,14 @@ type bitsAre struct {
 
 func (b bitsAre) String() string { return fmt.Sprintf("%v & 0x%08x == 0x%08x", b.of, b.mask, b.want) }
 func (b bitsAre) code(c *coder) {
-	b.of.code(c, false)
-	c.put(bitwise(b.mask, 0), equal(binary.NativeEndian.AppendUint32(nil, b.want)...))
+	b.of.load(c)
+	c.word(b.mask, 0)
+	c.equal(binary.NativeEndian.AppendUint32(nil, b.want)...)
 }
 
 // isDevice matches packets of one device, watched or not.
 type isDevice struct {
-	key  expr.MetaKey
+	key  uint32
 	name string
 }
 
@@ -35,7 +35,8 @@ func (d isDevice) String() string {
 }
 
 func (d isDevice) code(c *coder) {
-	c.put(&expr.Meta{Key: d.key, Register: reg}, equal(deviceKey(d.name)...))
+	c.meta(d.key)
+	c.equal(deviceKey(d.name)...)
 }
 
 // alive matches while a device is watched, whatever the packet's own is.
@@ -43,9 +44,8 @@ type alive string
 
 func (a alive) String() string { return fmt.Sprintf("%q @%s", string(a), wanSet) }
 func (a alive) code(c *coder) {
-	c.put(
-		&expr.Immediate{Register: reg, Data: deviceKey(string(a))},
-		&expr.Lookup{SourceRegister: reg, SetName: wanSet})
+	c.immediate(deviceKey(string(a)))
+	c.lookup(wanSet)
 }
 
 // The types of the ICMP errors that package tun signals by.
@@ -70,10 +70,10 @@ func (i icmpType) code(c *coder) {
 		proto = unix.IPPROTO_ICMPV6
 	}
 	nfproto(i.family).code(c)
-	c.put(
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal(proto),
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
-		equal(i.number))
+	c.meta(unix.NFT_META_L4PROTO)
+	c.equal(proto)
+	c.payload(transportHeader, 0, 1)
+	c.equal(i.number)
 }
 
 // sourceKept matches connections whose source is not translated.
@@ -82,10 +82,9 @@ type sourceKept struct{}
 func (sourceKept) String() string { return "ct status ! snat" }
 func (sourceKept) code(c *coder) {
 	const ipsSrcNAT = 1 << 4 // IPS_SRC_NAT of linux/netfilter/nf_conntrack_common.h
-	c.put(
-		&expr.Ct{Key: expr.CtKeySTATUS, Register: reg},
-		bitwise(ipsSrcNAT, 0),
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: make([]byte, 4)})
+	c.ct(unix.NFT_CT_STATUS)
+	c.word(ipsSrcNAT, 0)
+	c.equal(0, 0, 0, 0)
 }
 
 // snat binds a connection to a source address.
@@ -105,9 +104,8 @@ func (s snat) code(c *coder) {
 	if s.addr().Is6() {
 		family = unix.NFPROTO_IPV6
 	}
-	c.put(
-		&expr.Immediate{Register: reg, Data: s.addr().AsSlice()},
-		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: family, RegAddrMin: reg})
+	c.immediate(s.addr().AsSlice())
+	c.expr("nat", number(unix.NFTA_NAT_TYPE, unix.NFT_NAT_SNAT), number(unix.NFTA_NAT_FAMILY, family), number(unix.NFTA_NAT_REG_ADDR_MIN, reg))
 }
 
 // boundElsewhere matches connections that are translated to another source.
@@ -121,12 +119,12 @@ func (b boundElsewhere) String() string {
 }
 
 func (b boundElsewhere) code(c *coder) {
-	key := expr.CtKey(unix.NFT_CT_DST_IP)
+	key := uint32(unix.NFT_CT_DST_IP)
 	if netip.Addr(b).Is6() {
 		key = unix.NFT_CT_DST_IP6
 	}
 	c.ctSide(key, fromReply)
-	c.put(&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: netip.Addr(b).AsSlice()})
+	c.unequal(netip.Addr(b).AsSlice()...)
 }
 
 // reset drops a TCP segment and tells its sender that the connection is over.
@@ -135,7 +133,7 @@ type reset struct{}
 func (reset) String() string { return "reject with tcp reset" }
 func (reset) code(c *coder) {
 	c.tcp()
-	c.put(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+	c.reject(unix.NFT_REJECT_TCP_RST, 0)
 }
 
 // sourceIsNot matches packets of an address's family from another source.
@@ -155,9 +153,8 @@ func (s sourceIsNot) code(c *coder) {
 	}
 	source := netip.Addr(s).AsSlice()
 	family.code(c)
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(len(source))},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: source})
+	c.payload(networkHeader, offset, uint32(len(source)))
+	c.unequal(source...)
 }
 
 // overTCP matches TCP.

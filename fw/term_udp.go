@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,9 +21,9 @@ func (p udpPort) String() string {
 }
 
 func (p udpPort) code(c *coder) {
-	c.put(
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal(unix.IPPROTO_UDP),
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: uint32(dport), Len: 2})
+	c.meta(unix.NFT_META_L4PROTO)
+	c.equal(unix.IPPROTO_UDP)
+	c.payload(transportHeader, uint32(dport), 2)
 	c.among(p.set, p.ports)
 }
 
@@ -35,10 +34,9 @@ type longHeader struct{}
 
 func (longHeader) String() string { return "@th,64,8 & 0x80 == 0x80" }
 func (longHeader) code(c *coder) {
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 8, Len: 1},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{0x80}, Xor: []byte{0}},
-		equal(0x80))
+	c.payload(transportHeader, 8, 1)
+	c.bitwise([]byte{0x80}, []byte{0})
+	c.equal(0x80)
 }
 
 // likeRTP matches, among datagrams that begin with a set bit, those of RTP and
@@ -59,14 +57,12 @@ func (likeRTP) String() string {
 }
 
 func (likeRTP) code(c *coder) {
-	c.put(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 8, Len: 1},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{0x40}, Xor: []byte{0}},
-		equal(0))
+	c.payload(transportHeader, 8, 1)
+	c.bitwise([]byte{0x40}, []byte{0})
+	c.equal(0)
 	for _, version := range []uint32{quicV1, quicV2} {
-		c.put(
-			&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 9, Len: 4},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: binary.BigEndian.AppendUint32(nil, version)})
+		c.payload(transportHeader, 9, 4)
+		c.unequal(binary.BigEndian.AppendUint32(nil, version)...)
 	}
 }
 
@@ -76,5 +72,5 @@ type unreachable struct{}
 
 func (unreachable) String() string { return "reject" } // which is nft's word for it
 func (unreachable) code(c *coder) {
-	c.put(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
+	c.reject(unix.NFT_REJECT_ICMPX_UNREACH, unix.NFT_REJECT_ICMPX_PORT_UNREACH)
 }
