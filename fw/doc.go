@@ -104,7 +104,7 @@
 //	                   decisive   ... and this packet matters: it is marked
 //	prerouting   -150  signal     of what comes in by the TUN: a connection is done
 //	output       -401  foreign    b4's own: not by WAN with an address it has lost
-//	forward        -1  stale      who is bound to an address WAN has lost is told
+//	forward        -2  stale      who is bound to an address WAN has lost is told
 //	postrouting    99  translate  a connection opens: source NAT, and its mark
 //	postrouting   101  leave      the packet's mark goes
 //	                   opened     a connection opens without NAT: its mark

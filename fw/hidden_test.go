@@ -263,3 +263,16 @@ func pseudo(p []byte) []byte {
 	}
 	return append(b, 0, unix.IPPROTO_TCP, byte((len(p)-n)>>8), byte(len(p)-n))
 }
+
+// A mark that somebody else sets where ours stands costs no packet that could not
+// have been hidden.
+func TestShowOthers(t *testing.T) {
+	nstest.Enter(t)
+	r, c := newRouter(t), mustOpen(t)
+	hide := config(t, Native).Marks.Hide
+	table(t, "marks", chain{"forward", &hook{filter, forward, 0}, []rule{{setBits{metaMark, hide}}}})
+	mustApply(t, c, mustPlan(t, hideAll), "wan0")
+	for _, v6 := range []bool{false, true} {
+		r.arrive(r.lan, r.wan, newFlow(v6, 40000, 53).datagram(false, 1))
+	}
+}

@@ -73,10 +73,10 @@ func (c *Config) hideSteered() []rule {
 	hide := func(match ...term) rule {
 		return append(match, alive(c.Tun.WAN), gotoChain("hidden"))
 	}
+	open := c.steerable()
 	if c.All {
-		return []rule{hide(bits{ctMark, c.Marks.Steer, true}, carries)}
+		return []rule{hide(open, carries)}
 	}
-	open := bitsAre{ctMark, c.Marks.Steer | c.Marks.Done, c.Marks.Steer}
 	rules := []rule{hide(open, packets{upto: c.Bound}, carries)}
 	if len(c.HTTP) > 0 {
 		rules = append(rules,
@@ -111,16 +111,19 @@ func (c *Config) hidden() chain {
 }
 
 // show undoes what hide did, whatever its rules are or were. What cannot be
-// undone, for want of memory, does not leave.
+// undone, for want of memory, does not leave. What looks like nothing that was hidden
+// has the mark from somebody else, and goes on.
 func (c *Config) show() chain {
 	hide := c.Marks.Hide
 	shown := clearBits{metaMark, hide}
 	return chain{showChain, &hook{filter, forward, 1}, []rule{
 		{bits{metaMark, hide, false}, accept},
 		{overTCP{}, clearFIN{}, shown, accept},
+		{overTCP{}, drop},
 		{nfproto(4), isProtocol{4, hiddenUDP}, setProtocol{4, udp}, shown, accept},
+		{nfproto(4), isProtocol{4, hiddenUDP}, drop},
 		{nfproto(6), isProtocol{6, hiddenUDP}, setProtocol{6, udp}, shown, accept},
-		{drop},
+		{nfproto(6), isProtocol{6, hiddenUDP}, drop},
 	}}
 }
 

@@ -174,7 +174,8 @@ func (c *Config) translate() chain {
 
 // stale ends the connections that are translated to an address WAN has no more.
 // Masqueraded ones the kernel forgets by itself, so that the server's RST ends
-// them; ours would hang. Their client learns it at once.
+// them; ours would hang. Their client learns it at once. It is ahead of hide, as the
+// kernel answers nothing whose checksum is wrong (nf_reject_ip_tcphdr_get).
 func (c *Config) stale() chain {
 	var rules []rule
 	for _, f := range c.families() {
@@ -185,7 +186,7 @@ func (c *Config) stale() chain {
 			})
 		}
 	}
-	return chain{"stale", &hook{filter, forward, -1}, rules}
+	return chain{"stale", &hook{filter, forward, -2}, rules}
 }
 
 // leave stands after source NAT (100). The mark has done its work by now.
