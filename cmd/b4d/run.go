@@ -13,6 +13,8 @@ import (
 	"b4/confine"
 	"b4/daemon"
 	"b4/uci"
+
+	"golang.org/x/sys/unix"
 )
 
 // The main goroutine is on the process's first thread until runDaemon has no
@@ -29,6 +31,9 @@ func runDaemon(args []string, _, stderr io.Writer) error {
 	}
 	o.Level = new(slog.LevelVar)
 	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.Level}))
+	// Until b4d listens for it, also while it is executed anew: it is about to read the
+	// configuration, which is all that is asked for, and would die of it.
+	signal.Ignore(unix.SIGHUP)
 	giveUp(&o)
 	runtime.UnlockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), terminate...)
