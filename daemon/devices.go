@@ -1,13 +1,13 @@
 package daemon
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"b4/fw"
@@ -28,8 +28,8 @@ type who struct {
 // devices are those of a rule, in an order that tells whether they are another's.
 func devices(r *uci.Rule) fw.Group {
 	g := fw.Group{MACs: slices.Clone(r.MACs), Sources: slices.Clone(r.Sources), Interfaces: slices.Clone(r.Interfaces)}
-	slices.SortFunc(g.MACs, func(a, b [6]byte) int { return bytes.Compare(a[:], b[:]) })
-	slices.SortFunc(g.Sources, func(a, b netip.Prefix) int { return strings.Compare(a.String(), b.String()) })
+	sort.SliceStable(g.MACs, func(i, j int) bool { return string(g.MACs[i][:]) < string(g.MACs[j][:]) })
+	sort.SliceStable(g.Sources, func(i, j int) bool { return g.Sources[i].String() < g.Sources[j].String() })
 	slices.Sort(g.Interfaces)
 	return g
 }

@@ -1,7 +1,5 @@
 package flow
 
-import "slices"
-
 // MaxMessage bounds the bytes of a first message that are put together.
 const MaxMessage = 16 << 10
 
@@ -91,7 +89,7 @@ func (s *Stream) insert(off int, payload []byte) bool {
 	if at < end {
 		copy(s.buf[at:end], payload[at-off:])
 	}
-	list := slices.Replace(s.ranges[:s.n:maxRanges], i, j, whole)
-	s.n = len(list)
+	s.n = i + 1 + copy(s.ranges[i+1:], s.ranges[j:s.n])
+	s.ranges[i] = whole
 	return true
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/mdlayher/netlink"
@@ -66,9 +67,11 @@ func (c *Config) fixedSets() []fixedSet {
 
 func macKeys(macs [][6]byte) (keys []byte) {
 	macs = slices.Clone(macs)
-	slices.SortFunc(macs, func(a, b [6]byte) int { return bytes.Compare(a[:], b[:]) })
-	for _, m := range slices.Compact(macs) {
-		keys = append(keys, m[:]...)
+	sort.SliceStable(macs, func(i, j int) bool { return string(macs[i][:]) < string(macs[j][:]) })
+	for i, m := range macs {
+		if i == 0 || m != macs[i-1] {
+			keys = append(keys, m[:]...)
+		}
 	}
 	return keys
 }
@@ -81,11 +84,9 @@ func hasFamily(list []netip.Prefix, number uint8) bool {
 // kernel takes no overlaps.
 func intervals(list []netip.Prefix, number uint8) (keys []byte) {
 	list = slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return p.Addr().Is4() != (number == 4) })
-	slices.SortFunc(list, func(a, b netip.Prefix) int {
-		if c := a.Addr().Compare(b.Addr()); c != 0 {
-			return c
-		}
-		return a.Bits() - b.Bits()
+	sort.SliceStable(list, func(i, j int) bool {
+		a, b := list[i], list[j]
+		return a.Addr().Less(b.Addr()) || a.Addr() == b.Addr() && a.Bits() < b.Bits()
 	})
 	n := int(addrType(number).keyLen())
 	var end netip.Addr // behind the last one; none at the top

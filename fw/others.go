@@ -1,10 +1,10 @@
 package fw
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,9 +82,7 @@ func (r *ruleset) base(kind chainType, point hookPoint, v6 bool) []*foreignChain
 			list = append(list, c)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b *foreignChain) int {
-		return cmp.Compare(a.priority, b.priority)
-	})
+	sort.SliceStable(list, func(i, j int) bool { return list[i].priority < list[j].priority })
 	return list
 }
 

@@ -131,9 +131,13 @@ func Plan(c Config) (*Ruleset, error) {
 
 // sorted returns ports in order, each once, and leaves its argument alone.
 func sorted(ports []uint16) []uint16 {
-	ports = slices.Clone(ports)
-	slices.Sort(ports)
-	return slices.Compact(ports)
+	var list []uint16
+	for _, p := range ports {
+		if at, ok := slices.BinarySearch(list, p); !ok {
+			list = slices.Insert(list, at, p)
+		}
+	}
+	return list
 }
 
 // shownHTTP returns the ports of HTTP in order, none where all is shown anyway.

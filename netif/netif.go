@@ -4,10 +4,10 @@
 package netif
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -180,8 +180,9 @@ func (k kernel) link(is func(link) bool) (link, bool) {
 
 func (k kernel) defaults() (w WAN) {
 	routes := slices.Clone(k.routes)
-	slices.SortStableFunc(routes, func(a, b route) int {
-		return cmp.Or(cmp.Compare(a.metric, b.metric), cmp.Compare(a.index, b.index))
+	sort.SliceStable(routes, func(i, j int) bool {
+		a, b := routes[i], routes[j]
+		return a.metric < b.metric || a.metric == b.metric && a.index < b.index
 	})
 	var tunnels WAN
 	for _, r := range routes {

@@ -1,10 +1,10 @@
 package uci
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -31,9 +31,9 @@ func Decode(t *Tree, override ...string) (Config, []Warning, error) {
 	for i := range d.cfg.Rules {
 		d.resolve(&d.cfg.Rules[i])
 	}
-	slices.SortStableFunc(d.warnings, func(a, b Warning) int { return comparePlaces(a.At, b.At) })
+	sort.SliceStable(d.warnings, func(i, j int) bool { return d.warnings[i].At.before(d.warnings[j].At) })
 	if len(d.errs) > 0 {
-		slices.SortStableFunc(d.errs, func(a, b *Error) int { return comparePlaces(a.At, b.At) })
+		sort.SliceStable(d.errs, func(i, j int) bool { return d.errs[i].At.before(d.errs[j].At) })
 		var errs []error
 		for _, err := range d.errs {
 			errs = append(errs, err)
@@ -43,9 +43,7 @@ func Decode(t *Tree, override ...string) (Config, []Warning, error) {
 	return d.cfg, d.warnings, nil
 }
 
-func comparePlaces(a, b Place) int {
-	return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.File, b.File))
-}
+func (p Place) before(o Place) bool { return p.Line < o.Line || p.Line == o.Line && p.File < o.File }
 
 // onlyNames are the names of the sections that there is one of, by type.
 var onlyNames = map[string]string{"b4": "main", "tun": "tun"}
