@@ -265,13 +265,21 @@ func pseudo(p []byte) []byte {
 }
 
 // A mark that somebody else sets where ours stands costs no packet that could not
-// have been hidden.
+// have been hidden, and set ahead of ours nobody's last segment.
 func TestShowOthers(t *testing.T) {
 	nstest.Enter(t)
 	r, c := newRouter(t), mustOpen(t)
 	hide := config(t, Native).Marks.Hide
-	table(t, "marks", chain{"forward", &hook{filter, forward, 0}, []rule{{setBits{metaMark, hide}}}})
 	mustApply(t, c, mustPlan(t, hideAll), "wan0")
+	table(t, "early", chain{"early", &hook{filter, prerouting, -150}, []rule{{setBits{metaMark, hide}}}})
+	for i, v6 := range []bool{false, true} {
+		for _, port := range []uint16{443, 8443} {
+			f := newFlow(v6, uint16(41000+i), port)
+			r.shake(f)
+			r.see(way{"a last segment", false, f.out(fin|ack, 0), false})
+		}
+	}
+	table(t, "late", chain{"late", &hook{filter, forward, 0}, []rule{{setBits{metaMark, hide}}}})
 	for _, v6 := range []bool{false, true} {
 		r.arrive(r.lan, r.wan, newFlow(v6, 40000, 53).datagram(false, 1))
 	}

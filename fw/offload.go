@@ -29,7 +29,8 @@ func (c *Config) offloadChains() []chain {
 	if len(rules) == 0 {
 		return nil
 	}
-	return []chain{c.hidden(), {hideChain, &hook{filter, forward, -1}, rules}, c.show()}
+	others := rule{bits{metaMark, c.Marks.Hide, true}, clearBits{metaMark, c.Marks.Hide}} // what they have marked was not hidden
+	return []chain{c.hidden(), {hideChain, &hook{filter, forward, -1}, append([]rule{others}, rules...)}, c.show()}
 }
 
 // carries matches what an entry in the flowtable could be made by: it is for both
