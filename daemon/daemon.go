@@ -192,17 +192,18 @@ func (d *Daemon) align(why string) {
 		d.paused = time.Time{}
 	}
 	d.resolve()
-	d.bring()
+	d.bring(nil)
 }
 
-// bring is align with the devices as they are known.
-func (d *Daemon) bring() {
+// bring is align with the devices as they are known. A core that has to be started
+// gets the pipeline of the one before, or nil.
+func (d *Daemon) bring(pipe *pipeline.Pipeline) {
 	switch {
 	case !d.set.conf.Main.Enabled:
 		return
 	case d.core == nil:
 		var err error
-		d.core, err = d.startCore(d.set, nil)
+		d.core, err = d.startCore(d.set, pipe)
 		d.note(err)
 	default:
 		err := d.core.align(d.set, d.scope())

@@ -52,18 +52,23 @@ func (d *Daemon) change(s *settings) error {
 	if s.conf.Main.Socket != old.conf.Main.Socket {
 		d.log.Warn("main.socket takes effect at the next start")
 	}
+	var pipe *pipeline.Pipeline
+	if d.core != nil {
+		pipe = d.core.pipe
+	}
 	d.set = s
 	d.resolve()
-	err := d.changeCore(s, old)
+	err := d.changeCore(s, old, pipe)
 	if err != nil {
 		d.set, d.journal.why = old, "the reload was refused"
 		d.resolve()
-		d.bring()
+		d.bring(pipe)
 	}
 	return err
 }
 
-func (d *Daemon) changeCore(s, old *settings) error {
+// changeCore is change for the core, of which pipe is the pipeline, if there is one.
+func (d *Daemon) changeCore(s, old *settings, pipe *pipeline.Pipeline) error {
 	if !s.conf.Main.Enabled {
 		d.warn(d.stopCore())
 		return nil
@@ -80,10 +85,9 @@ func (d *Daemon) changeCore(s, old *settings) error {
 		d.note(nil)
 		return nil
 	}
-	var pipe *pipeline.Pipeline
-	if d.core != nil && s.conf.Main.MaxFlows == old.conf.Main.MaxFlows {
-		pipe = d.core.pipe // both engines see a connection by the same addresses
-	}
+	if s.conf.Main.MaxFlows != old.conf.Main.MaxFlows {
+		pipe = nil
+	} // else it goes on: both engines see a connection by the same addresses
 	d.warn(d.stopCore())
 	c, err := d.startCore(s, pipe)
 	if err != nil {

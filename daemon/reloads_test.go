@@ -24,6 +24,17 @@ func (r *running) reloadTo(conf string) {
 	}
 }
 
+// refuse reads one that is refused.
+func (r *running) refuse(conf string) {
+	r.t.Helper()
+	r.write(conf)
+	done := make(chan error, 1)
+	r.d.reloads <- done
+	if err := <-done; err == nil {
+		r.t.Fatal("not refused")
+	}
+}
+
 // tunConf is what a reload to engine tun reads.
 const tunConf = "config b4 'main'\n\toption enabled '1'\n\toption engine 'tun'\n"
 
@@ -96,21 +107,30 @@ func TestReloadAmidHello(t *testing.T) {
 		}
 		return s.Append(nil)
 	}
-	for i, tt := range []struct{ what, before, after string }{
-		{"nothing", enabled, enabled},
-		{"rules", enabled, enabled + "config rule 'other'\n\tlist domain 'other.example'\n\toption action 'pass'\nconfig rule 'all'\n"},
-		{"ports", enabled, enabled + "\tlist tcp_port '443'\n\tlist tcp_port '8443'\n"},
-		{"strategy", enabled, enabled + "config strategy 'default'\n\toption tls 'split(midsld)'\n"},
-		{"WAN", enabled, enabled + "\tlist wan 'ppp0'\n"},
-		{"queue", enabled, enabled + "\toption queue_num '600'\n"},
-		{"to tun", enabled, tunConf},
-		{"from tun", tunConf, enabled},
+	for i, tt := range []struct {
+		what, before, after string
+		fails               string // a step, by which the reload is refused
+	}{
+		{"nothing", enabled, enabled, ""},
+		{"rules", enabled, enabled + "config rule 'other'\n\tlist domain 'other.example'\n\toption action 'pass'\nconfig rule 'all'\n", ""},
+		{"ports", enabled, enabled + "\tlist tcp_port '443'\n\tlist tcp_port '8443'\n", ""},
+		{"strategy", enabled, enabled + "config strategy 'default'\n\toption tls 'split(midsld)'\n", ""},
+		{"WAN", enabled, enabled + "\tlist wan 'ppp0'\n", ""},
+		{"queue", enabled, enabled + "\toption queue_num '600'\n", ""},
+		{"to tun", enabled, tunConf, ""},
+		{"from tun", tunConf, enabled, ""},
+		{"nothing, as it is refused", enabled, tunConf, "routes"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			t.Parallel()
 			r, port := start(t, newFake(t), tt.before), 40000+uint16(i)
 			wire := pushAny(r, segment(0, cut, port))
-			r.reloadTo(tt.after)
+			if tt.fails == "" {
+				r.reloadTo(tt.after)
+			} else {
+				r.set(func() { r.fail[tt.fails] = true })
+				r.refuse(tt.after)
+			}
 			wire = append(wire, pushAny(r, segment(cut, len(whole), port))...)
 			for _, p := range wire {
 				if bytes.Contains(p, []byte(name)) {
