@@ -11,13 +11,16 @@ const (
 	maxMatch = 258
 	window   = 1 << 15
 
-	// Measured on b4d: a block is cut to a multiple of unit tokens, each position
-	// has maxChain candidates for a match, each block is gone over passes times.
-	// More of each takes longer than it saves.
-	unit     = 256
-	maxChain = 600
-	passes   = 4
-	hashBits = 16
+	// Measured on b4d: a block is cut to a multiple of unit tokens, each block is gone
+	// over passes times. Each position has maxShort candidates for a match, and of
+	// those that are farther away maxLong which have longMatch bytes in common with
+	// it. More of each takes longer than it saves.
+	unit      = 256
+	passes    = 4
+	maxShort  = 64
+	maxLong   = 2000
+	longMatch = 6
+	hashBits  = 16
 
 	// costOne is one bit, in the fixed point of costs: integers, so that every
 	// machine finds the same way.
@@ -69,28 +72,61 @@ type matches struct {
 
 func findMatches(b []byte) *matches {
 	m := &matches{b: b, start: make([]int32, len(b)+1)}
-	head := make([]int32, 1<<hashBits) // 1 + the last position of a hash
-	prev := make([]int32, window)      // the one before, by position
+	short, long := newChains(minMatch), newChains(longMatch)
 	for i := range b {
 		m.start[i] = int32(len(m.found))
-		if i+minMatch > len(b) {
-			continue
+		near, far := short.add(b, i), long.add(b, i)
+		best, at := m.search(i, near, minMatch-1, maxShort, short)
+		for far >= at && far >= 0 {
+			far = long.before(far)
 		}
-		h := (uint32(b[i]) | uint32(b[i+1])<<8 | uint32(b[i+2])<<16) * 0x9e3779b1 >> (32 - hashBits)
-		m.search(i, int(head[h])-1, prev)
-		prev[i%window] = head[h]
-		head[h] = int32(i + 1)
+		m.search(i, far, max(best, longMatch-1), maxLong, long)
 	}
 	m.start[len(b)] = int32(len(m.found))
 	return m
 }
 
-// search appends the matches of position i, from candidate on.
-func (m *matches) search(i, candidate int, prev []int32) {
+// chains lead from a position to those before that begin with the same bytes.
+type chains struct {
+	bytes int
+	head  []int32 // 1 + the last position of a hash
+	prev  []int32 // the one before, by position
+}
+
+func newChains(bytes int) *chains {
+	return &chains{bytes, make([]int32, 1<<hashBits), make([]int32, window)}
+}
+
+// add adds position i and returns the one before, -1 if there is none.
+func (c *chains) add(b []byte, i int) int {
+	if i+c.bytes > len(b) {
+		return -1
+	}
+	var h uint64
+	for _, v := range b[i : i+c.bytes] {
+		h = h<<8 | uint64(v)
+	}
+	h = h * 0x9e3779b97f4a7c15 >> (64 - hashBits)
+	before := c.head[h]
+	c.prev[i%window] = before
+	c.head[h] = int32(i + 1)
+	return int(before) - 1
+}
+
+// before returns the position before i, -1 if there is none.
+func (c *chains) before(i int) int {
+	if p := int(c.prev[i%window]) - 1; p < i {
+		return p
+	}
+	return -1
+}
+
+// search appends the matches of position i that are longer than best, from
+// candidate on. It returns the longest one's length and where it has come to.
+func (m *matches) search(i, candidate, best, tries int, c *chains) (int, int) {
 	b := m.b
 	limit := min(maxMatch, len(b)-i)
-	best := minMatch - 1
-	for n := 0; n < maxChain && candidate >= 0 && i-candidate <= window; n++ {
+	for n := 0; n < tries && candidate >= 0 && i-candidate <= window && best < limit; n++ {
 		if b[candidate+best] == b[i+best] && b[candidate+best-1] == b[i+best-1] {
 			length := 0
 			for length < limit && b[candidate+length] == b[i+length] {
@@ -99,17 +135,11 @@ func (m *matches) search(i, candidate int, prev []int32) {
 			if length > best {
 				best = length
 				m.found = append(m.found, token{uint16(length), uint16(i - candidate)})
-				if best >= limit || best >= maxMatch {
-					return
-				}
 			}
 		}
-		next := int(prev[candidate%window]) - 1
-		if next >= candidate {
-			return
-		}
-		candidate = next
+		candidate = c.before(candidate)
 	}
+	return best, candidate
 }
 
 // costs are what symbols cost, with the bits that follow them.
