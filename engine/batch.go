@@ -39,6 +39,11 @@ func (b *Batch) Len() int { return len(b.outs) }
 
 // Grow adds a packet of n bytes and returns them to be written. Their contents
 // are undefined, and the slice is valid until the next Grow or Reset.
+//
+// A call costs nothing next to a packet that is sent, and inlined in all who do it
+// makes packages 2 kB larger.
+//
+//go:noinline
 func (b *Batch) Grow(n int, m Meta) []byte {
 	start := len(b.arena)
 	if start+n > cap(b.arena) {
