@@ -140,7 +140,7 @@ func (h *home) open(g *guest, to netip.AddrPort) *flow {
 	f := h.flow(g, to)
 	h.send(g, f.out(syn, 0))
 	p := h.leaves()
-	bound := f.src // as the server knows it
+	var bound netip.AddrPort // as the server knows the client
 	if v6 {
 		a, _ := netip.AddrFromSlice(p[8:24])
 		bound = netip.AddrPortFrom(a, binary.BigEndian.Uint16(p[40:]))

@@ -66,8 +66,9 @@ func (w *way) ratio(base *way) float64 {
 	return slices.Min(base.took).Seconds() / slices.Min(w.took).Seconds()
 }
 
-// calm is how long b4d is given to come to rest after its start.
-const calm = 500 * time.Millisecond
+// calm is how long b4d is given to come to rest after its start: on an emulated
+// machine it reads the firewall once more after its own changes.
+const calm = time.Second
 
 // inRound is how many downloads there are on a way in a round.
 const inRound = 2
@@ -113,7 +114,7 @@ func (s *show) once(l *lab.Lab, w *way) (err error) {
 		w.slow = append(w.slow, last.Since(first).Packets)
 	}
 	if s.verbose {
-		fmt.Printf("        %s took %v\n", w.name, took)
+		fmt.Printf("        %s took %v, %d packets by the rules\n", w.name, took, last.Since(first).Packets)
 	}
 	return err
 }
