@@ -176,7 +176,7 @@ var schema = []Field{
 		Help: "A name, with all names below it, that this rule leaves to the next ones.",
 		into: func(t *target) any { return &t.rule.Not }},
 	{Section: "rule", Option: "domain_file", Kind: Path, List: true, Max: maxPath,
-		Help: "A file with a name a line.",
+		Help: "A file with a name a line; root's own, or readable by all.",
 		into: func(t *target) any { return &t.rule.DomainFile }},
 	{Section: "rule", Option: "mac", Kind: MAC, List: true,
 		Help: "MAC of a device that the rule is for; neither mac nor source nor interface: all devices, and the router.",
