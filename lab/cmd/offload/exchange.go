@@ -21,6 +21,7 @@ const (
 	crumbSize   = 50   // of a flight: packets that are hidden, as the client has not finished
 	requestSize = 140  // begins with the number of bytes wanted
 	pieceSize   = 16 << 10
+	wholeSize   = 1 << 20 // of what a server with much to send writes at once: more than the ends can hand over in turns
 )
 
 // endless asks for bytes in pieces, one every pace, until the client resets.
@@ -104,9 +105,13 @@ func answer(c net.Conn, crumb int) error {
 		return err
 	}
 	want := int64(binary.BigEndian.Uint64(request[:]))
-	for piece := make([]byte, pieceSize); want > 0; {
+	piece := make([]byte, pieceSize)
+	if want < endless {
+		piece = make([]byte, wholeSize)
+	}
+	for want > 0 {
 		c.SetDeadline(time.Now().Add(patience))
-		n, err := c.Write(piece[:min(want, pieceSize)])
+		n, err := c.Write(piece[:min(want, int64(len(piece)))])
 		if err != nil {
 			return err
 		}
