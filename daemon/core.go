@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,10 +22,10 @@ import (
 type core struct {
 	kernel   kernel
 	choice   choice
-	tunnel   *tunnel // of engine tun only
-	firewall news    // of the rules that say how connections leave
-	house    house   // what it does
-	rules    string  // as last applied, with
+	tunnel   *tunnel    // of engine tun only
+	firewall news       // of the rules that say how connections leave
+	house    house      // what it does
+	rules    *fw.Config // as last applied, with
 	watched  []string
 	idle     error // why nothing is steered though it should be; nil if all is well
 	table    atomic.Pointer[table]
@@ -128,7 +129,7 @@ func (c *core) takeTable() error {
 		return err
 	}
 	c.table.Store(&t)
-	c.rules, c.watched = "", nil
+	c.rules, c.watched = nil, nil
 	return nil
 }
 
@@ -175,18 +176,17 @@ func (c *core) rest() error {
 
 // put makes r the rules in force, for the given devices.
 func (c *core) put(conf fw.Config, devices []string) error {
+	if c.rules != nil && reflect.DeepEqual(conf, *c.rules) { // at once where they share a long list
+		return c.watch(devices)
+	}
 	plan, err := fw.Plan(conf)
 	if err != nil {
 		return err
 	}
-	text := plan.String()
-	if text == c.rules {
-		return c.watch(devices)
-	}
 	if err := c.tab().Apply(plan, devices); err != nil {
 		return fmt.Errorf("%w: %w", errTable, err)
 	}
-	c.rules, c.watched = text, devices
+	c.rules, c.watched = &conf, devices
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (c *core) watch(devices []string) error {
 // next asked of it fails.
 func (c *core) remake(s *settings, what scope) error {
 	closed := c.tab().Close()
-	c.rules, c.watched = "", nil
+	c.rules, c.watched = nil, nil
 	if err := c.takeTable(); err != nil {
 		return errors.Join(closed, err)
 	}
