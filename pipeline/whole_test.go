@@ -112,7 +112,8 @@ func FuzzWhole(f *testing.F) {
 		}
 		var m message
 		m.parse(v.Payload)
-		rare := m.proto == desync.HTTP && !slices.Contains(methods[:], string(v.Payload[m.request.Method:m.request.MethodEnd]))
+		q := &m.request // of which a line that never ends has a beginning alone
+		rare := m.proto == desync.HTTP && (q.MethodEnd < q.Method || !slices.Contains(methods[:], string(v.Payload[q.Method:q.MethodEnd])))
 		if whole := Whole(b); whole == begins(v.Payload) || short && !whole && !rare {
 			t.Errorf("whole %v, its first %d bytes %v", whole, n, short)
 		}
