@@ -107,7 +107,8 @@ func (s *Sealer) keysOf(c *Conn, h *Header) (*keys, int64) {
 }
 
 // take sorts the frames of payload into frames and others. It reports false where
-// there is no CRYPTO frame, and where a server would close the connection.
+// there is no CRYPTO frame, where a server would close the connection, and where two
+// frames have other bytes for the same place: in another order it might take the others.
 func (s *Sealer) take(payload []byte) bool {
 	s.frames, s.others = s.frames[:0], s.others[:0]
 	r := reader{b: payload}
@@ -119,6 +120,9 @@ func (s *Sealer) take(payload []byte) bool {
 			return false
 		case f.typ == frameCrypto:
 			if f.off >= MaxMessage || len(f.data) > MaxMessage-int(f.off) || len(f.data) == MaxMessage {
+				return false
+			}
+			if len(s.frames) == maxFrames || slices.ContainsFunc(s.frames, f.contradicts) {
 				return false
 			}
 			s.frames = append(s.frames, f)
@@ -154,6 +158,12 @@ func (s *Sealer) arrange(l *Layout) (changed bool) {
 		}
 	}
 	return changed
+}
+
+// contradicts reports whether two CRYPTO frames differ where they overlap.
+func (f *frame) contradicts(g frame) bool {
+	from, to := max(f.off, g.off), min(f.off+uint64(len(f.data)), g.off+uint64(len(g.data)))
+	return from < to && string(f.data[from-f.off:to-f.off]) != string(g.data[from-g.off:to-g.off])
 }
 
 // size is how many bytes append adds.
