@@ -122,7 +122,7 @@ guest-demo-%: packed-%
 # cores, which the MIPS board has not: on one, no packet is between two rules when they
 # change.
 offload-mipsle := -parts opens,speed
-offload-arm64  := -parts cycles -cycles 100
+offload-arm64  := -parts cycles -cycles 50
 
 guest-offload-%: packed-%
 	$(env-$*) $(GO) -C lab build -trimpath -ldflags '-s -w' -o $(BUILD)/$*/offload ./cmd/offload
