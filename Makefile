@@ -52,7 +52,7 @@ PURE = $(shell $(GO) list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -
 # Those with tests of the kernel, which want a router's kernel too.
 KERNEL := confine fw inject netif nfq rtnl tun route
 
-.PHONY: help build demo test test-root test-lab lint bench soak chaos guest guest-tests matrix fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
+.PHONY: help build demo test test-root test-lab lint bench soak chaos attack guest guest-tests matrix fuzz 386 bigendian arm5 cross packages reproducible mkpkg clean go shellcheck
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -100,6 +100,10 @@ soak: build ## mixed traffic for half an hour, with accidents, against the same 
 chaos: build ## b4d killed 200 times under load, with each engine (KILLS=40: fewer)
 	$(GO) -C lab build -trimpath -o $(BUILD)/chaos ./cmd/chaos
 	$(BUILD)/chaos -b4d $(BUILD)/b4d -kills $(KILLS)
+
+attack: build ## floods by a client, and what they cost, as docs/ATTACKS.md has it
+	$(GO) -C lab build -trimpath -o $(BUILD)/attack ./cmd/attack
+	$(BUILD)/attack -b4d $(BUILD)/b4d -rate 25000
 
 # What runs in the guests is what packages ship, with the configuration they ship.
 GUEST := $(GO) -C lab run ./guest -dir $(BUILD)/guest
