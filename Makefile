@@ -114,7 +114,7 @@ feed-mipsle  := mipsel_24kc
 feed-arm64   := aarch64_generic
 
 guest: go ## the packages in emulated MIPS and ARM routers (QEMU): a small demo, behind flow offload, and the kernel tests
-	$(MAKE) -j 2 --output-sync=target guest-demo-mipsle guest-demo-arm64 guest-tests guest-offload-mipsle guest-offload-arm64
+	$(MAKE) -j 2 --output-sync=target guest-tests guest-demo-mipsle guest-demo-arm64 guest-offload-mipsle guest-offload-arm64
 
 guest-demo-%: packed-%
 	$(env-$*) $(GO) -C lab build -trimpath -ldflags '-s -w' -o $(BUILD)/$*/demo ./cmd/demo
