@@ -40,7 +40,7 @@ var modules = []string{
 	"nft_compat", "xt_NFQUEUE",
 	"nf_flow_table", "nf_flow_table_inet", "nft_flow_offload",
 	"esp4", "esp6", "xfrm_user", "authenc",
-	"tun", "veth", "dummy", "sch_netem",
+	"tun", "veth", "dummy", "bridge", "sch_netem",
 }
 
 func main() {
