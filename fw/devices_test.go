@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -77,17 +76,7 @@ func TestPlanDevicesGolden(t *testing.T) {
 			c.Devices.Never = prefixes("198.51.100.0/25")
 		}},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			c := config(t, Native)
-			tt.edit(&c)
-			r, err := Plan(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden(t, filepath.Join("testdata", tt.name+".nft"), r.String())
-		})
-	}
+	plansGolden(t, "", tests)
 }
 
 func TestPlanRefusesDevices(t *testing.T) {
@@ -106,15 +95,7 @@ func TestPlanRefusesDevices(t *testing.T) {
 		{"never, not masked", "never looked at: prefix fd00::1/64", func(c *Config) { c.Devices.Never = prefixes("fd00::1/64") }},
 		{"no interface", `device name ""`, func(c *Config) { c.Devices.Spared = []Group{{Interfaces: []string{""}}} }},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			c := config(t, Native)
-			tt.edit(&c)
-			if _, err := Plan(c); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want an error with %q", err, tt.want)
-			}
-		})
-	}
+	plansRefused(t, tests)
 }
 
 func TestIntervals(t *testing.T) {

@@ -10,10 +10,9 @@ import (
 
 // An Offloading is what [ReadOffload] found.
 type Offloading struct {
-	Hide     Offload  // for Config.Offload: what can be hidden from
-	Devices  []string // of the flowtables, in order
-	Hardware string   // a flowtable that the hardware takes connections from, "inet fw4 ft"; "" if there is none
-	Missed   string   // why some hellos are missed all the same, in words; "" if none are
+	Hide     Offload // for Config.Offload: what can be hidden from
+	Hardware string  // a flowtable that the hardware takes connections from, "inet fw4 ft"; "" if there is none
+	Missed   string  // why some hellos are missed all the same, in words; "" if none are
 }
 
 // ReadOffload reads from all tables but ours which connections the firewall
@@ -49,7 +48,6 @@ func ReadOffload(wan []string, udp []uint16) (Offloading, error) {
 type flowtable struct {
 	table    foreignTable
 	name     string
-	devices  []string
 	hardware bool // its entries are given to the devices
 }
 
@@ -72,28 +70,18 @@ func (s *socket) readFlowtables() (list []flowtable, err error) {
 
 // Attributes of linux/netfilter/nf_tables.h that x/sys does not have.
 const (
-	flowtableTable   = 1 // NFTA_FLOWTABLE_TABLE
-	flowtableName    = 2 // NFTA_FLOWTABLE_NAME
-	flowtableHook    = 3 // NFTA_FLOWTABLE_HOOK
-	flowtableFlags   = 7 // NFTA_FLOWTABLE_FLAGS
-	flowtableDevices = 3 // NFTA_FLOWTABLE_HOOK_DEVS
-	hardwareOffload  = 1 // NFT_FLOWTABLE_HW_OFFLOAD
-	flowName         = 1 // NFTA_FLOW_TABLE_NAME
+	flowtableTable  = 1 // NFTA_FLOWTABLE_TABLE
+	flowtableName   = 2 // NFTA_FLOWTABLE_NAME
+	flowtableFlags  = 7 // NFTA_FLOWTABLE_FLAGS
+	hardwareOffload = 1 // NFT_FLOWTABLE_HW_OFFLOAD
+	flowName        = 1 // NFTA_FLOW_TABLE_NAME
 )
 
 func readFlowtable(family uint8, a attrs) flowtable {
-	f := flowtable{
+	return flowtable{
 		table: foreignTable{family, a.text(flowtableTable)}, name: a.text(flowtableName),
 		hardware: a.num(flowtableFlags)&hardwareOffload != 0,
 	}
-	devices := a.get(flowtableHook).get(flowtableDevices)
-	for typ, name, ok := devices.next(); ok; typ, name, ok = devices.next() {
-		const deviceName = 1 // NFTA_DEVICE_NAME
-		if typ == deviceName {
-			f.devices = append(f.devices, text(name))
-		}
-	}
-	return f
 }
 
 // offloading tells what becomes of connections in the rules of others.
@@ -110,7 +98,6 @@ func (r *ruleset) offloading(tables []flowtable, wan []string, ports []uint16) (
 				if i < 0 {
 					continue
 				}
-				found.Devices = append(found.Devices, tables[i].devices...)
 				if tables[i].hardware {
 					found.Hardware = tables[i].String()
 				}
@@ -130,8 +117,6 @@ func (r *ruleset) offloading(tables []flowtable, wan []string, ports []uint16) (
 			miss("%s", why)
 		}
 	}
-	slices.Sort(found.Devices)
-	found.Devices = slices.Compact(found.Devices)
 	return found
 }
 

@@ -1,7 +1,6 @@
 package fw
 
 import (
-	"path/filepath"
 	"testing"
 )
 
@@ -25,17 +24,7 @@ func TestOffloadGolden(t *testing.T) {
 		}},
 		{"all-tun", func(c *Config) { toTUN(c, "", ""); c.All, c.Offload = true, both }},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			c := config(t, Native)
-			tt.edit(&c)
-			r, err := Plan(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden(t, filepath.Join("testdata", "offload-"+tt.name+".nft"), r.String())
-		})
-	}
+	plansGolden(t, "offload-", tests)
 }
 
 // Where nothing is watched that is offloaded, there is nothing to hide.

@@ -59,8 +59,8 @@ func TestOffload(t *testing.T) {
 	offloading(t, "fw4", &expr.Immediate{Register: 1, Data: []byte{sawHidden}}, // a sign on what has passed by here
 		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 1, Len: 1})
 	found, err := ReadOffload([]string{"wan0"}, []uint16{443})
-	want := Offloading{Hide: Offload{TCP: true, UDP: true}, Devices: []string{"lan0", "wan0"}}
-	if err != nil || !reflect.DeepEqual(found, want) {
+	want := Offloading{Hide: Offload{TCP: true, UDP: true}}
+	if err != nil || found != want {
 		t.Errorf("read %+v, %v, want %+v", found, err, want)
 	}
 	port := uint16(40000)

@@ -81,6 +81,15 @@ func TestPlanGolden(t *testing.T) {
 		{"all-tun-routed", func(c *Config) { c.All, c.HTTP = true, []uint16{443}; toTUN(c, "", "") }},
 		{"tun-routed", func(c *Config) { c.TCP, c.SkipIPsec = []uint16{80, 443}, true; toTUN(c, "", "") }},
 	}
+	plansGolden(t, "", tests)
+}
+
+// plansGolden compares plans with the files that bear their names after prefix.
+func plansGolden(t *testing.T, prefix string, tests []struct {
+	name string
+	edit func(*Config)
+}) {
+	t.Helper()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := config(t, Native)
@@ -89,7 +98,7 @@ func TestPlanGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, filepath.Join("testdata", tt.name+".nft"), r.String())
+			golden(t, filepath.Join("testdata", prefix+tt.name+".nft"), r.String())
 		})
 	}
 }
@@ -151,6 +160,15 @@ func TestPlanRefuses(t *testing.T) {
 		{"UDP to a TUN", "no QUIC", func(c *Config) { toTUN(c, "", ""); c.UDP = []uint16{443} }},
 		{"no mark for a TUN", "steer", func(c *Config) { toTUN(c, "", ""); c.Marks.Steer = 0 }},
 	}
+	plansRefused(t, tests)
+}
+
+// plansRefused wants errors that have the words.
+func plansRefused(t *testing.T, tests []struct {
+	name, want string
+	edit       func(*Config)
+}) {
+	t.Helper()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := config(t, Native)
