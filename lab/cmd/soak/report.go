@@ -10,7 +10,7 @@ import (
 // overloaded: of so many connections to blocked sites one may be seen by the
 // censor. What b4d has no time for goes on untouched: one of 700 did, right after a
 // burst, on a machine with nine times as much to do as it can.
-const overloaded = 20
+const overloaded = 100
 
 const format = "%-9s %8s %8s %8s  %6s %6s %6s  %6s %6s %6s  %8s %8s %8s\n"
 
