@@ -134,23 +134,6 @@ func TestDecodeUDPAndICMP(t *testing.T) {
 	}
 }
 
-// The unrolled sum against the one of RFC 1071 section 4.1, word by word.
-func TestSum(t *testing.T) {
-	b := make([]byte, 200)
-	for i := range b {
-		b[i] = byte(i*i + 251)
-	}
-	for n := range b {
-		var acc uint64
-		for i := 0; i < n; i++ {
-			acc += uint64(b[i]) << (8 * (1 - i&1))
-		}
-		if got, want := Fold(Sum(0, b[:n])), Fold(acc); got != want {
-			t.Errorf("%d bytes: %#x, want %#x", n, got, want)
-		}
-	}
-}
-
 // A checksum known from outside: the example of RFC 1071 section 3.
 func TestSumKnown(t *testing.T) {
 	if got := Fold(Sum(0, []byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7})); got != 0xddf2 {
@@ -258,14 +241,6 @@ func BenchmarkDecode(bm *testing.B) {
 	bm.ReportAllocs()
 	for range bm.N {
 		v.Decode(b)
-	}
-}
-
-func BenchmarkSum(bm *testing.B) {
-	b := make([]byte, 1460)
-	bm.ReportAllocs()
-	for range bm.N {
-		Sum(0, b)
 	}
 }
 
