@@ -61,3 +61,37 @@ func TestNewFails(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// What comes soon behind something else is found without Go's poller, which is
+// watched for neither before nor after.
+func TestLinger(t *testing.T) {
+	w, in, out := pair(t)
+	var b [1]byte
+	attempt := func(uintptr) bool {
+		_, err := unix.Read(out, b[:])
+		return err == nil || w.Rung()
+	}
+	unix.Write(in, b[:])
+	if err := w.Wait(time.Minute, attempt); err != nil || !w.watched || !w.busy {
+		t.Fatalf("%v, watched %t, busy %t", err, w.watched, w.busy)
+	}
+	if n := testing.AllocsPerRun(20, func() {
+		unix.Write(in, b[:])
+		if err := w.Wait(time.Minute, attempt); err != nil || w.watched {
+			t.Fatalf("%v, watched %t", err, w.watched)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a wait", n)
+	}
+	// Nothing comes: it falls asleep, and what comes much later wakes it.
+	time.AfterFunc(4*linger, func() { unix.Write(in, b[:]) })
+	if err := w.Wait(time.Minute, attempt); err != nil || !w.watched || !w.busy {
+		t.Errorf("%v, watched %t, busy %t", err, w.watched, w.busy)
+	}
+	// Neither is a lingering wait deaf to Wake, nor one that always finds something.
+	unix.Write(in, b[:])
+	w.Wake()
+	if err := w.Wait(time.Minute, attempt); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("woken: %v", err)
+	}
+}
