@@ -1,5 +1,7 @@
 package tlshello
 
+import "encoding/binary"
+
 // A Status tells how far a parse came.
 type Status uint8
 
@@ -69,40 +71,38 @@ func SkipCCS(b []byte) int {
 // Parse finds the positions in b, which begins with a TLS record. With Partial
 // the positions reached so far are filled in, and stay right when more comes.
 // It allocates nothing and keeps nothing of b.
-func Parse(b []byte) (Hello, Status) {
+func Parse(b []byte) (h Hello, st Status) {
 	r := reader{b: b}
-	h, st := parse(&r)
-	if r.bad {
-		return Hello{}, NotHello
+	if st = parse(&r, &h); st == NotHello {
+		h = Hello{}
 	}
 	return h, st
 }
 
-func parse(r *reader) (h Hello, st Status) {
+func parse(r *reader, h *Hello) Status {
 	if !r.more() {
-		return h, partial(r)
+		return partial(r)
 	}
 	h.Handshake = r.pos
 	if typ, _ := r.u8(); typ != helloType {
-		return Hello{}, NotHello
+		return NotHello
 	}
 	n, ok := r.uint(3)
 	if !ok {
-		return h, partial(r)
+		return partial(r)
 	}
 	if n < helloFixedLen+2 || n > MaxLen {
-		return Hello{}, NotHello
+		return NotHello
 	}
 	r.left = n
-	st = body(r, &h)
-	if r.bad || st == NotHello {
-		return Hello{}, NotHello
+	if st := body(r, h); r.bad || st == NotHello {
+		return NotHello
 	}
 	if r.left > 0 && !r.skip(r.left) { // what follows the extensions, or is cut off
-		return h, partial(r)
+		return partial(r)
 	}
 	h.Len = r.pos
-	return h, Complete
+	return Complete
 }
 
 // partial is the status of a reader that ran out of bytes.
@@ -135,7 +135,8 @@ func body(r *reader, h *Hello) Status {
 		return partial(r)
 	}
 	h.Extensions = r.pos
-	for end := r.left - exts; r.left > end; {
+	end := r.left - exts
+	for r.passOver(end); r.left > end; r.passOver(end) {
 		if r.left-end < 4 {
 			return NotHello
 		}
@@ -144,6 +145,23 @@ func body(r *reader, h *Hello) Status {
 		}
 	}
 	return Complete
+}
+
+// passOver steps over the extensions of which no position is kept, as far as they
+// lie whole in the record at hand: nearly all do. end is what remains of the hello
+// after the block of extensions.
+func (r *reader) passOver(end int) {
+	b := r.b[r.pos:]
+	b = b[:min(len(b), r.rec, r.left-end)]
+	n := len(b)
+	for len(b) >= 4 {
+		typ, size := binary.BigEndian.Uint16(b), 4+int(binary.BigEndian.Uint16(b[2:]))
+		if typ == extSNI || typ == extALPN || typ == extECH || size > len(b) {
+			break
+		}
+		b = b[size:]
+	}
+	r.advance(n - len(b))
 }
 
 // extension reads one extension. end is what remains of the hello after the
@@ -224,7 +242,7 @@ func (h *Hello) AppendName(dst, b []byte) []byte {
 		return dst
 	}
 	r := reader{b: b, pos: h.Handshake - recordHeaderLen}
-	for r.more() && r.pos < h.HostEnd {
+	for r.pos < h.HostEnd && r.more() {
 		from, to := max(r.pos, h.Host), min(r.pos+r.rec, h.HostEnd)
 		if from < to {
 			dst = append(dst, b[from:to]...)

@@ -288,6 +288,13 @@ func FuzzParse(f *testing.F) {
 		if st != Complete || !h.Named() {
 			return
 		}
+		if b[4] == byte(h.Len-recordHeaderLen) && b[3] == byte((h.Len-recordHeaderLen)>>8) { // in one record
+			cut := records(b[:h.Len], 3) // which no extension fits into
+			if g, st := Parse(cut); st != Complete || !bytes.Equal(g.AppendName(nil, cut), name) || g.Named() != h.Named() ||
+				(g.SNI > 0) != (h.SNI > 0) || (g.ALPN > 0) != (h.ALPN > 0) || (g.ECH > 0) != (h.ECH > 0) {
+				t.Fatalf("%+v, and cut into records status %d, %+v", h, st, g)
+			}
+		}
 		if out, ok := AppendRenamed(nil, b, h, "renamed.example"); ok {
 			if g, st := Parse(out); st != Complete || string(out[g.Host:g.HostEnd]) != "renamed.example" {
 				t.Fatalf("renamed: status %d, %+v", st, g)
