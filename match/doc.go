@@ -1,3 +1,3 @@
-// Package match holds sets of host names. A set is immutable once built, and
-// looking a name up allocates nothing.
+// Package match holds sets of host names and of networks. A set is immutable once
+// built, and looking something up allocates nothing.
 package match

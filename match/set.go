@@ -5,14 +5,15 @@ import "fmt"
 // A Set is a set of host-name suffixes: example.org stands for itself and for
 // every name below it. The nil Set is empty.
 //
-// The names lie one behind the other in a blob, and an open hash table holds
-// their offsets: two allocations for any number of names, a quarter of what a
-// Go map takes, and nothing in it for the garbage collector to walk. The hash
-// runs from a name's end to its beginning, so one pass over a name yields the
-// hash of each of its suffixes.
+// Of a name only a hash of 64 bits is kept, in an open hash table: 12 bytes a name
+// however long it is, one place in memory to look at for each suffix, and nothing
+// for the garbage collector to walk. Another name has the hash of one of 500 000 once
+// in 4·10¹³: a router that looks for a thousand suffixes a second meets it once in a
+// thousand years, and then one connection follows the wrong rule. The hash runs
+// from a name's end to its beginning, so one pass over a name yields the hash of
+// each of its suffixes.
 type Set struct {
-	blob  []byte   // length byte, name, …
-	slots []uint32 // offset in blob + 1; 0 is free; a power of two long
+	slots []uint64 // hashes; 0 is free
 	all   bool
 	n     int
 }
@@ -20,9 +21,10 @@ type Set struct {
 // maxName is the longest host name (RFC 1035 section 2.3.4, in text).
 const maxName = 253
 
+// Of FNV-1a with 64 bits.
 const (
-	fnvOffset = 2166136261
-	fnvPrime  = 16777619
+	fnvOffset = 14695981039346656037
+	fnvPrime  = 1099511628211
 )
 
 // Len is how many names the set holds; the name that stands for all counts too.
@@ -48,44 +50,34 @@ func (s *Set) Contains(name []byte) bool {
 	if len(name) > maxName {
 		return false
 	}
-	h := uint32(fnvOffset)
+	h := uint64(fnvOffset)
 	for i := len(name) - 1; i >= 0; i-- {
-		h = (h ^ uint32(lower(name[i]))) * fnvPrime
-		if (i == 0 || name[i-1] == '.') && s.find(h, name[i:]) {
-			return true
+		h = (h ^ uint64(lower(name[i]))) * fnvPrime
+		if i == 0 || name[i-1] == '.' {
+			if key := mix(h); s.slots[s.find(key)] == key {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// find reports whether exactly name, whose hash is h, is in the set.
-func (s *Set) find(h uint32, name []byte) bool {
-	mask := uint32(len(s.slots) - 1)
-	for i := mix(h) & mask; s.slots[i] != 0; i = (i + 1) & mask {
-		if s.equal(s.slots[i]-1, name) {
-			return true
+// find is where key is, or the free slot that it would take.
+func (s *Set) find(key uint64) uint32 {
+	i := uint32(key >> 32 * uint64(len(s.slots)) >> 32)
+	for s.slots[i] != key && s.slots[i] != 0 {
+		if i++; i == uint32(len(s.slots)) {
+			i = 0
 		}
 	}
-	return false
+	return i
 }
 
-func (s *Set) equal(at uint32, name []byte) bool {
-	have := s.blob[at+1:][:s.blob[at]]
-	if len(have) != len(name) {
-		return false
-	}
-	for i, c := range have {
-		if lower(name[i]) != c {
-			return false
-		}
-	}
-	return true
-}
-
-// mix spreads FNV's weak high bits (the finalizer of MurmurHash3).
-func mix(h uint32) uint32 {
-	h = (h ^ h>>16) * 0x85ebca6b
-	return h ^ h>>13
+// mix makes all bits of an FNV hash good (the finalizer of MurmurHash3, cut short),
+// and none of them 0.
+func mix(h uint64) uint64 {
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	return max(h^h>>33, 1)
 }
 
 func lower(c byte) byte {
@@ -97,86 +89,82 @@ func lower(c byte) byte {
 
 // A Builder gathers names for a Set. The zero Builder is ready.
 type Builder struct {
-	set Set
+	all    bool
+	chunks [][]uint64 // hashes, some more than once
 }
+
+// builderChunk is how many names a Builder makes room for at once, 32 KB: what
+// doubled as it grew would take three times as much for a moment.
+const builderChunk = 4 << 10
 
 // Add adds a host name, or "*" for all names. A leading "*." or "." and a
 // trailing dot say nothing more and are taken off.
 func (b *Builder) Add(name string) error {
 	if name == "*" {
-		b.set.all = true
-		b.set.n++
+		b.all = true
 		return nil
 	}
-	norm, err := normalize(name)
-	if err != nil {
-		return err
+	norm := trim(name)
+	if norm == "" || len(norm) > maxName {
+		return fmt.Errorf("host name %q: want 1 to %d characters", clip(name), maxName)
 	}
-	b.set.blob = append(append(b.set.blob, byte(len(norm))), norm...)
-	b.set.n++
+	h := uint64(fnvOffset)
+	for i := len(norm) - 1; i >= 0; i-- {
+		c := lower(norm[i])
+		if !allowed(c) && !(c == '.' && i > 0 && norm[i-1] != '.') {
+			return fmt.Errorf("host name %q: unexpected %q", clip(name), norm[i:i+1])
+		}
+		h = (h ^ uint64(c)) * fnvPrime
+	}
+	last := len(b.chunks) - 1
+	if last < 0 || len(b.chunks[last]) == builderChunk {
+		b.chunks, last = append(b.chunks, make([]uint64, 0, builderChunk)), last+1
+	}
+	b.chunks[last] = append(b.chunks[last], mix(h))
 	return nil
 }
 
 // Set builds the set of what was added. The Builder must not be used again.
 func (b *Builder) Set() *Set {
-	s := b.set
-	size := 8
-	for size*3 < s.n*4 {
-		size *= 2
+	n := 0
+	for _, c := range b.chunks {
+		n += len(c)
 	}
-	s.slots = make([]uint32, size)
-	mask := uint32(size - 1)
-	for at := 0; at < len(s.blob); at += int(s.blob[at]) + 1 {
-		name := s.blob[at+1:][:s.blob[at]]
-		h := hash(name)
-		if s.find(h, name) {
-			s.n--
-			continue
-		}
-		i := mix(h) & mask
-		for s.slots[i] != 0 {
-			i = (i + 1) & mask
-		}
-		s.slots[i] = uint32(at) + 1
+	s := &Set{slots: make([]uint64, n+n/2+1), all: b.all}
+	if b.all {
+		s.n++
 	}
-	return &s
+	for i, c := range b.chunks {
+		for _, key := range c {
+			if at := s.find(key); s.slots[at] == 0 {
+				s.slots[at] = key
+				s.n++
+			}
+		}
+		b.chunks[i] = nil
+	}
+	return s
 }
 
-func hash(name []byte) uint32 {
-	h := uint32(fnvOffset)
-	for i := len(name) - 1; i >= 0; i-- {
-		h = (h ^ uint32(name[i])) * fnvPrime
+// trim is name without what says nothing.
+func trim(name string) string {
+	if len(name) > 1 && name[0] == '*' && name[1] == '.' {
+		name = name[1:]
 	}
-	return h
+	if len(name) > 1 && name[0] == '.' {
+		name = name[1:]
+	}
+	if n := len(name); n > 1 && name[n-1] == '.' {
+		name = name[:n-1]
+	}
+	return name
 }
 
-// normalize returns name in lower case without what says nothing. Letters outside
+// allowed reports whether c, in lower case, may stand in a label. Letters outside
 // ASCII are let through: on the wire they never match, and who wrote them is told
 // where the configuration is checked.
-func normalize(name string) (string, error) {
-	norm := name
-	if len(norm) > 1 && norm[0] == '*' && norm[1] == '.' {
-		norm = norm[1:]
-	}
-	if len(norm) > 1 && norm[0] == '.' {
-		norm = norm[1:]
-	}
-	if n := len(norm); n > 1 && norm[n-1] == '.' {
-		norm = norm[:n-1]
-	}
-	if norm == "" || len(norm) > maxName {
-		return "", fmt.Errorf("host name %q: want 1 to %d characters", clip(name), maxName)
-	}
-	out := make([]byte, len(norm))
-	for i := range len(norm) {
-		c := lower(norm[i])
-		ok := c >= 0x80 || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' && i > 0 && norm[i-1] != '.'
-		if !ok {
-			return "", fmt.Errorf("host name %q: unexpected %q", clip(name), norm[i:i+1])
-		}
-		out[i] = c
-	}
-	return string(out), nil
+func allowed(c byte) bool {
+	return c >= 0x80 || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }
 
 // clip keeps errors about absurdly long names short.

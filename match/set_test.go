@@ -105,6 +105,31 @@ func TestContainsLikeMap(t *testing.T) {
 	}
 }
 
+// Routers have little memory, and lists are long: a name takes 12 bytes, and what a
+// Builder has of it 8, without garbage.
+func TestSize(t *testing.T) {
+	const n = 50_000
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("a-rather-long-name-%d.some.example", i)
+	}
+	var b Builder
+	allocs := testing.AllocsPerRun(1, func() {
+		b = Builder{}
+		for _, name := range names {
+			if err := b.Add(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if most := float64(n/builderChunk + 10); allocs > most {
+		t.Errorf("%v allocations for %d names, want %v at most", allocs, n, most)
+	}
+	if s := b.Set(); s.Len() != n || len(s.slots)*8 > n*12+8 {
+		t.Errorf("%d names in %d bytes, want %d in 12 each", s.Len(), len(s.slots)*8, n)
+	}
+}
+
 func TestContainsAllocs(t *testing.T) {
 	s := build(t, "example.org", "video.example")
 	name := []byte("www.some.where.video.example")
@@ -142,6 +167,7 @@ func BenchmarkContains(bm *testing.B) {
 	s := b.Set()
 	hit, miss := []byte("www.host77.some.example"), []byte("www.elsewhere.example.org")
 	bm.ReportAllocs()
+	bm.ResetTimer()
 	for range bm.N {
 		s.Contains(hit)
 		s.Contains(miss)
