@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"b4/packet"
 )
@@ -343,6 +344,102 @@ func TestAllocs(t *testing.T) {
 	}
 }
 
+// A flow is no object of its own: the heap holds blocks of them, and an index.
+func TestManyAllocs(t *testing.T) {
+	const n = 100_000
+	keys := make([]Key, n)
+	for i := range keys {
+		keys[i] = key(i%50_000, i >= 50_000)
+	}
+	var tb *Table[int]
+	allocs := testing.AllocsPerRun(1, func() {
+		tb = New(n, noEvict(t))
+		for i, k := range keys {
+			tb.Add(start, k).State = i
+		}
+		for i, k := range keys {
+			if f, ok := tb.Lookup(start, k); !ok || f.State != i {
+				t.Fatalf("flow %d is not found", i)
+			}
+		}
+	})
+	const growth = 50 // of the index and the list of blocks
+	if most := float64(n/perBlock + growth); allocs > most {
+		t.Errorf("%v allocations for %d flows, want %v at most", allocs, n, most)
+	}
+	for _, k := range keys {
+		f, _ := tb.Lookup(start, k)
+		tb.Remove(f)
+	}
+	if again := testing.AllocsPerRun(1, func() {
+		for _, k := range keys[:n/2] {
+			tb.Add(start, k)
+		}
+		for _, k := range keys[:n/2] {
+			f, _ := tb.Peek(k)
+			tb.Remove(f)
+		}
+	}); again != 0 {
+		t.Errorf("%v allocations for flows in the place of others, want 0", again)
+	}
+}
+
+// The index finds what is in it and nothing else, however full its neighbourhood is
+// and in whatever order flows go: all have few tags here.
+func TestIndexLikeMap(t *testing.T) {
+	x, r := newIndex(), rand.New(rand.NewSource(1))
+	tags := map[int32]uint32{}
+	has := func(tag uint32, slot int32) bool {
+		for i := x.home(tag); x.places[i].used != 0; i = x.next(i) {
+			if x.places[i] == (place{tag, slot + 1}) {
+				return true
+			}
+		}
+		return false
+	}
+	for range 20_000 {
+		slot := int32(r.Intn(300))
+		if tag, in := tags[slot]; in {
+			x.remove(tag, slot)
+			delete(tags, slot)
+		} else {
+			tags[slot] = uint32(r.Intn(40)) * uint32(r.Intn(2)*1000+1)
+			x.put(tags[slot], slot)
+		}
+		slot = int32(r.Intn(300))
+		if tag, in := tags[slot]; in && !has(tag, slot) {
+			t.Fatalf("%d with tag %d is lost", slot, tag)
+		}
+	}
+	for slot, tag := range tags {
+		if !has(tag, slot) {
+			t.Errorf("%d with tag %d is lost", slot, tag)
+		}
+		x.remove(tag, slot)
+	}
+	for _, p := range x.places {
+		if p != (place{}) {
+			t.Fatalf("%v is left", p)
+		}
+	}
+}
+
+// The table's clock begins with its first flow, whatever it was asked before.
+func TestDueOfEmpty(t *testing.T) {
+	tb := New[int](4, noEvict(t))
+	tb.Due(start.Add(1<<62), func(*Flow[int]) { t.Error("due") })
+	tb.Expire(start.Add(1 << 62))
+	f := tb.Add(start, key(1, false))
+	tb.Hold(start, f, Held{Bytes: []byte("x")}, Wait)
+	due := 0
+	if next := tb.Due(start, func(*Flow[int]) { due++ }); !next.Equal(start.Add(Wait)) || due != 0 {
+		t.Errorf("%d due, the next at %v", due, next)
+	}
+	if next := tb.Due(start.Add(Wait), func(*Flow[int]) { due++ }); !next.IsZero() || due != 1 {
+		t.Errorf("%d due, the next at %v", due, next)
+	}
+}
+
 func BenchmarkLookup(bm *testing.B) {
 	tb := New[int](4096, func(*Flow[int]) {})
 	for i := range 4096 {
@@ -352,5 +449,15 @@ func BenchmarkLookup(bm *testing.B) {
 	bm.ReportAllocs()
 	for range bm.N {
 		tb.Lookup(start, k)
+	}
+}
+
+// What is looked at for each packet of a flow lies in one line of the cache: blocks
+// of flows begin with one.
+func TestFirstLine(t *testing.T) {
+	const line = 64
+	var f Flow[int]
+	if n := unsafe.Offsetof(f.seen) + unsafe.Sizeof(f.seen); n > line {
+		t.Errorf("%d bytes", n)
 	}
 }

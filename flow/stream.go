@@ -11,9 +11,9 @@ const maxRanges = 10
 // the first stays.
 type Stream struct {
 	base   uint32 // sequence number of buf[0]
+	n      int32  // of ranges
 	buf    []byte
 	ranges [maxRanges]span // disjoint, ascending, not touching
-	n      int
 }
 
 type span struct{ off, end int32 }
@@ -62,16 +62,16 @@ func (s *Stream) lower(seq uint32, by int) {
 // insert puts payload at off, for which buf has room. It reports false, and adds
 // nothing, where it would be one piece too many.
 func (s *Stream) insert(off int, payload []byte) bool {
-	end := off + len(payload)
+	end, n := off+len(payload), int(s.n)
 	i := 0
-	for i < s.n && int(s.ranges[i].end) < off {
+	for i < n && int(s.ranges[i].end) < off {
 		i++
 	}
 	j := i
-	for j < s.n && int(s.ranges[j].off) <= end {
+	for j < n && int(s.ranges[j].off) <= end {
 		j++
 	}
-	if i == j && s.n == maxRanges {
+	if i == j && n == maxRanges {
 		return false
 	}
 	if end > len(s.buf) {
@@ -89,7 +89,7 @@ func (s *Stream) insert(off int, payload []byte) bool {
 	if at < end {
 		copy(s.buf[at:end], payload[at-off:])
 	}
-	s.n = i + 1 + copy(s.ranges[i+1:], s.ranges[j:s.n])
+	s.n = int32(i + 1 + copy(s.ranges[i+1:], s.ranges[j:n]))
 	s.ranges[i] = whole
 	return true
 }

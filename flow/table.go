@@ -18,6 +18,8 @@ const (
 	// chunk is what buffers are multiples of: one holds most requests and hellos,
 	// and two a post-quantum hello.
 	chunk = 1 << 10
+	// perBlock is how many flows are made at once: for 32 on a 64-bit machine 18 KB.
+	perBlock = 32
 	// spare is how many free buffers of one chunk, and of two, are kept for the next
 	// flows.
 	spare = 40
@@ -33,34 +35,33 @@ type Held struct {
 // A Flow is a connection whose first message is not done. It is valid until it
 // is removed from its table; S is what its user keeps with it.
 type Flow[S any] struct {
-	State S
+	// What each packet of the flow needs comes first, in one cache line.
+	key          Key
+	nheld        uint8
+	slot         int32
+	newer, older int32         // slots; -1 is none
+	seen         time.Duration // by the table's clock
 
-	key    Key
 	stream Stream
+	State  S
 	held   []byte
+	due    time.Duration // of the first held packet
+	tag    uint32        // of key
 	ends   [MaxHeld]uint16
 	meta   [MaxHeld]struct {
 		mark uint32
 		out  int32
 	}
-	nheld        int
-	seen         time.Time
-	due          time.Time // of the first held packet
-	newer, older int32     // slots; -1 is none
-	slot         int32
 }
 
 // Key is the flow's key.
 func (f *Flow[S]) Key() *Key { return &f.key }
 
-// Seen is when the flow was seen last.
-func (f *Flow[S]) Seen() time.Time { return f.seen }
-
 // Stream is what the client has said so far.
 func (f *Flow[S]) Stream() *Stream { return &f.stream }
 
 // Held is how many packets wait.
-func (f *Flow[S]) Held() int { return f.nheld }
+func (f *Flow[S]) Held() int { return int(f.nheld) }
 
 // At returns the i-th packet that waits, in the order they came.
 func (f *Flow[S]) At(i int) Held {
@@ -73,84 +74,122 @@ func (f *Flow[S]) At(i int) Held {
 
 // A Table holds at most a given number of flows. Where one more comes, or memory
 // runs short, the flow unseen for longest goes. It belongs to one goroutine.
+//
+// Flows lie in blocks that never move, are named by numbers, and used again, the
+// one that was used last first, as it may still be in the processor's cache.
 type Table[S any] struct {
-	evict  func(*Flow[S])
-	slots  []*Flow[S]
-	free   []int32
-	index  map[Key]int32
-	newest int32
-	oldest int32
-	max    int
-	memory int
-	pools  [2][][]byte // free buffers of one chunk, and of two
-	wait   []waiter    // flows with held packets, first due first
+	evict   func(*Flow[S])
+	blocks  []*[perBlock]Flow[S]
+	made    int32 // flows of the blocks that were used yet
+	free    int32 // the first of those in no use, which are linked by older; -1 is none
+	index   index
+	epoch   time.Time // where the table's clock began: a number of it is no pointer
+	newest  int32
+	oldest  int32
+	max     int
+	memory  int
+	expires time.Duration // no flow is to be forgotten before, by the table's clock
+	pools   [2][][]byte   // free buffers of one chunk, and of two
+	wait    []waiter      // flows with held packets, first due first
 }
 
 type waiter struct {
 	slot int32
-	due  time.Time
+	due  time.Duration
 }
 
 // New makes a table for max flows, at least one. evict is called with each flow
 // that must go before its time, while it still has its packets.
 func New[S any](max int, evict func(*Flow[S])) *Table[S] {
-	return &Table[S]{evict: evict, index: map[Key]int32{}, newest: -1, oldest: -1, max: max}
+	return &Table[S]{evict: evict, index: newIndex(), free: -1, newest: -1, oldest: -1, max: max}
 }
 
 // Len is the number of flows.
-func (t *Table[S]) Len() int { return len(t.index) }
+func (t *Table[S]) Len() int { return t.index.n }
+
+// clock is now by the table's clock, which begins with the first flow.
+func (t *Table[S]) clock(now time.Time) time.Duration { return now.Sub(t.epoch) }
+
+func (t *Table[S]) at(slot int32) *Flow[S] {
+	return &t.blocks[uint32(slot)/perBlock][uint32(slot)%perBlock]
+}
+
+// find is the flow of k, whose tag is given; nil where there is none.
+func (t *Table[S]) find(tag uint32, k *Key) *Flow[S] {
+	for i := t.index.home(tag); t.index.places[i].used != 0; i = t.index.next(i) {
+		if p := t.index.places[i]; p.tag == tag {
+			if f := t.at(p.used - 1); f.key == *k {
+				return f
+			}
+		}
+	}
+	return nil
+}
 
 // Lookup finds a flow and counts as seeing it.
 func (t *Table[S]) Lookup(now time.Time, k Key) (*Flow[S], bool) {
-	i, ok := t.index[k]
-	if !ok {
+	f := t.find(t.index.tag(&k), &k)
+	if f == nil {
 		return nil, false
 	}
-	f := t.slots[i]
-	f.seen = now
-	t.unlink(f)
-	t.link(f)
+	f.seen = t.clock(now)
+	if t.newest != f.slot {
+		t.unlink(f)
+		t.link(f)
+	}
 	return f, true
 }
 
 // Peek finds a flow without counting as seeing it.
 func (t *Table[S]) Peek(k Key) (*Flow[S], bool) {
-	i, ok := t.index[k]
-	if !ok {
-		return nil, false
-	}
-	return t.slots[i], true
+	f := t.find(t.index.tag(&k), &k)
+	return f, f != nil
 }
+
+// Unseen is how long ago f was seen last.
+func (t *Table[S]) Unseen(now time.Time, f *Flow[S]) time.Duration { return t.clock(now) - f.seen }
 
 // Add makes a flow that is not there yet.
 func (t *Table[S]) Add(now time.Time, k Key) *Flow[S] {
-	if len(t.index) >= t.max {
-		t.drop(t.slots[t.oldest])
+	if t.Len() >= t.max {
+		t.drop(t.at(t.oldest))
 	}
-	var f *Flow[S]
-	if n := len(t.free); n > 0 {
-		f = t.slots[t.free[n-1]]
-		t.free = t.free[:n-1]
-	} else {
-		f = &Flow[S]{slot: int32(len(t.slots))}
-		t.slots = append(t.slots, f)
+	if t.made == 0 {
+		t.epoch = now
 	}
+	f := t.take()
 	var zero S
-	f.key, f.State, f.seen = k, zero, now
-	t.index[k] = f.slot
+	f.key, f.State, f.seen, f.tag = k, zero, t.clock(now), t.index.tag(&k)
+	t.index.put(f.tag, f.slot)
 	t.link(f)
+	return f
+}
+
+// take is a flow in no use.
+func (t *Table[S]) take() *Flow[S] {
+	if t.free >= 0 {
+		f := t.at(t.free)
+		t.free = f.older
+		return f
+	}
+	if int(t.made) == len(t.blocks)*perBlock {
+		t.blocks = append(t.blocks, new([perBlock]Flow[S]))
+	}
+	f := t.at(t.made)
+	f.slot = t.made
+	t.made++
 	return f
 }
 
 // Remove forgets f and whatever waits in it.
 func (t *Table[S]) Remove(f *Flow[S]) {
 	t.unlink(f)
-	delete(t.index, f.key)
+	t.index.remove(f.tag, f.slot)
 	t.give(f.stream.buf)
 	f.stream.buf = nil
 	f.stream.begin(0)
 	t.Release(f)
-	t.free = append(t.free, f.slot)
+	f.older, t.free = t.free, f.slot
 }
 
 // drop removes f after its user had a last look.
@@ -198,7 +237,7 @@ func (t *Table[S]) Hold(now time.Time, f *Flow[S], h Held, d time.Duration) bool
 	}
 	f.held = t.grow(f, f.held, len(f.held)+len(h.Bytes))
 	if f.nheld == 0 {
-		f.due = now.Add(d)
+		f.due = t.clock(now) + d
 		t.queue(waiter{f.slot, f.due})
 	}
 	f.held = append(f.held, h.Bytes...)
@@ -219,7 +258,7 @@ func (t *Table[S]) Release(f *Flow[S]) {
 func (t *Table[S]) queue(w waiter) {
 	at := len(t.wait)
 	t.wait = append(t.wait, w)
-	for ; at > 0 && t.wait[at-1].due.After(w.due); at-- {
+	for ; at > 0 && t.wait[at-1].due > w.due; at-- {
 		t.wait[at] = t.wait[at-1]
 	}
 	t.wait[at] = w
@@ -241,8 +280,8 @@ func (t *Table[S]) grow(f *Flow[S], b []byte, n int) []byte {
 	t.memory += cap(grown)
 	grown = append(grown, b...)
 	t.give(b)
-	for t.memory > Memory && t.slots[t.oldest] != f {
-		t.drop(t.slots[t.oldest])
+	for t.memory > Memory && t.oldest != f.slot {
+		t.drop(t.at(t.oldest))
 	}
 	return grown
 }
@@ -266,15 +305,18 @@ func (t *Table[S]) pool(chunks int) *[][]byte {
 // Due calls fn for every flow whose packets have waited long enough, and tells
 // when the next will have: zero if none waits.
 func (t *Table[S]) Due(now time.Time, fn func(*Flow[S])) (next time.Time) {
+	if len(t.wait) == 0 {
+		return next
+	}
 	done := 0
 	for ; done < len(t.wait); done++ {
 		w := t.wait[done]
-		f := t.slots[w.slot]
-		if f.nheld == 0 || !f.due.Equal(w.due) {
+		f := t.at(w.slot)
+		if f.nheld == 0 || f.due != w.due {
 			continue // released since
 		}
-		if now.Before(w.due) {
-			next = w.due
+		if t.clock(now) < w.due {
+			next = t.epoch.Add(w.due)
 			break
 		}
 		fn(f)
@@ -285,8 +327,14 @@ func (t *Table[S]) Due(now time.Time, fn func(*Flow[S])) (next time.Time) {
 
 // Expire removes flows that have not been seen for Idle.
 func (t *Table[S]) Expire(now time.Time) {
-	for t.oldest >= 0 && now.Sub(t.slots[t.oldest].seen) >= Idle {
-		t.drop(t.slots[t.oldest])
+	if t.oldest < 0 || t.clock(now) < t.expires {
+		return
+	}
+	for t.oldest >= 0 && t.Unseen(now, t.at(t.oldest)) >= Idle {
+		t.drop(t.at(t.oldest))
+	}
+	if t.oldest >= 0 {
+		t.expires = t.at(t.oldest).seen + Idle
 	}
 }
 
@@ -294,7 +342,7 @@ func (t *Table[S]) Expire(now time.Time) {
 func (t *Table[S]) link(f *Flow[S]) {
 	f.older, f.newer = t.newest, -1
 	if t.newest >= 0 {
-		t.slots[t.newest].newer = f.slot
+		t.at(t.newest).newer = f.slot
 	} else {
 		t.oldest = f.slot
 	}
@@ -303,12 +351,12 @@ func (t *Table[S]) link(f *Flow[S]) {
 
 func (t *Table[S]) unlink(f *Flow[S]) {
 	if f.newer >= 0 {
-		t.slots[f.newer].older = f.older
+		t.at(f.newer).older = f.older
 	} else {
 		t.newest = f.older
 	}
 	if f.older >= 0 {
-		t.slots[f.older].newer = f.newer
+		t.at(f.older).newer = f.newer
 	} else {
 		t.oldest = f.newer
 	}
