@@ -13,18 +13,25 @@ type Out struct {
 // It is reused: Reset keeps the memory.
 type Batch struct {
 	arena []byte
-	outs  []out
+	kept  int // the bytes at the beginning of arena that outlast Reset
+	outs  []Out
 	own   int // the first packet that stands for the one at hand
 }
 
-type out struct {
-	end   int
-	meta  Meta
-	after time.Duration
+// Reset empties the batch.
+func (b *Batch) Reset() { b.arena, b.outs, b.own = b.arena[:b.kept], b.outs[:0], 0 }
+
+// keep empties the batch too, but the bytes of its packets stay what they are
+// until forget.
+func (b *Batch) keep() {
+	b.kept = len(b.arena)
+	b.Reset()
 }
 
-// Reset empties the batch.
-func (b *Batch) Reset() { b.arena, b.outs, b.own = b.arena[:0], b.outs[:0], 0 }
+func (b *Batch) forget() {
+	b.kept = 0
+	b.Reset()
+}
 
 // Own says that the packets from now on stand for the one at hand. Those before
 // are others that leave on the occasion; a failure to send them does not keep
@@ -38,7 +45,7 @@ func (b *Batch) Others() int { return b.own }
 func (b *Batch) Len() int { return len(b.outs) }
 
 // Grow adds a packet of n bytes and returns them to be written. Their contents
-// are undefined, and the slice is valid until the next Grow or Reset.
+// are undefined, and the slice is valid until the next Reset.
 //
 // A call costs nothing next to a packet that is sent, and inlined in all who do it
 // makes packages 2 kB larger.
@@ -46,28 +53,24 @@ func (b *Batch) Len() int { return len(b.outs) }
 //go:noinline
 func (b *Batch) Grow(n int, m Meta) []byte {
 	start := len(b.arena)
-	if start+n > cap(b.arena) {
-		grown := make([]byte, start, 2*cap(b.arena)+n)
-		copy(grown, b.arena)
-		b.arena = grown
+	if start+n > cap(b.arena) { // what was added stays where it is
+		b.arena, b.kept, start = make([]byte, 0, 2*cap(b.arena)+n), 0, 0
 	}
 	b.arena = b.arena[:start+n]
-	b.outs = append(b.outs, out{end: start + n, meta: m})
-	return b.arena[start : start+n : start+n]
+	p := b.arena[start : start+n : start+n]
+	b.outs = append(b.outs, Out{Bytes: p, Meta: m})
+	return p
 }
 
 // Add copies p into the batch.
 func (b *Batch) Add(p []byte, m Meta) { copy(b.Grow(len(p), m), p) }
 
 // Delay says that the packet added last is to leave so much later.
-func (b *Batch) Delay(d time.Duration) { b.outs[len(b.outs)-1].after = d }
+func (b *Batch) Delay(d time.Duration) { b.outs[len(b.outs)-1].After = d }
 
-// At returns packet i. Its bytes are valid until the next Grow or Reset.
-func (b *Batch) At(i int) Out {
-	start := 0
-	if i > 0 {
-		start = b.outs[i-1].end
-	}
-	o := b.outs[i]
-	return Out{b.arena[start:o.end], o.meta, o.after}
-}
+// At returns packet i. Its bytes are valid until the next Reset.
+func (b *Batch) At(i int) Out { return b.outs[i] }
+
+// Outs are all packets, in order, for Sender.Send. The slice and their bytes are
+// valid until the next Reset.
+func (b *Batch) Outs() []Out { return b.outs }

@@ -60,16 +60,20 @@ type Source interface {
 	Close() error
 }
 
-// A Sender puts packets of our own on the wire. It must not keep o.Bytes.
+// A Sender puts packets of our own on the wire.
 type Sender interface {
-	Send(o Out) error
+	// Send sends outs in order and returns how many have left. Where that
+	// is not all of them err is why the next one has not: those behind it
+	// have not been tried. It must not keep outs or their bytes.
+	Send(outs []Out) (sent int, err error)
 }
 
 // A Sink carries out verdicts and sends planned packets.
 type Sink interface {
 	Sender
 	// Settle gives the verdict on p. payload takes p's place if v is Replace
-	// and is nil otherwise. A sink may gather verdicts until Flush.
+	// and is nil otherwise. A sink may gather verdicts until Flush, which is
+	// ahead of the next Read; so long p and payload are valid.
 	Settle(p *Packet, v Verdict, payload []byte) error
 	// Flush carries out what Settle has gathered.
 	Flush() error

@@ -44,14 +44,16 @@ func (s *sink) note(format string, a ...any) {
 		s.log = append(s.log, fmt.Sprintf(format, a...))
 	}
 }
-func (s *sink) Send(o Out) error {
-	if s.sends++; s.sends == s.fail {
-		return errBroken
+func (s *sink) Send(outs []Out) (int, error) {
+	for i, o := range outs {
+		if s.sends++; s.sends == s.fail {
+			return i, errBroken
+		}
+		if !s.quiet {
+			s.note("send %s mark %d", o.Bytes, o.Mark)
+		}
 	}
-	if !s.quiet {
-		s.note("send %s mark %d", o.Bytes, o.Mark)
-	}
-	return nil
+	return len(outs), nil
 }
 func (s *sink) Settle(p *Packet, v Verdict, payload []byte) error {
 	if !s.quiet {
@@ -112,13 +114,13 @@ func TestRun(t *testing.T) {
 		{"ahead of an accepted packet", handler{v: Accept, words: []string{"a"}}, 0,
 			[]string{"flush", "send a mark 7", "settle 5 0x0 ", "flush"}},
 		{"replace", handler{v: Replace, words: []string{"a", "b", "c"}}, 0,
-			[]string{"flush", "send a mark 7", "send b mark 7", "settle 5 0x2 c", "flush"}},
+			[]string{"send a mark 7", "send b mark 7", "settle 5 0x2 c", "flush"}},
 		{"replace by one", handler{v: Replace, words: []string{"a"}}, 0, []string{"settle 5 0x2 a", "flush"}},
 		{"replace by nothing", handler{v: Replace}, 0, []string{"settle 5 0x0 ", "flush"}},
 		{"send fails", handler{v: Replace | Done, words: []string{"a", "b", "c"}}, 2,
-			[]string{"flush", "send a mark 7", "settle 5 0x0 ", "flush"}},
+			[]string{"send a mark 7", "settle 5 0x0 ", "flush"}},
 		{"an early send fails", handler{v: Replace, words: []string{"a", "b", "c", "d"}}, 1,
-			[]string{"flush", "settle 5 0x0 ", "flush"}},
+			[]string{"settle 5 0x0 ", "flush"}},
 		{"another's send fails", handler{v: Replace, others: []string{"o", "p"}, words: []string{"a", "b"}}, 1,
 			[]string{"flush", "send p mark 8", "send a mark 7", "settle 5 0x2 b", "flush"}},
 		{"others of an accepted packet", handler{others: []string{"o", "p"}}, 1,
