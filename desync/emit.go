@@ -35,14 +35,16 @@ func (k *pkt) write(b []byte, order uint16, e *Env) (ipLen int) {
 	}
 	c, hdr := &e.Conn, e.headerLen(k.Fool)
 	ipLen = c.IPLen + extLen(k.Fool)
-	copy(b, c.Header[:c.IPLen])
-	k.Fool.addExts(b)
+	copy(b, c.Header)
 	t := b[ipLen:]
-	opts := copy(t, c.Header[c.IPLen:][:20])
-	if k.Fool&MD5 != 0 { // first, as the client's options may have an end
-		opts += copy(t[opts:], md5Option[:])
+	if hdr > len(c.Header) {
+		k.Fool.addExts(b)
+		opts := copy(t, c.Header[c.IPLen:][:20])
+		if k.Fool&MD5 != 0 { // first, as the client's options may have an end
+			opts += copy(t[opts:], md5Option[:])
+		}
+		copy(t[opts:], c.Header[c.IPLen+20:])
 	}
-	copy(t[opts:], c.Header[c.IPLen+20:])
 	copy(b[hdr+copy(b[hdr:], k.Head):], k.Data)
 	if k.TTL != 0 {
 		setTTL(b, k.TTL)

@@ -106,6 +106,9 @@ func (f Fool) addExts(b []byte) {
 // spoil does to the TCP header in b[ipLen:hdr] what f is, but for options it adds
 // and the checksum.
 func (f Fool) spoil(b []byte, ipLen, hdr int) {
+	if f == 0 {
+		return
+	}
 	t := b[ipLen:]
 	if f&BadSeq != 0 {
 		binary.BigEndian.PutUint32(t[4:], binary.BigEndian.Uint32(t[4:])-seqBack)

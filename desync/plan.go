@@ -68,15 +68,16 @@ func (p *Plan) made(start int) []byte { return p.arena[start:len(p.arena):len(p.
 // cutAt cuts the real segment that has position at inside.
 func (p *Plan) cutAt(at int) {
 	for i := range p.segs {
-		s := p.segs[i]
-		if !s.real() || at <= s.Off || at >= s.Off+s.Len {
+		s := &p.segs[i]
+		end := s.Off + s.Len
+		if !s.real() || at <= s.Off || at >= end {
 			continue
 		}
 		p.segs = append(p.segs, Seg{})
 		copy(p.segs[i+1:], p.segs[i:])
-		p.segs[i].Len = at - s.Off
-		p.segs[i+1].Off, p.segs[i+1].Len, p.segs[i+1].Head = at, s.Off+s.Len-at, nil
-		p.segs[i+1].Group = p.newGroup()
+		first, rest := &p.segs[i], &p.segs[i+1]
+		first.Len = at - first.Off
+		rest.Off, rest.Len, rest.Head, rest.Group = at, end-at, nil, p.newGroup()
 		return
 	}
 }
@@ -84,8 +85,8 @@ func (p *Plan) cutAt(at int) {
 // newGroup returns a group number no segment has yet.
 func (p *Plan) newGroup() int {
 	g := 0
-	for _, s := range p.segs {
-		g = max(g, s.Group+1)
+	for i := range p.segs {
+		g = max(g, p.segs[i].Group+1)
 	}
 	return g
 }
@@ -111,9 +112,13 @@ func reverse(s []Seg) {
 
 // cut makes packets of the segments, none longer than the connection's MTU.
 func (p *Plan) cut(e *Env) {
-	for _, s := range p.segs {
-		room := e.Conn.MTU - e.headerLen(s.Fool)
-		for {
+	for i := range p.segs {
+		room := e.Conn.MTU - e.headerLen(p.segs[i].Fool)
+		if len(p.segs[i].Head)+p.segs[i].Len <= room {
+			p.pkts = append(p.pkts, pkt{Seg: p.segs[i]})
+			continue
+		}
+		for s := p.segs[i]; ; {
 			part := s
 			part.Len = min(max(room-len(s.Head), 1), s.Len)
 			if s.Decoy {

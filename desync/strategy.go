@@ -83,6 +83,7 @@ type Strategy struct {
 	reply  *wsize
 	stream []streamStep
 	packet []packetStep
+	steps  []string // their canonical texts
 	text   string
 	need   Need
 	harm   Harm
@@ -94,6 +95,9 @@ func (s *Strategy) Proto() Proto { return s.proto }
 // String is the canonical text, which parses to the same strategy.
 func (s *Strategy) String() string { return s.text }
 
+// Steps are the canonical texts of the steps, in order.
+func (s *Strategy) Steps() []string { return s.steps }
+
 // Need is what all steps need together.
 func (s *Strategy) Need() Need { return s.need }
 
@@ -102,10 +106,9 @@ func (s *Strategy) Harm() Harm { return s.harm }
 
 // newStrategy joins steps, packet steps last, that the parser has checked.
 func newStrategy(proto Proto, steps []Step) *Strategy {
-	s := &Strategy{proto: proto}
-	texts := make([]string, len(steps))
+	s := &Strategy{proto: proto, steps: make([]string, len(steps))}
 	for i, st := range steps {
-		texts[i] = st.String()
+		s.steps[i] = st.String()
 		s.need = s.need.Union(st.Need())
 		s.harm = max(s.harm, st.Harm())
 		switch st := st.(type) {
@@ -119,7 +122,7 @@ func newStrategy(proto Proto, steps []Step) *Strategy {
 			s.packet = append(s.packet, st)
 		}
 	}
-	s.text = strings.Join(texts, " ")
+	s.text = strings.Join(s.steps, " ")
 	return s
 }
 
@@ -167,11 +170,11 @@ func (e *Env) urgent() bool {
 // Plan works out the packets for e.Msg into p, whose memory is reused. After an
 // error p is empty, and the message must go as it came.
 func (s *Strategy) Plan(p *Plan, e *Env) error {
-	p.reset(0)
+	p.reset(len(e.Msg.Bytes))
 	if e.urgent() {
+		p.reset(0)
 		return errUrgent
 	}
-	p.reset(len(e.Msg.Bytes))
 	if s.proto == HTTP { // its steps change the message, for those behind them too
 		p.env = *e
 		e = &p.env
