@@ -27,7 +27,7 @@ type Choice struct {
 	Rule  *Rule
 	Proto desync.Proto
 	Flow  *flow.Key // borrowed for the call
-	Name  []byte    // the host's; borrowed for the call
+	Name  []byte    // the host's, empty where none is said; borrowed for the call
 }
 
 // A course is what is done with a message, and what is known so far about what
@@ -40,6 +40,7 @@ type course struct {
 	on       bool // the strategy was applied, and nothing is concluded
 	answered bool // data of the server was seen
 	again    uint8
+	spot     spot // of its host among those seen last
 }
 
 // choose is the course of a message of a kind to the host in p.name, by its rule r.
@@ -58,5 +59,5 @@ func (p *Pipeline) choose(r *Rule, kind desync.Proto, k *flow.Key) course {
 // settle finds the rule and the strategy for f's message to the host in p.name.
 func (p *Pipeline) settle(f *flow.Flow[state]) {
 	s := &f.State
-	s.course = p.choose(p.config.Load().Choose(p.name, s.mark, f.Key().Dst().Port()), s.msg.proto, f.Key())
+	s.course = p.choose(p.config.Load().Choose(p.name, s.mark, f.Key().Dst()), s.msg.proto, f.Key())
 }

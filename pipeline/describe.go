@@ -8,8 +8,9 @@ import (
 	"b4/packet"
 )
 
-// describe says what a packet is: its range of the stream and what sets it apart.
-func describe(o engine.Out, base uint32) string {
+// Describe says what a packet is: its range of the stream and what sets it apart.
+// base is the sequence number of TCP that the stream begins with.
+func Describe(o engine.Out, base uint32) string {
 	var v packet.View
 	text := fmt.Sprintf("%d bytes", len(o.Bytes))
 	switch {
@@ -39,6 +40,9 @@ var flagNames = [...]struct {
 
 // segment describes the packet of TCP that b is, view v.
 func segment(b []byte, v *packet.View, base uint32) string {
+	if v.Flags&packet.SYN != 0 {
+		base = v.Seq
+	}
 	off := int(int32(v.Seq - base))
 	text := fmt.Sprintf("bytes %d-%d, ttl %d", off, off+len(v.Payload), v.TTL)
 	for _, f := range flagNames {

@@ -69,7 +69,7 @@ func (p *Pipeline) late(f *flow.Flow[state]) {
 	s := &f.State
 	s.loose = true
 	if s.named = s.msg.named(); s.named {
-		p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
+		p.take(f)
 		p.settle(f)
 		switch why := s.ruling(); why {
 		case Dropped, Rejected:

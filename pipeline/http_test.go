@@ -268,7 +268,7 @@ func TestRequestReject(t *testing.T) {
 	if v := r.p.Handle(r.now, r.segment(0, request(host, 0, false), 77), &r.out); v != engine.Drop || r.out.Len() != 1 || !r.out.At(0).Back {
 		t.Errorf("verdict %#x, %d packets", v, r.out.Len())
 	}
-	if why := describe(r.out.At(0), r.base); !strings.Contains(why, "rst") {
+	if why := Describe(r.out.At(0), r.base); !strings.Contains(why, "rst") {
 		t.Error(why)
 	}
 }

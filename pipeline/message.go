@@ -45,8 +45,9 @@ func (m *message) parse(b []byte) status {
 	}
 	ccs := tlshello.SkipCCS(b)
 	h, st := tlshello.Parse(b[ccs:])
-	h.Shift(ccs)
-	m.hello = h
+	if m.hello = h; ccs > 0 {
+		m.hello.Shift(ccs)
+	}
 	return status(st)
 }
 
@@ -156,5 +157,7 @@ var (
 
 // fill hands m, which is in stream b, to a strategy.
 func (m *message) fill(to *desync.Message, b []byte) {
-	*to = desync.Message{Proto: m.proto, Bytes: b, Hello: m.hello, Request: m.request}
+	to.Proto, to.Bytes, to.Crypto, to.QUIC = m.proto, b, nil, nil
+	to.Hello = m.hello
+	to.Request = m.request
 }

@@ -49,6 +49,7 @@ func (p *Pipeline) conclude(c *course, kind desync.Proto, o Outcome) {
 	}
 	c.on = false
 	p.tallies.count(c.rule, kind, c.steps, o)
+	p.hosts.conclude(c.spot, o)
 	if c.chooser != nil {
 		c.chooser.Report(c.token, o, p.now)
 	}
@@ -58,7 +59,7 @@ func (p *Pipeline) conclude(c *course, kind desync.Proto, o Outcome) {
 // or before.
 func (p *Pipeline) forgotten(f *flow.Flow[state]) Outcome {
 	switch answered := f.State.answered; {
-	case answered && p.now.Sub(f.Seen()) >= flow.Idle:
+	case answered && p.flows.Unseen(p.now, f) >= flow.Idle:
 		return Frozen
 	case answered:
 		return Through
@@ -143,7 +144,6 @@ type tallies struct {
 // count adds one. It allocates nothing.
 func (t *tallies) count(r *Rule, proto desync.Proto, steps *desync.Strategy, o Outcome) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	for i := range t.entries {
 		e := &t.entries[i]
 		if i == t.n {
@@ -152,9 +152,10 @@ func (t *tallies) count(r *Rule, proto desync.Proto, steps *desync.Strategy, o O
 		}
 		if e.proto == proto && e.rule == r.Name && e.strategy == steps.String() {
 			e.counts[o]++
-			return
+			break
 		}
 	}
+	t.mu.Unlock()
 }
 
 // Outcomes returns what became of the messages that strategies were applied to,

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,9 @@ func TestOutcomes(t *testing.T) {
 			r.wait(2 * flow.Idle)
 			if got := r.outcomes(); len(got) != 1 || got[tt.want] != 1 {
 				t.Errorf("%s: %v, want %s", tt.name, got, tt.want)
+			}
+			if got := r.p.Recent(); len(got) != 1 || got[0].Outcome != strings.TrimPrefix(tt.want, "no_evidence") {
+				t.Errorf("%s: %+v, want %s", tt.name, got, tt.want)
 			}
 		}
 	}

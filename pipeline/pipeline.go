@@ -10,8 +10,9 @@ import (
 	"b4/packet"
 )
 
-// idle is how long Tick lets the engine wait where nothing is due.
-const idle = time.Second
+// idle is how long Tick lets the engine wait where nothing is due and no flow is
+// to be forgotten.
+const idle = time.Hour
 
 // overtaken is how long a segment waits for one it may have overtaken. Where
 // packets change their order on the way to the router, they are a few milliseconds
@@ -75,8 +76,8 @@ type state struct {
 	mtu   int   // longest packet of the message, in bytes, superpackets left out
 	ack   uint32
 	mark  uint32 // of the last packet of the message
-	msg   message
 	course
+	msg message
 }
 
 // New makes a pipeline for at most maxFlows undecided connections.
@@ -107,10 +108,15 @@ func (p *Pipeline) Tick(now time.Time, out *engine.Batch) time.Duration {
 	next := p.flows.Due(now, p.late)
 	p.flows.Expire(now)
 	p.quic.flows.Expire(now)
-	p.putOff(engine.Accept, false)
+	if out.Len() > 0 {
+		p.putOff(engine.Accept, false)
+	}
 	wait := p.wheel.take(now, out)
 	if !next.IsZero() {
 		wait = min(wait, next.Sub(now))
+	}
+	if p.flows.Len()+p.quic.flows.Len() > 0 {
+		wait = min(wait, flow.Idle) // the last is forgotten within twice that
 	}
 	return wait
 }

@@ -108,7 +108,7 @@ func (p *Pipeline) initial(pkt *engine.Packet, f *flow.Flow[initials]) (engine.V
 // another connection of the same ports by its name only.
 func (p *Pipeline) initialOf(pkt *engine.Packet, f *flow.Flow[initials]) (engine.Verdict, Reason) {
 	s, c := &f.State, p.config.Load()
-	conn, port := &s.kept.conn, p.view.Dst.Port()
+	conn, to := &s.kept.conn, p.view.Dst
 	h, st := conn.Hello()
 	rule, again := s.rule, s.judged
 	p.name = p.name[:0]
@@ -118,12 +118,12 @@ func (p *Pipeline) initialOf(pkt *engine.Packet, f *flow.Flow[initials]) (engine
 		return engine.Accept, QUICOdd
 	case h.Named():
 		p.name = conn.AppendName(p.name, &h)
-		rule, s.judged = c.Choose(p.name, pkt.Mark, port), true
+		rule, s.judged = c.Choose(p.name, pkt.Mark, to), true
 	case s.judged:
 	case st == tlshello.Complete:
-		rule, s.judged = nil, true
+		rule, s.judged = c.Choose(nil, pkt.Mark, to), true
 	default:
-		if rule = c.Certain(pkt.Mark, port); rule == nil {
+		if rule = c.Certain(pkt.Mark, to); rule == nil {
 			return engine.Accept, QUICPart
 		}
 	}
@@ -281,5 +281,5 @@ func (p *Pipeline) traceDatagram(f *flow.Flow[initials], h tlshello.Hello, why R
 	if h.Named() {
 		p.name = f.State.kept.conn.AppendName(p.name, &h)
 	}
-	p.tell(&subject{flow: f.Key(), proto: desync.QUIC, rule: f.State.rule, steps: f.State.steps}, why, since)
+	f.State.spot = p.tell(&subject{flow: f.Key(), proto: desync.QUIC, rule: f.State.rule, steps: f.State.steps}, why, since)
 }

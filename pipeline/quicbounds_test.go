@@ -78,8 +78,9 @@ func TestQUICAllocs(t *testing.T) {
 			t.Errorf("%s: %v allocations, %v", tt.name, n, r.p.Counts())
 		}
 	}
+	want := 0.0
 	if runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64" {
-		return // there new keys allocate
+		want = 2 // there new keys are two objects of crypto/aes
 	}
 	pkts := r.strangers(2 * maxInitials)
 	i := 0
@@ -91,8 +92,8 @@ func TestQUICAllocs(t *testing.T) {
 	for range pkts {
 		flow()
 	}
-	if n := testing.AllocsPerRun(len(pkts), flow); n != 0 {
-		t.Errorf("initial of a new flow: %v allocations", n)
+	if n := testing.AllocsPerRun(len(pkts), flow); n > want {
+		t.Errorf("initial of a new flow: %v allocations, want %v", n, want)
 	}
 }
 

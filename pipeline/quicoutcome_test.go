@@ -118,6 +118,9 @@ func TestQUICChooser(t *testing.T) {
 		if want := []string{name}; !slices.Equal(c.names, want) || !slices.Equal(c.reports, []Outcome{Opened}) {
 			t.Errorf("asked for %q, told %v", c.names, c.reports)
 		}
+		if got := r.p.Recent(); got[0].Outcome != "opened" {
+			t.Errorf("said to be %q", got[0].Outcome)
+		}
 		c.steps = nil
 		r.port++
 		r.send(r.initial(0, msg[:1100]))

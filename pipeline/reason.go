@@ -14,7 +14,7 @@ const (
 	Held                    // part of a message, kept until the rest comes, or sent again while it is
 	TooLong                 // a message beyond the bounds: let go as it came
 	Late                    // was held, and the rest of the message did not come in time
-	NoName                  // a message without a host name
+	NoName                  // a message without a host name, to a server in no rule's networks
 	NoRule                  // no rule for the name
 	Passed                  // the rule says pass
 	Dropped                 // the rule says drop

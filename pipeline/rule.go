@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"net/netip"
 	"slices"
 
 	"b4/desync"
@@ -24,15 +25,16 @@ type Treatment struct {
 	Steps  *desync.Strategy // of Desync; nil leaves the message as it is
 }
 
-// A Rule joins names with what is done for them.
+// A Rule joins hosts with what is done for them.
 type Rule struct {
 	Name     string
-	Groups   uint32     // bits of packets' marks, of which one must be set; 0 is whatever mark
-	Unseen   bool       // the connections that it is for are never shown: it matches nothing
-	Ports    []uint16   // destinations' ports; none stands for all
-	Domains  *match.Set // nil stands for all names
-	Not      *match.Set // names the rule leaves to the rules behind it
-	Strategy string     // its name
+	Groups   uint32          // bits of packets' marks, of which one must be set; 0 is whatever mark
+	Unseen   bool            // the connections that it is for are never shown: it matches nothing
+	Ports    []uint16        // destinations' ports; none stands for all
+	Domains  *match.Set      // nil stands for all names, unless there are Prefixes
+	Prefixes *match.Networks // servers' networks, which it is for whatever the name, and where none is said
+	Not      *match.Set      // names the rule leaves to the rules behind it
+	Strategy string          // its name
 	For      [desync.Protos]Treatment
 }
 
@@ -70,15 +72,16 @@ const NeverRule = "main.never"
 // never is a rule ahead of all others.
 var never = Rule{Name: NeverRule, For: [desync.Protos]Treatment{{Action: Pass}, {Action: Pass}, {Action: Pass}}}
 
-// Choose returns the rule for a host name that a packet with a mark, to a port,
-// brings; nil if none matches.
-func (c *Config) Choose(name []byte, mark uint32, port uint16) *Rule {
+// Choose returns the rule for a host name that a packet with a mark, to a server,
+// brings; nil if none matches. Without a name, or with the zero Addr for a server that
+// is not known, what is there decides.
+func (c *Config) Choose(name []byte, mark uint32, to netip.AddrPort) *Rule {
 	if c.Never.Contains(name) {
 		return &never
 	}
 	for i := range c.Rules {
 		r := &c.Rules[i]
-		if r.meets(mark, port) && (r.Domains == nil || r.Domains.Contains(name)) && !r.Not.Contains(name) {
+		if r.meets(mark, to.Port()) && r.has(name, to.Addr()) && !r.Not.Contains(name) {
 			return r
 		}
 	}
@@ -90,27 +93,67 @@ func (r *Rule) meets(mark uint32, port uint16) bool {
 	return (r.Groups == 0 || r.Groups&mark != 0) && (len(r.Ports) == 0 || slices.Contains(r.Ports, port)) && !r.Unseen
 }
 
+// has reports whether a host is among those of r, but for its names Not.
+func (r *Rule) has(name []byte, server netip.Addr) bool {
+	if r.all() {
+		return len(name) > 0
+	}
+	return len(name) > 0 && r.Domains.Contains(name) || r.Prefixes.Contains(server)
+}
+
+// all reports whether r is for all names and servers.
+func (r *Rule) all() bool { return r.Domains == nil && r.Prefixes == nil }
+
+// named reports whether it takes a name to tell if r is for a server that is in none
+// of its Prefixes.
+func (r *Rule) named() bool { return r.Domains.Len() > 0 }
+
 // Certain returns the rule that every name would get from a packet with a mark,
-// to a port; nil where the name decides.
-func (c *Config) Certain(mark uint32, port uint16) *Rule {
+// to a server; nil where the name decides, or the server does and is the zero Addr.
+func (c *Config) Certain(mark uint32, to netip.AddrPort) *Rule {
 	for i := range c.Rules {
-		if r := &c.Rules[i]; r.meets(mark, port) {
-			if r.Domains != nil || r.Not != nil || c.Never.Len() > 0 {
+		r, server := &c.Rules[i], to.Addr()
+		switch {
+		case !r.meets(mark, to.Port()):
+		case r.all() || r.Prefixes.Contains(server):
+			if r.Not != nil || c.Never.Len() > 0 {
 				return nil
 			}
 			return r
+		case r.named() || r.Prefixes != nil && !server.IsValid():
+			return nil
 		}
 	}
 	return nil
 }
 
-// Handshake returns the rule that every name would get from everybody to a port;
-// nil where there is none. What is done before a name is known, to packets either
-// way, is done by it: what comes from a server has no mark to tell whom it is for.
-func (c *Config) Handshake(port uint16) *Rule {
-	const everybody = ^uint32(0)
-	if r := c.Certain(everybody, port); r != nil && r.Groups == 0 {
+// everybody is a mark of all devices at once: what is certain with it is certain of
+// each of them, and of who is in no group, unless it is a rule for devices.
+const everybody = ^uint32(0)
+
+// Handshake returns the rule that every name would get from everybody to a server, or
+// to all at a port where the server is the zero Addr; nil where there is none. What is
+// done with a server's packets before a name is known is done by it: they have no mark
+// to tell whom they are for.
+func (c *Config) Handshake(to netip.AddrPort) *Rule {
+	if r := c.Certain(everybody, to); r != nil && r.Groups == 0 {
 		return r
 	}
 	return nil
+}
+
+// Begins reports whether rule i decides about some connections to a port before a name
+// is known, as far as the rules ahead do not have all its networks: by a client's
+// packets, or by a server's.
+func (c *Config) Begins(i int, port uint16) (client, server bool) {
+	r := &c.Rules[i]
+	client = r.meets(everybody, port) && r.Not == nil && (r.Prefixes != nil || r.Domains == nil) && c.Never.Len() == 0
+	server = client && r.Groups == 0
+	for j := range c.Rules[:i] {
+		if o := &c.Rules[j]; o.meets(everybody, port) && (o.all() || o.named()) {
+			client = client && !o.meets(r.Groups, port)
+			server = false
+		}
+	}
+	return client, server
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -54,10 +55,10 @@ func TestChoose(t *testing.T) {
 				host string
 				port uint16
 			}{{"www.a.example", 443}, {"www.a.example", 8443}, {"b.example", 443}} {
-				each = append(each, nameOf(c.Choose([]byte(to.host), mark, to.port)))
+				each = append(each, nameOf(c.Choose([]byte(to.host), mark, server(to.port))))
 			}
 			got = append(got, strings.Join(each, " "))
-			certain = append(certain, nameOf(c.Certain(mark, 443)))
+			certain = append(certain, nameOf(c.Certain(mark, server(443))))
 		}
 		if tt.want == " |||" {
 			tt.want = "  |  |  "
@@ -65,12 +66,20 @@ func TestChoose(t *testing.T) {
 		if got := strings.Join(got, "|"); got != tt.want {
 			t.Errorf("%s: chooses %q, want %q", tt.name, got, tt.want)
 		}
-		text := strings.Join(certain, "|") + "|" + nameOf(c.Handshake(443)) + "/" + nameOf(c.Handshake(8443))
+		text := strings.Join(certain, "|") + "|" + nameOf(c.Handshake(anywhere(443))) + "/" + nameOf(c.Handshake(anywhere(8443)))
 		if text != tt.certain {
 			t.Errorf("%s: certain of %q, want %q", tt.name, text, tt.certain)
 		}
 	}
 }
+
+// server is one of no rule's networks.
+func server(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 80}), port)
+}
+
+// anywhere is a server that is not known.
+func anywhere(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.Addr{}, port) }
 
 func nameOf(r *Rule) string {
 	if r == nil {
@@ -80,9 +89,9 @@ func nameOf(r *Rule) string {
 }
 
 func TestChooseAllocs(t *testing.T) {
-	c := Config{Never: set(t, "bank.example"), Rules: []Rule{{Groups: tv, Ports: []uint16{8443}}, {Domains: set(t, "a.example")}, {}}}
+	c := Config{Never: set(t, "bank.example"), Rules: []Rule{{Groups: tv, Ports: []uint16{8443}}, {Domains: set(t, "a.example"), Prefixes: networks("198.51.100.0/24", "2001:db8::/32")}, {}}}
 	name := []byte("www.b.example")
-	if n := testing.AllocsPerRun(100, func() { c.Choose(name, others|tv, 443); c.Certain(tv, 443); c.Handshake(443) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { c.Choose(name, others|tv, server(443)); c.Certain(tv, server(443)); c.Handshake(server(443)) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -195,17 +204,26 @@ func TestNever(t *testing.T) {
 
 // BenchmarkChoose is what a house with groups costs.
 func BenchmarkChoose(b *testing.B) {
-	name := []byte(host)
+	name, to := []byte(host), server(443)
+	many := func(n int) *match.Networks {
+		var b match.NetworksBuilder
+		for i := range n {
+			b.Add(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 7), byte(i << 1)}), 24))
+		}
+		return b.Networks()
+	}
 	for _, bm := range []struct {
 		name string
 		c    Config
 	}{
 		{"plain", Config{Rules: []Rule{{}}}},
 		{"groups", Config{Never: set(b, "bank.example"), Rules: []Rule{{Groups: tv}, {Groups: phone}, {Ports: []uint16{8443}}, {}}}},
+		{"10 networks", Config{Rules: []Rule{{Prefixes: many(10)}, {}}}},
+		{"10000 networks", Config{Rules: []Rule{{Prefixes: many(10000)}, {}}}},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			for range b.N {
-				bm.c.Choose(name, others, 443)
+				bm.c.Choose(name, others, to)
 			}
 		})
 	}

@@ -160,11 +160,9 @@ func (p *Pipeline) decide(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdi
 	s, v := &f.State, &p.view
 	s.phase = judged
 	p.messages[s.msg.proto].Add(1)
-	p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
+	p.take(f)
 	s.named = len(p.name) > 0
-	if s.named {
-		p.settle(f)
-	}
+	p.settle(f)
 	switch why := s.ruling(); why {
 	case Treated:
 		from, to := int(s.gone), len(f.Stream().Bytes())
@@ -210,6 +208,7 @@ func (p *Pipeline) more(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdict
 		if off == 0 {
 			p.resent(&s.course, s.msg.proto)
 		}
+		p.take(f)
 		return p.treat(pkt, f, off, end, Again)
 	case Dropped, Rejected:
 		return p.forbid(pkt, why)
@@ -263,7 +262,7 @@ func (p *Pipeline) later(pkt *engine.Packet, f *flow.Flow[state]) (engine.Verdic
 		}
 		return engine.Accept, Early
 	}
-	p.trace(f, Finished, p.out.Len())
+	p.traceFinished(f)
 	p.conclude(&s.course, s.msg.proto, Opened)
 	return p.done(f, Finished)
 }

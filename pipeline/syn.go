@@ -14,10 +14,10 @@ import (
 // connection's first data its port is all that tells what it will speak.
 const httpPort = 80
 
-// certain is the strategy for connections to a port if it acts in a phase before
-// the message, nil if none does.
-func (c *Config) certain(port uint16, phase desync.Phases) *desync.Strategy {
-	r, kind := c.Handshake(port), desync.TLS
+// early is r's strategy for connections to a port if it acts in a phase before the
+// message, nil if it does not. r may be nil.
+func (r *Rule) early(port uint16, phase desync.Phases) *desync.Strategy {
+	kind := desync.TLS
 	if port == httpPort {
 		kind = desync.HTTP
 	}
@@ -30,6 +30,11 @@ func (c *Config) certain(port uint16, phase desync.Phases) *desync.Strategy {
 	return nil
 }
 
+// answered is the strategy that changes how a server answers a SYN, nil if none does.
+func (c *Config) answered(server netip.AddrPort) *desync.Strategy {
+	return c.Handshake(server).early(server.Port(), desync.SYNACK)
+}
+
 // open takes a client's SYN. It is replaced and never dropped: conntrack knows
 // the connection only once its first packet has left.
 func (p *Pipeline) open(pkt *engine.Packet) (engine.Verdict, Reason) {
@@ -40,7 +45,7 @@ func (p *Pipeline) open(pkt *engine.Packet) (engine.Verdict, Reason) {
 			p.flows.Remove(f)
 		}
 	}
-	steps := p.config.Load().certain(v.Dst.Port(), desync.SYN)
+	steps := p.config.Load().Certain(pkt.Mark, v.Dst).early(v.Dst.Port(), desync.SYN)
 	if steps == nil {
 		return engine.Accept, Other
 	}
@@ -80,7 +85,7 @@ func (p *Pipeline) answer(pkt *engine.Packet) (engine.Verdict, Reason) {
 		return engine.Accept, Reply
 	}
 	p.hops.learn(v.Src.Addr(), v.TTL)
-	steps := p.config.Load().certain(v.Src.Port(), desync.SYNACK)
+	steps := p.config.Load().answered(v.Src)
 	if steps == nil {
 		return engine.Accept, Reply
 	}
@@ -101,7 +106,7 @@ func (p *Pipeline) answer(pkt *engine.Packet) (engine.Verdict, Reason) {
 // like the one at hand. Holding that would hold both up.
 func (p *Pipeline) narrow(f *flow.Flow[state]) bool {
 	v := &p.view
-	steps := p.config.Load().certain(v.Dst.Port(), desync.SYNACK)
+	steps := p.config.Load().answered(v.Dst)
 	return steps != nil && len(f.Stream().Bytes())+len(v.Payload) > steps.Window()
 }
 

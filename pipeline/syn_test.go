@@ -68,12 +68,11 @@ func TestHopsInPlan(t *testing.T) {
 func TestCertainPort(t *testing.T) {
 	rule := Rule{For: treat(Desync, strategy(t, "synfake(badsum) split(1)"))}
 	rule.For[desync.HTTP] = web(t, Desync, "synfake(badsum) hostcase")[desync.HTTP]
-	c := Config{Rules: []Rule{rule}}
 	for port, kind := range map[uint16]desync.Proto{80: desync.HTTP, 443: desync.TLS, 8443: desync.TLS} {
-		if steps := c.certain(port, desync.SYN); steps != rule.For[kind].Steps {
+		if steps := rule.early(port, desync.SYN); steps != rule.For[kind].Steps {
 			t.Errorf("port %d: %v", port, steps)
 		}
-		if steps := c.certain(port, desync.SYNACK); steps != nil {
+		if steps := rule.early(port, desync.SYNACK); steps != nil {
 			t.Errorf("port %d, to the client: %v", port, steps)
 		}
 	}

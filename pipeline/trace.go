@@ -32,12 +32,27 @@ func (p *Pipeline) Trace(t *Tracer) (stop func(), ok bool) {
 	return func() { p.tracer.CompareAndSwap(t, nil) }, p.tracer.CompareAndSwap(nil, t)
 }
 
-// trace notes a verdict under f's host, and tells the tracer, if there is one
-// for it, also of the packets the batch has had since.
+// take makes f's host the one in p.name.
+func (p *Pipeline) take(f *flow.Flow[state]) {
+	p.name = f.State.msg.appendName(p.name[:0], f.Stream().Bytes())
+}
+
+// trace notes a verdict under f's host, which is in p.name, and tells the tracer,
+// if there is one for it, also of the packets the batch has had since.
 func (p *Pipeline) trace(f *flow.Flow[state], why Reason, since int) {
-	s := &f.State
-	p.name = s.msg.appendName(p.name[:0], f.Stream().Bytes())
-	p.tell(&subject{f.Key(), s.msg.proto, s.rule, s.steps, f.Stream().Base()}, why, since)
+	s := subjectOf(f)
+	f.State.spot = p.tell(&s, why, since)
+}
+
+// traceFinished is trace for data behind a message that was traced. It mostly needs
+// no name.
+func (p *Pipeline) traceFinished(f *flow.Flow[state]) {
+	p.hosts.answered(f.State.spot)
+	if p.tracer.Load() != nil {
+		p.take(f)
+		s := subjectOf(f)
+		p.show(&s, Finished, p.out.Len())
+	}
 }
 
 // A subject is what a verdict is about, with the host in Pipeline.name.
@@ -49,9 +64,19 @@ type subject struct {
 	base  uint32           // of TCP: sequence number of the message's first byte
 }
 
-// tell is trace for any kind of flow.
-func (p *Pipeline) tell(s *subject, why Reason, since int) {
-	p.hosts.note(p.now, s, p.name, why)
+func subjectOf(f *flow.Flow[state]) subject {
+	s := &f.State
+	return subject{f.Key(), s.msg.proto, s.rule, s.steps, f.Stream().Base()}
+}
+
+// tell is trace for any kind of flow. It returns where the host is kept.
+func (p *Pipeline) tell(s *subject, why Reason, since int) spot {
+	p.show(s, why, since)
+	return p.hosts.note(p.now, s, p.name, why)
+}
+
+// show tells the tracer, if there is one for the host.
+func (p *Pipeline) show(s *subject, why Reason, since int) {
 	t := p.tracer.Load()
 	if t == nil || !t.Hosts.Contains(p.name) {
 		return
@@ -65,7 +90,7 @@ func (p *Pipeline) tell(s *subject, why Reason, since int) {
 		e.Strategy = s.steps.String()
 	}
 	for i := since; i < p.out.Len(); i++ {
-		e.Packets = append(e.Packets, describe(p.out.At(i), s.base))
+		e.Packets = append(e.Packets, Describe(p.out.At(i), s.base))
 	}
 	t.Each(e)
 }

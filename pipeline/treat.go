@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"b4/desync"
 	"b4/engine"
 	"b4/flow"
 	"b4/packet"
@@ -20,7 +19,7 @@ func (s *state) treatment() *Treatment {
 // is.
 func (s *state) ruling() Reason {
 	switch t := s.treatment(); {
-	case !s.named:
+	case t == nil && !s.named:
 		return NoName
 	case t == nil:
 		return NoRule
@@ -84,9 +83,10 @@ func (p *Pipeline) setEnv(f *flow.Flow[state], b []byte, v *packet.View) {
 	s, st := &f.State, f.Stream()
 	p.header = append(p.header[:0], b[:v.Hdr]...)
 	p.header[v.IPLen+13] |= s.flags
-	p.env.Conn = desync.Conn{Header: p.header, IPLen: v.IPLen, Base: st.Base(), MTU: max(s.mtu, minMTU(b)), First: s.first}
-	if s.steps.Need().Hops {
-		p.env.Conn.Hops = p.hops.to(v.Dst.Addr())
+	c := &p.env.Conn
+	c.Header, c.IPLen, c.Base, c.MTU, c.First = p.header, v.IPLen, st.Base(), max(s.mtu, minMTU(b)), s.first
+	if c.Hops = 0; s.steps.Need().Hops {
+		c.Hops = p.hops.to(v.Dst.Addr())
 	}
 	s.msg.fill(&p.env.Msg, st.Bytes())
 	p.env.Msg.Begun, p.env.Msg.Body = s.begun || s.loose, s.body

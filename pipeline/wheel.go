@@ -58,6 +58,9 @@ func (w *wheel) put(now time.Time, o engine.Out) bool {
 // take adds to out what is due, and tells how long the rest can wait: idle
 // without one.
 func (w *wheel) take(now time.Time, out *engine.Batch) time.Duration {
+	if len(w.order) == 0 {
+		return idle
+	}
 	n := 0
 	for ; n < len(w.order); n++ {
 		s := &w.slots[w.order[n]]

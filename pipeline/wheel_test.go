@@ -191,7 +191,7 @@ func TestDescribe(t *testing.T) {
 		{engine.Out{Bytes: udp}, "udp of 0 bytes, ttl 63"},
 		{engine.Out{}, "0 bytes"},
 	} {
-		if got := describe(tt.o, r.base); got != tt.want {
+		if got := Describe(tt.o, r.base); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}
