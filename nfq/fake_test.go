@@ -1,8 +1,10 @@
 package nfq
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"b4/engine"
@@ -16,6 +18,7 @@ type fake struct {
 	fd      int
 	waiting []uint32         // ids in the queue, in order
 	settled map[uint32]ruled // by id
+	order   []uint32         // in which they left
 	buf     [1 << 17]byte
 }
 
@@ -31,7 +34,12 @@ func (r ruled) String() string {
 
 type failing struct{ err error }
 
-func (f failing) Send(engine.Out) error { return f.err }
+func (f failing) Send(outs []engine.Out) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	return len(outs), nil
+}
 
 // pair joins a queue to a fake kernel.
 func pair(t testing.TB) (*queue, *fake) {
@@ -41,8 +49,9 @@ func pair(t testing.TB) (*queue, *fake) {
 	}
 	q := &queue{
 		socket: &socket{fd: fds[0]}, n: new(engine.Tally), slot: copyRange + overhead,
-		c:     Config{Num: 537, Done: 1 << 26, Send: failing{}, Report: func(err error) { t.Error(err) }},
-		lanes: []lane{{num: 537}},
+		c: Config{Num: 537, Done: 1 << 26, Send: failing{}, Report: func(err error) { t.Error(err) }},
+
+		verdicts: verdicts{lanes: []lane{{num: 537}}},
 	}
 	if err := q.prepare(); err != nil {
 		t.Fatal(err)
@@ -62,33 +71,52 @@ func (f *fake) put(m []byte) {
 
 // queue puts a packet into the kernel's queue and shows it to the reader.
 func (f *fake) queue(id, mark uint32) {
-	f.waiting = append(f.waiting, id)
-	f.put(message(id, unix.NF_INET_POST_ROUTING, number(attrMark, mark), payload([]byte("0123456789"))))
+	f.queuePacket(id, []byte("0123456789"), number(attrMark, mark))
 }
 
-// rule does with the verdicts that have come what nfnetlink_queue.c does, and
-// returns how many there were.
-func (f *fake) rule() int {
-	for count := 0; ; count++ {
+func (f *fake) queuePacket(id uint32, b []byte, more ...func([]byte) []byte) {
+	f.waiting = append(f.waiting, id)
+	f.put(message(id, unix.NF_INET_POST_ROUTING, append(more, payload(b))...))
+}
+
+// writes are the messages that have come, of each write.
+func (f *fake) writes() (list [][][]byte) {
+	for {
 		n, err := unix.Read(f.fd, f.buf[:])
 		if err == unix.EAGAIN {
-			return count
+			return list
 		} else if err != nil {
 			f.t.Fatal(err)
 		}
-		m := f.buf[:n]
+		var messages [][]byte
+		for b := bytes.Clone(f.buf[:n]); len(b) > 0; {
+			n := binary.NativeEndian.Uint32(b) // a multiple of 4
+			messages, b = append(messages, b[:n]), b[n:]
+		}
+		list = append(list, messages)
+	}
+}
+
+// rule does with the verdicts that have come what nfnetlink_queue.c does, and
+// returns how many there were, and in how many writes.
+func (f *fake) rule() (count, writes int) {
+	list := f.writes()
+	for _, m := range slices.Concat(list...) {
+		count++
 		id, r := readVerdict(f.t, m)
 		keep := f.waiting[:0]
 		for _, w := range f.waiting {
 			batch := binary.NativeEndian.Uint16(m[4:]) == msgVerdictBatch
 			if w == id || batch && int32(w-id) <= 0 {
 				f.settled[w] = r
+				f.order = append(f.order, w)
 			} else {
 				keep = append(keep, w)
 			}
 		}
 		f.waiting = keep
 	}
+	return count, len(list)
 }
 
 func readVerdict(t testing.TB, m []byte) (id uint32, r ruled) {
@@ -113,14 +141,7 @@ func readVerdict(t testing.TB, m []byte) (id uint32, r ruled) {
 
 // verdicts are those that have come, of all queues, in words.
 func (f *fake) verdicts() (list []string) {
-	for {
-		n, err := unix.Read(f.fd, f.buf[:])
-		if err == unix.EAGAIN {
-			return list
-		} else if err != nil {
-			f.t.Fatal(err)
-		}
-		m := f.buf[:n]
+	for _, m := range slices.Concat(f.writes()...) {
 		num := binary.BigEndian.Uint16(m[headerLen-2:])
 		v, id := binary.BigEndian.Uint32(m[headerLen+attrLen:]), binary.BigEndian.Uint32(m[headerLen+attrLen+4:])
 		words := fmt.Sprintf("%d: verdict %d on %d", num, v&0xff, id)
@@ -135,6 +156,7 @@ func (f *fake) verdicts() (list []string) {
 		}
 		list = append(list, words)
 	}
+	return list
 }
 
 func read(t testing.TB, q *queue) []engine.Packet {
@@ -148,6 +170,6 @@ func read(t testing.TB, q *queue) []engine.Packet {
 
 // queueOf is the queue of a started engine that nobody runs.
 func queueOf(e *Engine) (q *queue) {
-	e.life.Run(func(it *queue) error { q = it; return nil })
+	e.life.Run(func(qs *queues) error { q = (*qs)[0]; return nil })
 	return q
 }

@@ -235,7 +235,7 @@ func udpPair(t *testing.T) (from, to int) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { unix.Close(*fd) })
-		unix.SetsockoptTimeval(*fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5})
+		unix.SetsockoptTimeval(*fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
 	}
 	if err := errors.Join(unix.Bind(to, addr), unix.Connect(from, addr)); err != nil {
 		t.Fatal(err)
@@ -253,7 +253,7 @@ func TestKernelCloseLetsGo(t *testing.T) {
 	rules(t)
 	from, to := udpPair(t)
 	unix.Write(from, []byte("a"))
-	if p, err := queueOf(e).Read(time.Second); len(p) != 1 || err != nil {
+	if p, err := queueOf(e).Read(soon); len(p) != 1 || err != nil {
 		t.Fatal(p, err)
 	}
 	unix.Write(from, []byte("b"))
@@ -358,7 +358,7 @@ func loses(t *testing.T, told bool) {
 		q.Flush()
 	}
 	unix.Write(from, []byte("the id that tells of the gap"))
-	if p, err := q.Read(time.Second); len(p) != 1 || err != nil {
+	if p, err := q.Read(soon); len(p) != 1 || err != nil {
 		t.Fatal(p, err)
 	}
 	if n := e.Counters(); n.Lost == 0 || n.Lost+n.Read != total+1 {
@@ -384,7 +384,7 @@ func TestKernelAllocs(t *testing.T) {
 	msg, buf := make([]byte, 1200), make([]byte, 2000)
 	n := testing.AllocsPerRun(500, func() {
 		unix.Write(from, msg)
-		p, err := queueOf(e).Read(time.Second)
+		p, err := queueOf(e).Read(soon)
 		if err != nil || len(p) != 1 {
 			t.Fatal(len(p), err)
 		}

@@ -11,10 +11,15 @@ type Config struct {
 	Num  uint16        // queue number
 	Len  uint32        // packets the kernel holds at most, the others pass; 0 leaves its 1024
 	Done uint32        // fwmark bit that the verdict Done sets on the packet
-	Send engine.Sender // carries packets of our own; used by Run's goroutine only
+	Send engine.Sender // carries packets of our own; used by one goroutine of Run's
+
+	// More are the senders of further queues, Num+1 and so on, each used by a goroutine
+	// of its own. The rules must bring all packets of a connection by the same queue.
+	More []engine.Sender
 
 	// Report is given what went wrong without costing a packet. It must not
-	// block and may be called for every packet: the caller samples. Nil drops it.
+	// block and may be called for every packet: the caller samples. It is called by
+	// several goroutines where there are More. Nil drops it.
 	Report func(error)
 
 	// GSO asks for superpackets whole (NFQA_CFG_F_GSO), as only a mode that
@@ -31,21 +36,21 @@ type Config struct {
 	// with GSO too. Of the rest just the beginning is copied. Whole must
 	// not keep the bytes. Nil is always, and needs no second queue.
 	Whole func(pkt []byte) bool
-	Cut   uint16 // number of the queue for what is cut; unused without GSO and Whole
+	Cut   uint16 // number of the queue for what is cut, before those of More; unused without GSO and Whole
 }
 
 // cuts reports whether there is a second queue.
 func (c *Config) cuts() bool { return c.GSO && c.Whole != nil }
 
-// An Engine serves one NFQUEUE. It implements engine.Engine.
+// An Engine serves an NFQUEUE, or several. It implements engine.Engine.
 type Engine struct {
 	c    Config
 	n    engine.Tally
 	caps atomic.Pointer[engine.Capabilities]
-	life engine.Life[queue]
+	life engine.Life[queues]
 }
 
-// New returns an engine for queue c.Num. It opens nothing.
+// New returns an engine for queue c.Num and those of c.More. It opens nothing.
 func New(c Config) *Engine {
 	if c.Report == nil {
 		c.Report = func(error) {}
@@ -61,27 +66,28 @@ func (e *Engine) Name() string { return "nfqueue" }
 // where only CAP_NET_ADMIN is.
 func (e *Engine) Supported() error { return probe() }
 
-// Start binds the queue. Packets that reach it while Start is still at work go
-// on untouched. After an error Start may be tried again; after Close it is
+// Start binds the queues, all or none. Packets that reach them while Start is still at
+// work go on untouched. After an error Start may be tried again; after Close it is
 // os.ErrClosed.
 func (e *Engine) Start() error {
-	return e.life.Start(func() (*queue, error) {
-		q, err := open(e.c, &e.n)
+	return e.life.Start(func() (*queues, error) {
+		qs, err := openAll(e.c, &e.n)
 		if err == nil {
-			e.caps.Store(&q.caps)
+			e.caps.Store(&(*qs)[0].caps)
 		}
-		return q, err
+		return qs, err
 	})
 }
 
-// Run serves h until Close. Only one Run can be under way.
+// Run serves h, which one goroutine calls at a time, until Close or until a queue
+// fails. Only one Run can be under way.
 func (e *Engine) Run(h engine.Handler) error {
-	return e.life.Run(func(q *queue) error { return engine.Run(q, h, q, e.c.Report) })
+	return e.life.Run(func(qs *queues) error { return qs.run(h, e.c.Report) })
 }
 
-// Close ends Run, lets every packet go that still waits in the queue, and gives
-// the queue back. It returns after Run has, so a Handler must not call it.
-func (e *Engine) Close() error { return e.life.Close((*queue).Close, (*queue).release) }
+// Close ends Run, lets every packet go that still waits in a queue, and gives the
+// queues back. It returns after Run has, so a Handler must not call it.
+func (e *Engine) Close() error { return e.life.Close((*queues).close, (*queues).release) }
 
 // Capabilities are zero before Start.
 func (e *Engine) Capabilities() engine.Capabilities {

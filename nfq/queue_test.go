@@ -10,22 +10,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"b4/engine"
 
 	"golang.org/x/sys/unix"
 )
-
-func TestMmsghdrSize(t *testing.T) {
-	want := uintptr(64)
-	if unsafe.Sizeof(uintptr(0)) == 4 {
-		want = 32
-	}
-	if got := unsafe.Sizeof(mmsghdr{}); got != want {
-		t.Errorf("struct mmsghdr has %d bytes, the kernel's %d", got, want)
-	}
-}
 
 func TestSettle(t *testing.T) {
 	const done = 1 << 26
@@ -62,8 +51,8 @@ func TestSettle(t *testing.T) {
 			if err := errors.Join(q.Flush(), q.Flush()); err != nil {
 				t.Fatal(err)
 			}
-			if n := f.rule(); n != c.messages {
-				t.Errorf("%d messages, want %d", n, c.messages)
+			if n, writes := f.rule(); n != c.messages || writes != 1 {
+				t.Errorf("%d messages in %d writes, want %d in one", n, writes, c.messages)
 			}
 			for i, want := range c.want {
 				if got, ok := f.settled[first+uint32(i)]; !ok || got != want {
@@ -107,7 +96,7 @@ func TestSettleRandom(t *testing.T) {
 				t.Fatal(err)
 			}
 			if rand.N(10) == 0 {
-				q.Flush() // as Run does before it sends
+				q.Flush() // as Run does for the sake of order
 			}
 		}
 		q.Flush()
@@ -135,7 +124,7 @@ func TestSettleTooLong(t *testing.T) {
 	if err := q.Settle(&p[0], engine.Replace, make([]byte, maxPayload+1)); !errors.Is(err, errTooLong) {
 		t.Errorf("settle: %v", err)
 	}
-	if err := q.Settle(&p[1], engine.Replace, make([]byte, maxPayload)); err != nil {
+	if err := errors.Join(q.Settle(&p[1], engine.Replace, make([]byte, maxPayload)), q.Flush()); err != nil {
 		t.Error(err)
 	}
 	f.rule()
@@ -147,33 +136,90 @@ func TestSettleTooLong(t *testing.T) {
 	}
 }
 
+// What a write that failed was about goes on untouched with the next, and what is
+// settled by then gets its own verdict.
 func TestSettleAfterFailure(t *testing.T) {
 	q, f := pair(t)
-	for id := uint32(1); id <= 3; id++ {
+	for id := uint32(1); id <= 5; id++ {
 		f.queue(id, 0)
 	}
 	p, fd := slices.Clone(read(t, q)), q.fd
 	q.fd = -1
-	if q.Settle(&p[0], engine.Drop, nil) == nil || q.Settle(&p[1], engine.Drop, nil) == nil || q.Flush() == nil {
-		t.Error("no error from a bad descriptor")
+	if err := errors.Join(q.Settle(&p[0], engine.Drop, nil), q.Settle(&p[1], engine.Replace, []byte("piece")), q.Settle(&p[2], engine.Accept|engine.Done, nil)); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if q.Flush() == nil {
+			t.Error("no error from a bad descriptor")
+		}
 	}
 	q.fd = fd
-	if err := errors.Join(q.Settle(&p[2], engine.Drop, nil), q.Flush()); err != nil {
+	if err := errors.Join(q.Settle(&p[3], engine.Drop, nil), q.Settle(&p[4], engine.Accept, nil), q.Flush(), q.Flush()); err != nil {
 		t.Error(err)
 	}
 	f.rule()
-	if f.settled[1].verdict != verdictAccept || f.settled[2].verdict != verdictAccept || f.settled[3].verdict != verdictDrop {
-		t.Errorf("settled %v", f.settled)
+	for id, want := range []ruled{{}, {verdict: 1}, {verdict: 1}, {verdict: 1}, {verdict: 0}, {verdict: 1}} {
+		if id > 0 && f.settled[uint32(id)] != want {
+			t.Errorf("packet %d: %v", id, f.settled[uint32(id)])
+		}
+	}
+	if n := q.n.Counters(); n.Accepted != 4 || n.Dropped != 1 || n.Replaced != 0 || len(f.waiting) > 0 {
+		t.Errorf("counters %+v, waiting %v", n, f.waiting)
+	}
+}
+
+// A burst's verdicts leave in one write, in order, as long as they are not too many
+// bytes: then in few, each as long as may be. One that is too long by itself leaves
+// by itself.
+func TestWrites(t *testing.T) {
+	const piece = 500
+	perWrite := (writeMost-verdictMost-piece)/(verdictMost-3-8-attrLen+piece) + 1 // without a mark and padding
+	for _, c := range []struct {
+		sizes  []int // of payloads; 0 is to accept
+		writes int
+	}{
+		{slices.Repeat([]int{0}, burst), 1},
+		{slices.Repeat([]int{-1}, burst), 1},
+		{[]int{piece, 0, piece, -1, 0}, 1},
+		{slices.Repeat([]int{piece}, perWrite), 1},
+		{slices.Repeat([]int{piece}, perWrite+1), 2},
+		{slices.Repeat([]int{piece}, burst), (burst + perWrite - 1) / perWrite},
+		{[]int{piece, 16000, piece, maxPayload, 0}, 4},
+	} {
+		q, f := pair(t)
+		var want []uint32
+		for i := range c.sizes {
+			f.queue(uint32(i+1), 0)
+			want = append(want, uint32(i+1))
+		}
+		pkts := read(t, q)
+		for i, size := range c.sizes {
+			v, b := engine.Accept, []byte(nil)
+			if size > 0 {
+				v, b = engine.Replace, make([]byte, size)
+			} else if size < 0 {
+				v |= engine.Done
+			}
+			if err := q.Settle(&pkts[i], v, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := q.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if _, writes := f.rule(); writes != c.writes || !slices.Equal(f.order, want) {
+			t.Errorf("%d: %d writes, want %d; in order %d", c.sizes, writes, c.writes, f.order)
+		}
 	}
 }
 
 func TestSend(t *testing.T) {
 	q, _ := pair(t)
-	if err := q.Send(engine.Out{}); err != nil {
+	if _, err := q.Send(make([]engine.Out, 1)); err != nil {
 		t.Error(err)
 	}
 	q.c.Send = failing{unix.EMSGSIZE}
-	if err := q.Send(engine.Out{}); !errors.Is(err, unix.EMSGSIZE) {
+	if _, err := q.Send(make([]engine.Out, 1)); !errors.Is(err, unix.EMSGSIZE) {
 		t.Error(err)
 	}
 	if q.n.Sent.Load() != 1 || q.n.SendFailed.Load() != 1 {
@@ -263,7 +309,7 @@ func TestQueueAllocs(t *testing.T) {
 	q, f := pair(t)
 	var next uint32
 	m := message(1, unix.NF_INET_POST_ROUTING, number(attrMark, 1), payload(make([]byte, 1400)))
-	piece := make([]byte, 700)
+	piece, outs := make([]byte, 700), make([]engine.Out, 1)
 	for _, c := range []struct {
 		name    string
 		verdict engine.Verdict
@@ -284,7 +330,8 @@ func TestQueueAllocs(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := errors.Join(q.Flush(), q.Send(engine.Out{})); err != nil {
+			_, err = q.Send(outs)
+			if err := errors.Join(q.Flush(), err); err != nil {
 				t.Fatal(err)
 			}
 			for {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -66,12 +67,14 @@ type spy struct {
 	shown, sent *atomic.Int64
 }
 
-func (s spy) Send(o engine.Out) error {
-	s.sent.Add(1)
-	if bytes.Contains(o.Bytes, []byte(testHost)) || len(o.Bytes) > 1500 {
-		s.shown.Add(1)
+func (s spy) Send(outs []engine.Out) (int, error) {
+	for _, o := range outs {
+		s.sent.Add(1)
+		if bytes.Contains(o.Bytes, []byte(testHost)) || len(o.Bytes) > 1500 {
+			s.shown.Add(1)
+		}
 	}
-	return s.Sender.Send(o)
+	return s.Sender.Send(outs)
 }
 
 // deliver sends what is left of msg and returns what the other end reads.
@@ -87,9 +90,36 @@ func deliver(t *testing.T, from, to net.Conn, msg string, sent int) string {
 	return string(got)
 }
 
+// segments has TCP make one superpacket of what is written at once, however slow the
+// machine; or, for a slow way, several, as where answers take long: tcp_tso_autosize.
+func segments(t *testing.T, slow bool) {
+	t.Helper()
+	const burst = "/proc/sys/net/ipv4/tcp_tso_rtt_log" // more at once where answers come soon, since Linux 5.18
+	if !slow {
+		nstest.Sysctl(t, "net.ipv4.tcp_congestion_control=reno", "net.ipv4.tcp_min_tso_segs=40")
+	} else if _, err := os.Stat(burst); err == nil {
+		nstest.Sysctl(t, "net.ipv4.tcp_tso_rtt_log=0")
+	}
+}
+
+// pace has TCP send a superpacket of two segments each 3 ms.
+func pace(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rate = 1_000_000 // bytes/s
+	failed := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, rate) })
+	if err := errors.Join(failed, err); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // All traffic of a connection comes through the queue, superpackets whole; its
 // hello, one superpacket, is cut by the kernel and treated, and the server reads
-// the very bytes.
+// the very bytes. Over a slow way TCP sends a tail of it by itself, which must not
+// overtake what is cut.
 func TestKernelWholeHello(t *testing.T) {
 	strategy, err := desync.TLS.Parse("split(midsld) disorder")
 	if err != nil {
@@ -98,11 +128,16 @@ func TestKernelWholeHello(t *testing.T) {
 	for _, tt := range []struct {
 		size  int
 		first int // bytes that come ahead of the rest
-	}{{600, 0}, {1700, 0}, {2200, 0}, {3000, 0}, {3000, 200}, {4000, 1000}} {
-		size := tt.size
-		t.Run(fmt.Sprintf("%d bytes, %d ahead", size, tt.first), func(t *testing.T) {
+		slow  bool
+	}{{600, 0, false}, {1700, 0, false}, {2200, 0, false}, {3000, 0, false}, {3000, 0, true}, {3000, 200, false}, {4000, 1000, false}} {
+		size, more := tt.size, 1<<21
+		if tt.slow {
+			more = 1 << 16
+		}
+		t.Run(fmt.Sprintf("%d bytes, %d ahead, slow %t", size, tt.first, tt.slow), func(t *testing.T) {
 			nstest.Enter(t)
 			nstest.SetMTU(t, "lo", 1500)
+			segments(t, tt.slow)
 			marks, err := mark.New(mark.Base)
 			if err != nil {
 				t.Fatal(err)
@@ -124,7 +159,10 @@ func TestKernelWholeHello(t *testing.T) {
 			go func() { end <- e.Run(w) }()
 			for _, host := range hosts {
 				client, server := connect(t, host)
-				msg := append(bigHello(testHost, size), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)...)
+				if tt.slow {
+					pace(t, client)
+				}
+				msg := append(bigHello(testHost, size), bytes.Repeat([]byte("0123456789abcdef"), more/16)...)
 				if _, err := client.Write(msg[:tt.first]); err != nil {
 					t.Fatal(err)
 				}
@@ -152,7 +190,7 @@ func TestKernelWholeHello(t *testing.T) {
 			if rests := w.rests.Load(); rests != 0 && tt.first == 0 || rests != 2 && tt.first > 0 {
 				t.Errorf("%d bytes, %d ahead: %d hellos ended in a superpacket", size, tt.first, rests)
 			}
-			if w.largest.Load() < 20_000 {
+			if !tt.slow && w.largest.Load() < 20_000 {
 				t.Errorf("the largest packet had %d bytes", w.largest.Load())
 			}
 			t.Logf("%d bytes: %d pieces sent, %d packets, %+v", size, sent.Load(), w.packets.Load(), p.Counts())
@@ -172,7 +210,7 @@ func TestKernelCloseLetsCutGo(t *testing.T) {
 	from, to := udpPair(t)
 	var got [2000]byte
 	unix.Write(from, []byte("first")) // confirms the connection: of one that is not the kernel drops segments
-	if p, err := queueOf(e).Read(time.Second); len(p) != 1 || queueOf(e).Settle(&p[0], engine.Accept, nil) != nil || queueOf(e).Flush() != nil {
+	if p, err := queueOf(e).Read(soon); len(p) != 1 || queueOf(e).Settle(&p[0], engine.Accept, nil) != nil || queueOf(e).Flush() != nil {
 		t.Fatal(p, err)
 	}
 	if n, err := unix.Read(to, got[:]); n != 5 {
@@ -184,7 +222,7 @@ func TestKernelCloseLetsCutGo(t *testing.T) {
 	for range 2 {
 		unix.Write(from, make([]byte, 3000))
 		for seen := 0; seen == 0; { // what is passed on comes with the next read, or one after
-			p, err := queueOf(e).Read(time.Second)
+			p, err := queueOf(e).Read(soon)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -255,6 +293,37 @@ func TestPassOn(t *testing.T) {
 	}
 }
 
+// What a flow had in the buffer behind a superpacket that is passed on stays behind
+// it; others' packets do not wait, nor does what comes behind the segments.
+func TestPassOnFlow(t *testing.T) {
+	q, f := pair(t)
+	q.c.GSO, q.c.Cut, q.c.Whole = true, testCut, pipeline.Whole
+	q.lanes = append(q.lanes, lane{num: testCut})
+	put := func(num uint16, id uint32, port uint16, data []byte, more ...func([]byte) []byte) {
+		s := packet.Segment{Src: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), Dst: netip.MustParseAddrPort("192.0.2.2:443"), Flags: packet.ACK, Payload: data}
+		m := message(id, unix.NF_INET_POST_ROUTING, append(more, payload(s.Append(nil)))...)
+		m[headerLen-2], m[headerLen-1] = byte(num>>8), byte(num)
+		f.put(m)
+	}
+	tail := []byte("tail")
+	put(testNum, 1, 40000, tail)
+	put(testNum, 2, 40000, bigHello(testHost, 3000), number(attrSkbInfo, skbGSO|skbCsumNotReady))
+	put(testNum, 3, 40000, tail) // behind
+	put(testNum, 4, 40001, tail) // another flow's
+	put(testCut, 1, 40000, tail)
+	put(testNum, 5, 40000, tail)
+	var ids []uint32
+	for _, p := range read(t, q) {
+		ids = append(ids, uint32(p.Queue)<<16|p.ID)
+	}
+	if want := []uint32{testNum<<16 | 1, testNum<<16 | 4, testCut<<16 | 1, testNum<<16 | 5}; !slices.Equal(ids, want) {
+		t.Errorf("came %x, want %x", ids, want)
+	}
+	if got, want := f.verdicts(), []string{"537: verdict 3 on 2 for 538, bypass true", "537: verdict 3 on 3 for 538, bypass true"}; !slices.Equal(got, want) {
+		t.Errorf("verdicts %q, want %q", got, want)
+	}
+}
+
 // A superpacket that is replaced: all pieces are sent, and it is dropped. Where
 // the last cannot be, it goes on as it came.
 func TestReplaceSuper(t *testing.T) {
@@ -283,9 +352,33 @@ func TestReplaceSuper(t *testing.T) {
 	}
 }
 
+// What a superpacket becomes leaves behind the packets before it, though by itself.
+func TestReplaceSuperOrder(t *testing.T) {
+	q, f := pair(t)
+	tp := &tape{f: f}
+	q.c.Send = tp
+	for id := uint32(1); id <= 3; id++ {
+		f.queue(id, 0)
+	}
+	pkts := read(t, q)
+	pkts[2].Super = true
+	err := errors.Join(q.Settle(&pkts[0], engine.Accept|engine.Done, nil), q.Settle(&pkts[1], engine.Accept, nil),
+		q.Settle(&pkts[2], engine.Replace, []byte("piece")), q.Flush())
+	if tp.verdicts(); err != nil || !slices.Equal(tp.log, []string{"1=", "2=", "piece", "3="}) {
+		t.Errorf("%v, %q", err, tp.log)
+	}
+}
+
 type sendFunc func(engine.Out) error
 
-func (f sendFunc) Send(o engine.Out) error { return f(o) }
+func (f sendFunc) Send(outs []engine.Out) (int, error) {
+	for i, o := range outs {
+		if err := f(o); err != nil {
+			return i, err
+		}
+	}
+	return len(outs), nil
+}
 
 // What is cut to the copy's range is still told apart by Whole.
 func TestWholeOfCopy(t *testing.T) {

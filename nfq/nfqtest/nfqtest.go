@@ -203,24 +203,26 @@ func (k *kernel) Close() error {
 }
 
 // Send implements engine.Sink.
-func (k *kernel) Send(o engine.Out) error {
+func (k *kernel) Send(outs []engine.Out) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.fail != nil {
 		k.n.SendFailed++
-		return k.fail
+		return 0, k.fail
 	}
-	k.n.Sent++
-	if k.cur != nil {
-		k.cur.leave(o.Bytes, o.Meta)
-		return nil
+	k.n.Sent += uint64(len(outs))
+	for _, o := range outs {
+		if k.cur != nil {
+			k.cur.leave(o.Bytes, o.Meta)
+			continue
+		}
+		k.late = append(k.late, bytes.Clone(o.Bytes))
 	}
-	k.late = append(k.late, bytes.Clone(o.Bytes))
 	select {
 	case k.lateNews <- struct{}{}:
 	default:
 	}
-	return nil
+	return len(outs), nil
 }
 
 // takeLate removes and returns n late packets. Where there are fewer it returns
