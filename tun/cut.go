@@ -110,6 +110,7 @@ func (c *Cutter) Next(dst []byte) []byte {
 const (
 	tcpFIN = 0x01
 	tcpPSH = 0x08
+	tcpACK = 0x10
 	tcpCWR = 0x80
 )
 

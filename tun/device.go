@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +30,10 @@ type Device struct {
 	gate   sync.RWMutex
 	closed atomic.Bool
 	await  *wait.Waiter
-	full   atomic.Uint64 // what Dropped last found
+
+	asking sync.Mutex // guards what follows, of Dropped
+	stats  int        // a netlink socket in the device's namespace
+	full   uint64     // what it last told
 
 	// The read under way, and what attempt has found.
 	attempt func(fd uintptr) bool
@@ -73,9 +74,11 @@ func (d *Device) Read(wait time.Duration, h *Header, p []byte) (n int, err error
 	return d.n, nil
 }
 
-// try reads one packet, its header split off.
+// try reads one packet, its header split off. Like writev it does not wait, and so
+// does not tell Go's scheduler, which would give the processor to another thread where
+// the packet's way through the kernel takes more than 20 µs.
 func (d *Device) try() {
-	n, _, errno := unix.Syscall(unix.SYS_READV, uintptr(d.fd), uintptr(unsafe.Pointer(&d.iov[0])), uintptr(len(d.iov)))
+	n, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(d.fd), uintptr(unsafe.Pointer(&d.iov[0])), uintptr(len(d.iov)))
 	if errno == unix.EINTR {
 		errno = unix.EAGAIN
 	}
@@ -93,11 +96,6 @@ func (d *Device) Write(h Header, p []byte) error {
 	if len(p) == 0 {
 		return errNotIP
 	}
-	d.gate.RLock()
-	defer d.gate.RUnlock()
-	if d.closed.Load() {
-		return os.ErrClosed
-	}
 	h.HdrLen = 0
 	if h.Super() {
 		n, ok := length(p)
@@ -112,14 +110,39 @@ func (d *Device) Write(h Header, p []byte) error {
 	}
 	var head [HeaderLen]byte
 	h.encode(head[:])
-	iov := [2]unix.Iovec{{Base: &head[0]}, {Base: &p[0]}}
-	iov[0].SetLen(HeaderLen)
-	iov[1].SetLen(len(p))
-	_, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(d.fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+	return d.writev([]unix.Iovec{part(head[:]), part(p)})
+}
+
+// WriteParts is Write of a superpacket in parts: its headers, whose length is
+// h.HdrLen, and at most 64 of its payload. None is empty. It allocates nothing.
+func (d *Device) WriteParts(h Header, headers []byte, payload [][]byte) error {
+	var head [HeaderLen]byte
+	h.encode(head[:])
+	var iov [2 + burst]unix.Iovec
+	iov[0], iov[1] = part(head[:]), part(headers)
+	for i, b := range payload {
+		iov[2+i] = part(b)
+	}
+	return d.writev(iov[:2+len(payload)])
+}
+
+func (d *Device) writev(iov []unix.Iovec) error {
+	d.gate.RLock()
+	defer d.gate.RUnlock()
+	if d.closed.Load() {
+		return os.ErrClosed
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(d.fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
 	if errno != 0 {
 		return d.explain("write to", errno)
 	}
 	return nil
+}
+
+func part(b []byte) unix.Iovec {
+	v := unix.Iovec{Base: &b[0]}
+	v.SetLen(len(b))
+	return v
 }
 
 // explain says in words what the kernel means by an error of a device that was
@@ -154,32 +177,6 @@ func (d *Device) SetMTU(n int) error {
 	return d.setMTU(n)
 }
 
-// Dropped is how many packets found the device's queue full, as far as is known
-// in the calling thread's namespace.
-func (d *Device) Dropped() uint64 {
-	d.gate.RLock()
-	defer d.gate.RUnlock()
-	if b, err := os.ReadFile("/proc/thread-self/net/dev"); err == nil && !d.closed.Load() {
-		if n, ok := txDropped(string(b), d.name); ok {
-			d.full.Store(n)
-		}
-	}
-	return d.full.Load()
-}
-
-// txDropped finds a device's twelfth number in the text of /proc/net/dev
-// (dev_seq_printf_stats in net/core/net-procfs.c).
-func txDropped(text, name string) (uint64, bool) {
-	for _, line := range strings.Split(text, "\n") {
-		dev, numbers, _ := strings.Cut(line, ":")
-		if f := strings.Fields(numbers); strings.TrimSpace(dev) == name && len(f) > 11 {
-			n, err := strconv.ParseUint(f[11], 10, 64)
-			return n, err == nil
-		}
-	}
-	return 0, false
-}
-
 // Close removes the device. A Read under way returns os.ErrClosed before Close
 // does. It is idempotent.
 func (d *Device) Close() error {
@@ -190,5 +187,5 @@ func (d *Device) Close() error {
 	err := d.await.Wake()
 	d.gate.Lock() // until nobody uses the descriptors
 	defer d.gate.Unlock()
-	return errors.Join(err, d.await.Close(), unix.Close(d.ctl), unix.Close(d.fd))
+	return errors.Join(err, d.await.Close(), unix.Close(d.stats), unix.Close(d.ctl), unix.Close(d.fd))
 }

@@ -6,8 +6,8 @@
 // The kernel is rid of a packet once it is in the device's queue, so there is
 // nothing to settle: Accept sends the packet again as it came, Replace sends the
 // pieces, Drop sends nothing. All leave through Config.Send, marked and
-// untracked, by the device Config.Out. A TUN carries no mark and no device
-// number: one Engine serves one WAN.
+// untracked, by the device Config.Out, those of a burst at once. A TUN carries no mark
+// and no device number: one Engine serves one WAN.
 //
 // # Done
 //
@@ -55,4 +55,10 @@
 // (240 MB/s against 180 on two cores; 13 against 2 on an emulated MIPS). Only what
 // Config.Whole names travels whole, and with Config.Back returns whole, in one
 // write (1130 MB/s).
+//
+// Where no device joins what comes from the wire, each packet is one to read and one to
+// write, and to write it costs the whole way through forwarding. So what goes back of a
+// burst is joined here, under the rules of the kernel's own GRO, but that IPv4
+// identifications must count on: the kernel cuts it again to the byte. With packets of
+// 1500 bytes a download is 2.4 times as fast, at 0.6 of the CPU.
 package tun

@@ -11,6 +11,7 @@ import (
 type Link interface {
 	Read(wait time.Duration, h *Header, p []byte) (int, error)
 	Write(h Header, p []byte) error
+	WriteParts(h Header, headers []byte, payload [][]byte) error
 	Index() int32
 	Offloads() Offloads
 	SetMTU(n int) error
@@ -38,7 +39,8 @@ type Config struct {
 	Groups uint32
 
 	// Back gives accepted packets back to the kernel by the device, where
-	// they go on as if they had come from there, superpackets in one write.
+	// they go on as if they had come from there, superpackets in one write,
+	// and so what of a burst the kernel can cut again as it came.
 	// It is for a mode that takes all traffic. What comes from the device
 	// must be forwarded, and not tracked a second time (notrack at -300, all
 	// but signals); as after source NAT its sources are the router's own,

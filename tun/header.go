@@ -28,6 +28,7 @@ type Header struct {
 // Values of Flags and GSOType.
 const (
 	needsCsum = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM: the field holds the pseudo-header's sum alone
+	dataValid = 2 // VIRTIO_NET_HDR_F_DATA_VALID: the kernel has found it right
 
 	gsoNone  = 0    // VIRTIO_NET_HDR_GSO_NONE
 	gsoTCPv4 = 1    // VIRTIO_NET_HDR_GSO_TCPV4

@@ -115,7 +115,7 @@ func TestKernelReadWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := make([]byte, 100)
-		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		c.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if n, err := c.Read(got); err != nil || string(got[:n]) != "question" {
 			t.Errorf("%v: answer %q, %v", far, got[:n], err)
 		}
@@ -169,7 +169,7 @@ func TestKernelSuperpackets(t *testing.T) {
 				transfer(t, c[0], c[1], 8<<20)
 			}
 			t.Logf("%d superpackets cut, %d whole, the longest of %d bytes", cut.Load(), whole.Load(), longest.Load())
-			if cut.Load() < 20 || whole.Load() < 20 || longest.Load() < 20000 {
+			if cut.Load() < 20 || whole.Load() < 20 || longest.Load() < 3*1500 { // how long they get is up to TCP and the machine
 				t.Error("no superpackets")
 			}
 		})
@@ -308,25 +308,27 @@ func TestKernelUDPSuperpacket(t *testing.T) {
 	}
 }
 
-// What finds the queue full is counted, also when the device is gone.
+// What finds the queue full is counted, whichever thread asks, also when the device is
+// gone. It makes no garbage.
 func TestKernelDropped(t *testing.T) {
 	s := nstest.NewSpace(t)
+	s.Do(func() { nstest.Sysctl(t, "net.ipv6.conf.default.disable_ipv6=1") }) // IPv6 would ask for routers
 	d := openIn(t, s, DeviceConfig{Name: "b4tun0", Queue: 10, Addrs: []netip.Prefix{net4}})
-	dropped := func() (n uint64) {
-		s.Do(func() { n = d.Dropped() })
-		return n
-	}
-	start, c := dropped(), udpTo(t, s, far4, 4433)
+	start, c := d.Dropped(), udpTo(t, s, far4, 4433)
 	for range 100 {
 		c.Write([]byte("question"))
 	}
-	n := dropped()
+	n := d.Dropped()
 	if n-start < 80 || n-start > 100 {
 		t.Errorf("%d of 100 dropped", n-start)
 	}
-	s.Do(func() { d.Close() })
-	if dropped() != n {
-		t.Errorf("%d dropped, %d after Close", n, dropped())
+	if n := testing.AllocsPerRun(100, func() { d.Dropped() }); n != 0 {
+		t.Errorf("%v allocations a question", n)
+	}
+	c.Write([]byte("question"))
+	d.Close()
+	if got := d.Dropped(); got != n+1 {
+		t.Errorf("%d dropped, one more than %d; %d after Close", n+1, n, got)
 	}
 }
 

@@ -38,7 +38,7 @@ func openIn(t testing.TB, s *nstest.Space, c DeviceConfig) *Device {
 // next reads the next packet that is for another host.
 func next(t testing.TB, d *Device, h *Header, buf []byte) []byte {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
 		n, err := d.Read(time.Second, h, buf)
 		if err != nil {
 			t.Fatal(err)
@@ -91,4 +91,11 @@ func (judge) Drain(*engine.Batch)                         {}
 // A sender is an engine.Sender made of a function.
 type sender func(o engine.Out) error
 
-func (s sender) Send(o engine.Out) error { return s(o) }
+func (s sender) Send(outs []engine.Out) (int, error) {
+	for i, o := range outs {
+		if err := s(o); err != nil {
+			return i, err
+		}
+	}
+	return len(outs), nil
+}

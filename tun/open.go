@@ -28,7 +28,7 @@ type DeviceConfig struct {
 }
 
 // An opener makes a Device, act by act. Everything an act adds is undone by
-// closing the two descriptors.
+// closing the three descriptors.
 type opener struct {
 	c DeviceConfig
 	d *Device
@@ -44,9 +44,9 @@ func Open(c DeviceConfig) (*Device, error) {
 }
 
 func open(c DeviceConfig, try func(string, func() error) error) (*Device, error) {
-	o := opener{c: c, d: &Device{fd: -1, ctl: -1}, try: try}
+	o := opener{c: c, d: &Device{fd: -1, ctl: -1, stats: -1}, try: try}
 	if err := o.run(); err != nil {
-		for _, fd := range []int{o.d.ctl, o.d.fd} {
+		for _, fd := range []int{o.d.stats, o.d.ctl, o.d.fd} {
 			if fd >= 0 {
 				unix.Close(fd)
 			}
@@ -67,6 +67,7 @@ func (o *opener) run() error {
 		{"header", o.header},
 		{"offloads", o.offload},
 		{"control", o.control},
+		{"statistics", o.statistics},
 		{"index", o.findIndex},
 		{"mtu", o.mtu},
 		{"queue", o.queue},

@@ -58,7 +58,7 @@ func TestKernelOpenFailsAtEachAct(t *testing.T) {
 			}
 		}
 	}
-	if len(acts) != 12 {
+	if len(acts) != 13 {
 		t.Errorf("acts %q", acts)
 	}
 }

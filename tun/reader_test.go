@@ -29,12 +29,13 @@ func (b *belt) Read(_ time.Duration, h *Header, p []byte) (int, error) {
 	*h = b.heads[i]
 	return copy(p, b.pkts[i]), nil
 }
-func (b *belt) Write(Header, []byte) error { return nil }
-func (b *belt) Index() int32               { return 1 }
-func (b *belt) Offloads() Offloads         { return 0 }
-func (b *belt) SetMTU(int) error           { return nil }
-func (b *belt) Dropped() uint64            { return 0 }
-func (b *belt) Close() error               { return nil }
+func (b *belt) Write(Header, []byte) error                { return nil }
+func (b *belt) WriteParts(Header, []byte, [][]byte) error { return nil }
+func (b *belt) Index() int32                              { return 1 }
+func (b *belt) Offloads() Offloads                        { return 0 }
+func (b *belt) SetMTU(int) error                          { return nil }
+func (b *belt) Dropped() uint64                           { return 0 }
+func (b *belt) Close() error                              { return nil }
 
 // add puts a packet on the belt.
 func (b *belt) add(pkt []byte, size int) {
@@ -107,6 +108,9 @@ func TestStreamAllocs(t *testing.T) {
 						}
 					}
 				}
+				if err := s.Flush(); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		round() // a superpacket sent whole makes its arena once
@@ -156,6 +160,9 @@ func TestKernelAllocs(t *testing.T) {
 						if err := st.Settle(&pkts[i], engine.Accept, nil); err != nil {
 							t.Fatal(err)
 						}
+					}
+					if err := st.Flush(); err != nil {
+						t.Fatal(err)
 					}
 					got += len(pkts)
 				}
@@ -230,6 +237,7 @@ func BenchmarkStream(b *testing.B) {
 		for i := range pkts {
 			s.Settle(&pkts[i], engine.Accept, nil)
 		}
+		s.Flush()
 		n += len(pkts)
 	}
 }

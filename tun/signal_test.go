@@ -131,7 +131,7 @@ func serve(t *testing.T, s *nstest.Space, c Config, h engine.Handler) *Engine {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not so: %s", what)
 		}
@@ -148,23 +148,23 @@ func TestKernelSignal(t *testing.T) {
 	s.Do(func() { rules(t, true) })
 	var want []string
 	for _, far := range []netip.Addr{far4, far6} {
-		a, b := udpTo(t, s, far, 443), udpTo(t, s, far, 443)
-		for _, w := range []struct {
-			c     *net.UDPConn
-			words string
-		}{{a, "go on"}, {a, "done"}, {b, "another"}} {
-			w.c.Write([]byte(w.words))
-			want = append(want, w.words)
+		a, b, c := udpTo(t, s, far, 443), udpTo(t, s, far, 443), udpTo(t, s, far, 443)
+		say := func(c *net.UDPConn, words string) {
+			c.Write([]byte(words))
+			want = append(want, words)
 			eventually(t, "packets come", func() bool { return slices.Equal(r.got(), want) })
 		}
-		time.Sleep(5 * time.Millisecond) // the signal follows the verdict
+		say(a, "go on")
+		say(a, "done")
+		say(b, "another")
+		say(c, "go on") // until here the engine has signalled those before
 		for range 3 {
 			if _, err := a.Write([]byte("silence")); err != nil && err.(*net.OpError).Err.(*os.SyscallError).Err != unix.EPERM {
 				t.Errorf("%v: write: %v", far, err) // EPERM is the dropping rule's
 			}
 			b.Write([]byte("silence"))
 		}
-		time.Sleep(20 * time.Millisecond)
+		say(c, "go on") // ahead of which the silence would have come
 	}
 	if got := r.got(); !slices.Equal(got, want) {
 		t.Errorf("came %q, want %q", got, want)
@@ -183,33 +183,33 @@ func TestKernelSignalTCP(t *testing.T) {
 		var r record
 		serve(t, s, Config{Signal: true, Send: sender(func(engine.Out) error { return nil })}, judge(r.judge))
 		s.Do(func() { rules(t, signals) })
-		ends := make(chan error, 2)
+		var fds []int
 		for _, far := range []netip.Addr{far4, far6} {
-			go s.Do(func() {
+			s.Do(func() {
 				fd, err := dialTCP(far)
 				if err != nil {
 					t.Error(err)
 				}
-				time.AfterFunc(1500*time.Millisecond, func() { // the SYN is sent again after a second
-					soerr, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-					if err != nil || soerr != 0 {
-						t.Errorf("%v: signal has harmed the socket: %v, %v", far, unix.Errno(soerr), err)
-					}
-					ends <- unix.Close(fd)
-				})
+				fds = append(fds, fd)
 			})
 		}
-		for range 2 {
-			if err := <-ends; err != nil {
+		eventually(t, "both SYNs come", func() bool { return len(r.got()) >= 2 })
+		if signals {
+			time.Sleep(1500 * time.Millisecond) // a SYN is sent again after a second
+		} else {
+			eventually(t, "both come again", func() bool { return len(r.got()) >= 4 })
+		}
+		for _, fd := range fds {
+			soerr, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+			if err != nil || soerr != 0 {
+				t.Errorf("signal has harmed the socket: %v, %v", unix.Errno(soerr), err)
+			}
+			if err := unix.Close(fd); err != nil {
 				t.Error(err)
 			}
 		}
-		want := 4
-		if signals {
-			want = 2
-		}
-		if got := r.got(); len(got) != want {
-			t.Errorf("rule %v: %d SYNs, want %d", signals, len(got), want)
+		if got := r.got(); signals && len(got) != 2 {
+			t.Errorf("%d SYNs, want 2", len(got))
 		}
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"b4/engine"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -20,6 +18,9 @@ const (
 	// A burst of the largest usual packets besides one superpacket. It is
 	// touched, and so costs memory, only as far as packets fill it.
 	readBuffer = 4 * maxPacket
+
+	// So many times a packet is taken to be alone after one that was.
+	trust = 7
 
 	// A burst of the segments of a superpacket: 64 of 1500 bytes, and at
 	// least one of the longest.
@@ -40,14 +41,27 @@ type stream struct {
 	mark  uint32 // of what the device gave last
 	pkts  [burst]engine.Packet
 	heads [burst]Header
+	sure  [burst]bool // of each packet that its checksum is right
 	got   int
+	alone int // reads that are not to look for a second packet
+
+	outs    []engine.Out // what is to leave, and whom each stands for
+	settle  []settled
+	returns []returning // what is to go back
+	members []settled   // of the superpacket in the making
+	parts   [][]byte    // its payload
+	front   [maxFront]byte
 
 	whole  engine.Batch // the segments of a superpacket that is sent after all
 	signal [maxSignal]byte
 }
 
 func newStream(e *Engine, l Link) *stream {
-	return &stream{link: l, e: e, in: make([]byte, readBuffer), segs: make([]byte, cutBuffer)}
+	return &stream{
+		link: l, e: e, in: make([]byte, readBuffer), segs: make([]byte, cutBuffer),
+		outs: make([]engine.Out, 0, burst), settle: make([]settled, 0, burst), returns: make([]returning, 0, burst),
+		members: make([]settled, 0, burst), parts: make([][]byte, 0, burst),
+	}
 }
 
 // Close implements engine.Source.
@@ -69,14 +83,16 @@ func (s *stream) Read(wait time.Duration) ([]engine.Packet, error) {
 	return nil, err
 }
 
-// fill reads until there is no more packet or no more room.
+// fill reads until there is no more packet or no more room. While packets come one
+// by one it mostly leaves it to the next wait, which must ask anyway, to find no more:
+// a read in vain is one of the eight system calls of a connection that comes alone.
 func (s *stream) fill(wait time.Duration) error {
 	for s.got < burst {
 		if n := s.cut.Len(); n > 0 {
 			if s.used+n > len(s.segs) {
 				return nil
 			}
-			s.add(s.cut.Next(s.segs[s.used:]), Header{})
+			s.add(s.cut.Next(s.segs[s.used:]), Header{}, true)
 			s.used += n
 			wait = 0
 			continue
@@ -84,9 +100,16 @@ func (s *stream) fill(wait time.Duration) error {
 		if s.end+maxPacket > len(s.in) {
 			return nil
 		}
+		if s.got > 0 && s.alone > 0 {
+			s.alone--
+			return nil
+		}
 		var h = &s.heads[s.got]
 		n, err := s.link.Read(wait, h, s.in[s.end:s.end+maxPacket])
 		if n == 0 || err != nil {
+			if s.got == 1 {
+				s.alone = trust
+			}
 			return err
 		}
 		wait = 0
@@ -112,11 +135,11 @@ func (s *stream) take(h *Header, b []byte) {
 	case !h.Super():
 		if err = h.Complete(b[:n]); err == nil {
 			s.end += n
-			s.add(b[:n], Header{})
+			s.add(b[:n], Header{}, h.Flags&(needsCsum|dataValid) != 0)
 		}
 	case s.e.c.Whole != nil && s.e.c.Whole(b[:n]):
 		s.end += n
-		s.add(b[:n], *h)
+		s.add(b[:n], *h, false)
 		err = nil
 	default:
 		if err = s.cut.Reset(h, b); err == nil {
@@ -131,8 +154,8 @@ func (s *stream) take(h *Header, b []byte) {
 
 // add appends a packet to those of this Read. Its ID is its place among them,
 // from 1.
-func (s *stream) add(b []byte, h Header) {
-	s.heads[s.got] = h
+func (s *stream) add(b []byte, h Header, sure bool) {
+	s.heads[s.got], s.sure[s.got] = h, sure
 	s.pkts[s.got] = engine.Packet{
 		Bytes: b[:len(b):len(b)], Full: len(b), ID: uint32(s.got + 1), Partial: h.Super(), Super: h.Super(),
 		Meta: engine.Meta{Mark: s.mark, Out: s.e.out.Load()},
@@ -155,97 +178,3 @@ func chatter(b []byte) bool {
 
 // linkLocal reports whether the IPv6 address is of fe80::/10.
 func linkLocal(a []byte) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }
-
-// Settle implements engine.Sink. It takes effect at once. What cannot replace a
-// packet leaves it as it came.
-func (s *stream) Settle(p *engine.Packet, v engine.Verdict, payload []byte) error {
-	if v.Act() == engine.Drop {
-		s.e.n.Dropped.Add(1)
-		return nil
-	}
-	var errs error
-	if v.Act() == engine.Replace {
-		if errs = s.carry(engine.Out{Bytes: payload, Meta: p.Meta}); errs == nil {
-			s.e.n.Replaced.Add(1)
-			return s.done(p, v)
-		}
-	}
-	if err := s.accept(p); err != nil {
-		return errors.Join(errs, err, s.forgo(p, err))
-	}
-	s.e.n.Accepted.Add(1)
-	return errors.Join(errs, s.done(p, v))
-}
-
-// forgo is for a packet that is lost because err forbids sending it, as a
-// firewall's rule against what the router sends does, and a device whose MTU has
-// become smaller. It would be so with the client's next try: that is to go the
-// kernel's own way. Of other errors, as of a device that is down, the kernel knows
-// no way round either.
-func (s *stream) forgo(p *engine.Packet, err error) error {
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EMSGSIZE) {
-		return s.done(p, engine.Done)
-	}
-	return nil
-}
-
-// accept sends p on as it came.
-func (s *stream) accept(p *engine.Packet) error {
-	h := &s.heads[(p.ID-1)%burst]
-	if s.e.c.Back {
-		if err := s.link.Write(*h, p.Bytes); err != nil {
-			s.e.n.SendFailed.Add(1)
-			return err
-		}
-		return nil
-	}
-	if !h.Super() {
-		return s.carry(engine.Out{Bytes: p.Bytes, Meta: p.Meta})
-	}
-	s.whole.Reset()
-	if err := Cut(h, p.Bytes, &s.whole, p.Meta); err != nil {
-		return err
-	}
-	for i := range s.whole.Len() {
-		if err := s.carry(s.whole.At(i)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// carry sends one packet.
-func (s *stream) carry(o engine.Out) error {
-	err := s.e.c.Send.Send(o)
-	if err != nil {
-		s.e.n.SendFailed.Add(1)
-	}
-	return err
-}
-
-// done tells conntrack of a connection that is Done.
-func (s *stream) done(p *engine.Packet, v engine.Verdict) error {
-	if !s.e.c.Signal || v&engine.Done == 0 {
-		return nil
-	}
-	b := Signal(s.signal[:], p.Bytes)
-	if b == nil {
-		return nil
-	}
-	if err := s.link.Write(Header{}, b); err != nil {
-		return fmt.Errorf("signal that a connection is done: %w", err)
-	}
-	return nil
-}
-
-// Send implements engine.Sink.
-func (s *stream) Send(o engine.Out) error {
-	err := s.carry(o)
-	if err == nil {
-		s.e.n.Sent.Add(1)
-	}
-	return err
-}
-
-// Flush implements engine.Sink; Settle leaves nothing to do.
-func (s *stream) Flush() error { return nil }

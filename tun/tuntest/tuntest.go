@@ -185,6 +185,11 @@ func (l *link) Write(h tun.Header, p []byte) error {
 	return nil
 }
 
+// WriteParts implements tun.Link.
+func (l *link) WriteParts(h tun.Header, headers []byte, payload [][]byte) error {
+	return l.Write(h, append(bytes.Clone(headers), bytes.Join(payload, nil)...))
+}
+
 // Index is 1.
 func (l *link) Index() int32 { return 1 }
 
@@ -209,22 +214,24 @@ func (l *link) Close() error {
 }
 
 // Send implements engine.Sender.
-func (l *link) Send(o engine.Out) error {
+func (l *link) Send(outs []engine.Out) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail != nil {
-		return l.fail
+		return 0, l.fail
 	}
-	if l.judging {
-		l.cur.leave(o.Bytes, o.Meta)
-		return nil
+	for _, o := range outs {
+		if l.judging {
+			l.cur.leave(o.Bytes, o.Meta)
+			continue
+		}
+		l.late = append(l.late, bytes.Clone(o.Bytes))
 	}
-	l.late = append(l.late, bytes.Clone(o.Bytes))
 	select {
 	case l.lateNews <- struct{}{}:
 	default:
 	}
-	return nil
+	return len(outs), nil
 }
 
 // takeLate removes and returns n late packets. Where there are fewer it returns
