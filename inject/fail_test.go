@@ -132,13 +132,18 @@ func (l *link) payloads(f family, n int) (all []string) {
 	}
 }
 
+// there is where datagrams go.
+func (f family) there() (domain int, sa unix.Sockaddr) {
+	if f.remote.Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: failPort, Addr: f.remote.As4()}
+	}
+	return unix.AF_INET6, &unix.SockaddrInet6{Port: failPort, Addr: f.remote.As16()}
+}
+
 // datagram sends one, and leaves it to the router to fragment it.
 func (f family) datagram(t *testing.T, msg []byte) {
 	t.Helper()
-	domain, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: failPort, Addr: f.remote.As16()})
-	if f.remote.Is4() {
-		domain, sa = unix.AF_INET, &unix.SockaddrInet4{Port: failPort, Addr: f.remote.As4()}
-	}
+	domain, sa := f.there()
 	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -1,10 +1,13 @@
 package inject
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"b4/engine"
 	"b4/mark"
@@ -20,21 +23,51 @@ func testMarks(t testing.TB) mark.Set {
 	return m
 }
 
-func TestControlSize(t *testing.T) {
-	s := newSocket(-1, unix.SOL_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
-	copy(s.mark, "mark")
-	copy(s.pktinfo, "0123456789abcdefIFIX")
-	msgs, err := unix.ParseSocketControlMessage(s.control)
-	if err != nil || len(msgs) != 2 {
-		t.Fatal(msgs, err)
+// Each slot's message says where the packet goes, and how.
+func TestFill(t *testing.T) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i, want := range []unix.SocketControlMessage{
-		{Header: unix.Cmsghdr{Level: unix.SOL_SOCKET, Type: unix.SO_MARK}, Data: []byte("mark")},
-		{Header: unix.Cmsghdr{Level: unix.SOL_IPV6, Type: unix.IPV6_PKTINFO}, Data: []byte("0123456789abcdefIFIX")},
-	} {
-		m := msgs[i]
-		if m.Header.Level != want.Header.Level || m.Header.Type != want.Header.Type || string(m.Data) != string(want.Data) {
-			t.Errorf("message %d: %+v", i, m)
+	defer unix.Close(fd)
+	for _, f := range families {
+		how := &ipv6
+		if f.header == 20 {
+			how = &ipv4
+		}
+		s := newSocket(fd, how)
+		s.device = 0x01020304
+		for i := range slots {
+			b := f.packet(f.source, 60+i)
+			b[f.header-1] = byte(i) // of the destination
+			s.fill(i, b, uint32(i))
+		}
+		for i := range slots {
+			h, to := &s.msgs[i].Msg, f.remote.AsSlice()
+			to[len(to)-1] = byte(i)
+			name := unsafe.Slice(h.Name, h.Namelen)
+			if binary.NativeEndian.Uint16(name) != how.number || binary.BigEndian.Uint16(name[2:]) != 0 || !bytes.Equal(name[how.to:][:len(to)], to) {
+				t.Errorf("%s: name % x", f.name, name)
+			}
+			if p := unsafe.Slice(h.Iov.Base, h.Iov.Len); len(p) != 60+i || p[f.header-1] != byte(i) || h.Iovlen != 1 {
+				t.Errorf("%s: packet % x", f.name, p)
+			}
+			msgs, err := unix.ParseSocketControlMessage(unsafe.Slice(h.Control, h.Controllen))
+			if err != nil || len(msgs) != 2 {
+				t.Fatal(msgs, err)
+			}
+			info := append(binary.NativeEndian.AppendUint32(nil, 0x01020304), f.source.AsSlice()...)
+			if info = append(info, 0, 0, 0, 0); f.header == 40 {
+				info = binary.NativeEndian.AppendUint32(f.source.AsSlice(), 0x01020304)
+			}
+			for j, want := range []unix.SocketControlMessage{
+				{Header: unix.Cmsghdr{Level: unix.SOL_SOCKET, Type: unix.SO_MARK}, Data: binary.NativeEndian.AppendUint32(nil, uint32(i))},
+				{Header: unix.Cmsghdr{Level: int32(how.level), Type: int32(how.typ)}, Data: info},
+			} {
+				if m := msgs[j]; m.Header.Level != want.Header.Level || m.Header.Type != want.Header.Type || !bytes.Equal(m.Data, want.Data) {
+					t.Errorf("%s: message %d: %+v, want %+v", f.name, j, m, want)
+				}
+			}
 		}
 	}
 }
@@ -88,7 +121,12 @@ func TestSendWithoutHeader(t *testing.T) {
 	if s != nil || !errors.Is(err, unix.EAFNOSUPPORT) {
 		t.Fatalf("no family at all: %v", err)
 	}
-	s = &Sender{v4: newSocket(-1, 0, 0, 12), v6: newSocket(-1, 0, 0, 20)}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = &Sender{v4: newSocket(fd, &ipv4), v6: newSocket(-1, &ipv6)}
+	defer s.Close()
 	for _, c := range []struct {
 		in   []byte
 		want error
@@ -98,9 +136,9 @@ func TestSendWithoutHeader(t *testing.T) {
 		{append([]byte{0x45}, make([]byte, 18)...), errHeader},
 		{append([]byte{0x60}, make([]byte, 38)...), errHeader},
 		{append([]byte{0x60}, make([]byte, 39)...), errNoIPv6},
-		{append([]byte{0x45}, make([]byte, 19)...), Error(unix.EBADF)},
+		{append([]byte{0x45}, make([]byte, 19)...), Error(unix.ENOTSOCK)},
 	} {
-		if err := s.Send(engine.Out{Bytes: c.in}); err != c.want {
+		if n, err := s.Send([]engine.Out{{Bytes: c.in}}); n != 0 || err != c.want {
 			t.Errorf("%d bytes: %v, want %v", len(c.in), err, c.want)
 		}
 	}

@@ -84,6 +84,12 @@ func uplinks(t *testing.T) (a, b *link) {
 	return a, b
 }
 
+// send sends one packet.
+func send(s *Sender, o engine.Out) error {
+	_, err := s.Send([]engine.Out{o})
+	return err
+}
+
 func sender(t *testing.T) *Sender {
 	s, err := Open(testMarks(t))
 	if err != nil {
@@ -115,7 +121,7 @@ func TestKernelRoute(t *testing.T) {
 			{"by device against mark", engine.Meta{Mark: userMark, Out: b.index}, f.source, b},
 		} {
 			p := f.packet(c.source, 600)
-			if err := s.Send(engine.Out{Bytes: p, Meta: c.meta}); err != nil {
+			if err := send(s, engine.Out{Bytes: p, Meta: c.meta}); err != nil {
 				t.Errorf("%s %s: %v", f.name, c.name, err)
 				continue
 			}
@@ -136,12 +142,12 @@ func TestKernelRerouted(t *testing.T) {
 	for _, f := range families {
 		for _, l := range []*link{b, a, b, a} {
 			p := f.packet(f.source, 100)
-			if err := s.Send(engine.Out{Bytes: p, Meta: engine.Meta{Out: l.index}}); err != nil || !bytes.Equal(l.read(), p) {
+			if err := send(s, engine.Out{Bytes: p, Meta: engine.Meta{Out: l.index}}); err != nil || !bytes.Equal(l.read(), p) {
 				t.Errorf("%s, device %s: %v", f.name, l.Name(), err)
 			}
 		}
 		p := f.packet(f.source, 100)
-		if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(b.read(), p) {
+		if err := send(s, engine.Out{Bytes: p}); err != nil || !bytes.Equal(b.read(), p) {
 			t.Errorf("%s, no device, so by the mark: %v", f.name, err)
 		}
 	}
@@ -161,7 +167,7 @@ func TestKernelSourceRoute(t *testing.T) {
 	for i, l := range links {
 		for _, out := range []int32{0, l.index} {
 			p := f.packet(sources[i], 100)
-			if err := s.Send(engine.Out{Bytes: p, Meta: engine.Meta{Out: out}}); err != nil || !bytes.Equal(l.read(), p) {
+			if err := send(s, engine.Out{Bytes: p, Meta: engine.Meta{Out: out}}); err != nil || !bytes.Equal(l.read(), p) {
 				t.Errorf("source %v, device %d: %v", sources[i], out, err)
 			}
 		}
@@ -178,7 +184,7 @@ func TestKernelMark(t *testing.T) {
 	count := markCounter(t, m.Injected|userMark)
 	for i, f := range families {
 		o := engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Mark: userMark | m.Done | m.Steer}}
-		if err := s.Send(o); err != nil {
+		if err := send(s, o); err != nil {
 			t.Fatal(f.name, err)
 		}
 		if n := count(); n != uint64(i+1) {
@@ -195,7 +201,7 @@ func TestKernelBackMark(t *testing.T) {
 	count := markCounter(t, 0)
 	for i, f := range families {
 		o := engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Mark: userMark | testMarks(t).Done, Back: true}}
-		if err := s.Send(o); err != nil {
+		if err := send(s, o); err != nil {
 			t.Fatal(f.name, err)
 		}
 		if n := count(); n != uint64(i+1) {
@@ -209,15 +215,15 @@ func TestKernelLength(t *testing.T) {
 	a, _ := uplinks(t)
 	s := sender(t)
 	for _, f := range families {
-		if err := s.Send(engine.Out{Bytes: f.packet(f.source, linkMTU+1)}); !errors.Is(err, unix.EMSGSIZE) {
+		if err := send(s, engine.Out{Bytes: f.packet(f.source, linkMTU+1)}); !errors.Is(err, unix.EMSGSIZE) {
 			t.Errorf("%s, mtu + 1: %v", f.name, err)
 		}
 		p := f.packet(f.source, linkMTU)
-		if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
+		if err := send(s, engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
 			t.Errorf("%s, mtu: %v", f.name, err)
 		}
 		p = f.packet(f.source, f.header)
-		if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
+		if err := send(s, engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
 			t.Errorf("%s, header only: %v", f.name, err)
 		}
 	}
@@ -233,7 +239,7 @@ func TestKernelHeader(t *testing.T) {
 	p := bytes.Clone(want)
 	binary.BigEndian.PutUint16(p[2:], 99)
 	binary.BigEndian.PutUint16(p[10:], 0xbad)
-	if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), want) {
+	if err := send(s, engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), want) {
 		t.Errorf("wrong length and sum: %v", err)
 	}
 	for _, c := range []struct {
@@ -250,7 +256,7 @@ func TestKernelHeader(t *testing.T) {
 	} {
 		binary.BigEndian.PutUint16(p[4:], 0)
 		binary.BigEndian.PutUint16(p[6:], c.flags)
-		if err := s.Send(engine.Out{Bytes: p}); err != nil {
+		if err := send(s, engine.Out{Bytes: p}); err != nil {
 			t.Fatal(err)
 		}
 		got := a.read()
@@ -271,7 +277,7 @@ func TestKernelOddPackets(t *testing.T) {
 		binary.BigEndian.PutUint16(empty[f.header+4:], 8)
 		f.become(empty, unix.IPPROTO_UDP, 0)
 		for i, p := range [][]byte{empty, f.fragment(later), f.fragment(first), f.fragment(later)} {
-			if err := s.Send(engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
+			if err := send(s, engine.Out{Bytes: p}); err != nil || !bytes.Equal(a.read(), p) {
 				t.Errorf("%s, packet %d: %v", f.name, i, err)
 			}
 		}
@@ -307,21 +313,21 @@ func TestKernelErrors(t *testing.T) {
 	_, b := uplinks(t)
 	s := sender(t)
 	for _, f := range families {
-		if err := s.Send(engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Out: 9999}}); !errors.Is(err, unix.ENODEV) {
+		if err := send(s, engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Out: 9999}}); !errors.Is(err, unix.ENODEV) {
 			t.Errorf("%s, no such device: %v", f.name, err)
 		}
 	}
 	b.Close()
 	for _, f := range families {
 		var errno Error
-		if err := s.Send(engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Out: b.index}}); !errors.As(err, &errno) {
+		if err := send(s, engine.Out{Bytes: f.packet(f.source, 100), Meta: engine.Meta{Out: b.index}}); !errors.As(err, &errno) {
 			t.Errorf("%s, device gone: %v", f.name, err)
 		}
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := s.Send(engine.Out{Bytes: families[0].packet(families[0].source, 100)}); !errors.Is(err, unix.EBADF) {
+	if err := send(s, engine.Out{Bytes: families[0].packet(families[0].source, 100)}); !errors.Is(err, unix.EBADF) {
 		t.Errorf("after close: %v", err)
 	}
 }
@@ -332,9 +338,9 @@ func TestKernelAllocs(t *testing.T) {
 	s := sender(t)
 	for _, f := range families {
 		for _, size := range []int{600, linkMTU + 1} {
-			o := engine.Out{Bytes: f.packet(f.source, size), Meta: engine.Meta{Out: b.index, Mark: 1}}
+			outs := []engine.Out{{Bytes: f.packet(f.source, size), Meta: engine.Meta{Out: b.index, Mark: 1}}}
 			var err error
-			if n := testing.AllocsPerRun(100, func() { err = s.Send(o) }); n != 0 {
+			if n := testing.AllocsPerRun(100, func() { _, err = s.Send(outs) }); n != 0 {
 				t.Errorf("%s, %d bytes: %v allocations", f.name, size, n)
 			}
 			if (err == nil) != (size <= linkMTU) {

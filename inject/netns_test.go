@@ -40,7 +40,7 @@ func newLink(t *testing.T, name string, mtu int) *link {
 
 // read returns the next packet of the tests' protocols that left by l, or nil.
 func (l *link) read() []byte {
-	l.SetReadDeadline(time.Now().Add(time.Second))
+	l.SetReadDeadline(time.Now().Add(10 * time.Second)) // on a machine that stalls, too
 	for b := make([]byte, 2048); ; {
 		n, err := l.Read(b)
 		if err != nil {
