@@ -28,10 +28,10 @@ func (w *WAN) noteBridges(k kernel) {
 	for _, d := range w.Devices() {
 		l, _ := k.byName(d)
 		if master, ok := k.byIndex(l.master); ok && slices.Contains(bonds, master.kind) {
-			w.note("%s is a port of %s (%s), so nothing leaves by its name: name %s with list wan instead", d, master.name, master.kind, master.name)
+			w.note("note_port", "%s is a port of %s (%s), so nothing leaves by its name: name %s with list wan instead", d, master.name, master.kind, master.name)
 		}
 		if ports := k.ports(l); l.kind == bridge && len(ports) > 1 {
-			w.note("%s is a bridge of %s: what it carries between them never comes to b4, only what this router routes does", d, strings.Join(ports, " and "))
+			w.note("note_bridge", "%s is a bridge of %s: what it carries between them never comes to b4, only what this router routes does", d, strings.Join(ports, ", "))
 		}
 	}
 }
@@ -46,4 +46,10 @@ func (k kernel) ports(l link) (names []string) {
 	return names
 }
 
-func (w *WAN) note(format string, a ...any) { w.Notes = append(w.Notes, fmt.Sprintf(format, a...)) }
+func (w *WAN) note(code, format string, values ...any) {
+	n := Note{Code: code, Text: fmt.Sprintf(format, values...)}
+	for _, v := range values {
+		n.Args = append(n.Args, fmt.Sprint(v))
+	}
+	w.Notes = append(w.Notes, n)
+}

@@ -15,6 +15,14 @@ import (
 // ErrUnknown is wrapped once for each name that means nothing here.
 var ErrUnknown = errors.New("neither a netifd interface nor a device")
 
+// An UnknownError is a name that means nothing here. It wraps ErrUnknown.
+type UnknownError string
+
+func (e UnknownError) Error() string { return string(e) + ": " + ErrUnknown.Error() }
+
+// Unwrap returns ErrUnknown.
+func (e UnknownError) Unwrap() error { return ErrUnknown }
+
 // Retry is how long to wait while WAN.Down is not empty or Resolve fails, n times
 // after the last event: netifd calls an interface up only just after its route
 // appears in the kernel, and neither that nor its own return is told by rtnetlink.
@@ -35,9 +43,15 @@ type WAN struct {
 	// resolved again at the next change, and after each Retry.
 	Down []string
 
-	// Notes say what is left alone, or never comes by: sentences without
-	// their points.
-	Notes []string
+	// Notes say what is left alone, or never comes by.
+	Notes []Note
+}
+
+// A Note is a sentence. Who says it in other words goes by Code and Args.
+type Note struct {
+	Code string
+	Text string // in English, without its point
+	Args []string
 }
 
 // Devices are those of either family, IPv4's first.
@@ -133,7 +147,7 @@ func resolve(names []string, ifaces map[string]iface, k kernel) (w WAN, err erro
 		case known:
 			w.Down = add(w.Down, name)
 		default:
-			errs = append(errs, fmt.Errorf("%s: %w", name, ErrUnknown))
+			errs = append(errs, UnknownError(name))
 		}
 	}
 	w.noteBridges(k)
@@ -202,7 +216,7 @@ func (k kernel) defaults() (w WAN) {
 	}
 	for _, d := range tunnels.Devices() {
 		l, _ := k.byName(d)
-		w.note("%s holds a default route and is left alone, as what goes into a VPN's tunnel (%s) is not what the provider sees: name it with list wan to have it treated", tunnels.text(d), l.kind)
+		w.note("note_vpn", "%s holds a default route and is left alone, as what goes into a VPN's tunnel (%s) is not what the provider sees: name it with list wan to have it treated", tunnels.text(d), l.kind)
 	}
 	w.noteBridges(k)
 	return w

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"time"
+
+	"b4/unixsock"
 )
 
 // sockets are where ubusd listens: since OpenWrt 21.02, and before.
@@ -53,8 +54,7 @@ const ubusHead = 8
 // or netifd is not on it, there are none and no error.
 func askNetifd(paths []string) (map[string]iface, error) {
 	for _, path := range paths {
-		// net.Dial would do as well, and bring 330 KB of resolver.
-		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+		conn, err := unixsock.Dial(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -84,12 +84,12 @@ func (h *house) leaves(what string, v6 bool, dev string, want int) {
 		out = int32(h.index(dev))
 	}
 	p := udp(client[index(v6)], far[index(v6)])
-	if err := h.sender.Send(engine.Out{Bytes: p, Meta: engine.Meta{Out: out}}); err != nil {
+	if _, err := h.sender.Send([]engine.Out{{Bytes: p, Meta: engine.Meta{Out: out}}}); err != nil {
 		h.Errorf("%s, v6 %v, by %q: %v", what, v6, dev, err)
 		return
 	}
 	if want < 0 {
-		if !h.arrives(h.second, time.Second) {
+		if !h.arrives(h.second, soon) {
 			h.Errorf("%s, v6 %v, by %q: not at the second uplink", what, v6, dev)
 		}
 		return
@@ -102,7 +102,7 @@ func (h *house) leaves(what string, v6 bool, dev string, want int) {
 // frame waits for the Ethernet frame that carries p and returns whom it is for.
 func (h *house) frame(p []byte) []byte {
 	h.Helper()
-	h.wan.SetReadDeadline(time.Now().Add(time.Second))
+	h.wan.SetReadDeadline(time.Now().Add(soon))
 	for b := make([]byte, 2048); ; {
 		n, err := h.wan.Read(b)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -156,10 +156,10 @@ func TestGateway(t *testing.T) {
 			h.leaves(what, v6, "wan0", router)
 			h.leaves(what, v6, "", router)
 			h.leaves(what, v6, "wan1", -1)
-			if h.send(far[index(v6)], 0); !h.arrives(h.second, time.Second) {
+			if h.send(far[index(v6)], 0); !h.arrives(h.second, soon) {
 				t.Errorf("%s, v6 %v: a packet without the mark is led astray", what, v6)
 			}
-			if h.send(far[index(v6)], config(t).Marks.Steer); !h.arrives(h.tun, time.Second) {
+			if h.send(far[index(v6)], config(t).Marks.Steer); !h.arrives(h.tun, soon) {
 				t.Errorf("%s, v6 %v: a steered packet is led astray", what, v6)
 			}
 			h.mainRoutes(v6, unix.RTM_DELROUTE)

@@ -23,6 +23,9 @@ type netns struct {
 	wan0, wan1, tun *os.File // the devices' other ends; tun is b4tun0's
 }
 
+// soon is when what is to come has come, on a machine that stalls too.
+const soon = 10 * time.Second
+
 // enterNetNS moves the test into a namespace with two uplinks, wan0 and wan1,
 // our TUN, and what others on a router have by way of routes and rules. All
 // devices are TUNs: nothing of them comes up by and by.
@@ -171,7 +174,7 @@ func (n *netns) furnish() {
 // new addresses.
 func (n *netns) settle() {
 	n.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(soon); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		all := strings.Join(n.others(), "")
 		local := func(a string) bool {
 			return strings.Contains(all, string(attr(unix.FRA_TABLE, u32(unix.RT_TABLE_LOCAL)))+string(attr(unix.RTA_DST, addrs(a))))

@@ -47,6 +47,23 @@ func (n *netns) address(a address) {
 		body = append(body, attr(unix.IFA_CACHEINFO, u32(preferred), u32(2000), u32(0), u32(0))...)
 	}
 	n.do(unix.RTM_NEWADDR, create, body)
+	for end := time.Now().Add(soon); a.flags&unix.IFA_F_NODAD != 0 && n.tentative(p.Addr()); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			n.Fatalf("%v is still tentative", p)
+		}
+	}
+}
+
+// tentative reports whether an address cannot be used yet. A new one of IPv6 cannot
+// for a moment, even where no duplicates are looked for.
+func (n *netns) tentative(a netip.Addr) bool {
+	n.Helper()
+	for _, has := range n.links().Addrs {
+		if has.Prefix.Addr() == a {
+			return has.Flags&unix.IFA_F_TENTATIVE != 0
+		}
+	}
+	return false
 }
 
 // What masquerade makes of a client's address is what Source says.
@@ -90,8 +107,8 @@ func TestSourceKernel(t *testing.T) {
 		{"site-local", true, []address{{dev: "wan0", prefix: "fec0::2/64", flags: nodad}, gua}, "", "", "2a01:db8:1::2"},
 		{"site-local, the other way round", true, []address{gua, {dev: "wan0", prefix: "fec0::2/64", flags: nodad}}, "", "", "2a01:db8:1::2"},
 		{"site-local, a deprecated one is not", true, []address{{dev: "wan0", prefix: "fec0::2/64", flags: nodad}, {dev: "wan0", prefix: "2a01:db8:2::2/64", flags: nodad, deprecated: true}}, "", "", "2a01:db8:2::2"},
-		{"tentative", true, []address{gua, {dev: "wan0", prefix: "2a01:db8:2::2/64"}}, "fe80::b4", "", "2a01:db8:1::2"},
-		{"tentative, the other way round", true, []address{{dev: "wan0", prefix: "2a01:db8:2::2/64"}, gua}, "fe80::b4", "", "2a01:db8:1::2"},
+		{"tentative", true, []address{gua, {dev: "wan0", prefix: "2a01:db8:2::2/64"}}, "fe80::b4", "net.ipv6.conf.wan0.dad_transmits=60", "2a01:db8:1::2"},
+		{"tentative, the other way round", true, []address{{dev: "wan0", prefix: "2a01:db8:2::2/64"}, gua}, "fe80::b4", "net.ipv6.conf.wan0.dad_transmits=60", "2a01:db8:1::2"},
 		{"PPP", true, []address{lan6, {dev: "wan0", prefix: "2a01:db8:3::7/128", peer: "2a01:db8:3::1", flags: nodad}}, "", "", "2a01:db8:3::7"},
 		{"temporary not asked for", true, []address{{dev: "wan0", prefix: "2a01:db8:1::2/64", flags: nodad | unix.IFA_F_MANAGETEMPADDR}}, "", "net.ipv6.conf.wan0.use_tempaddr=1 net.ipv6.conf.wan0.dad_transmits=0", "2a01:db8:1::2"},
 		{"temporary", true, []address{{dev: "wan0", prefix: "2a01:db8:1::2/64", flags: nodad | unix.IFA_F_MANAGETEMPADDR}}, "", "net.ipv6.conf.wan0.use_tempaddr=2 net.ipv6.conf.wan0.dad_transmits=0", "temporary"},
@@ -113,7 +130,11 @@ func TestSourceKernel(t *testing.T) {
 			if _, err := lan.Write(udp(client[index(tt.v6)], farAway[index(tt.v6)])); err != nil {
 				t.Fatal(err)
 			}
-			got := n.sourceOf(wan, tt.v6)
+			wait := soon
+			if !want.IsValid() {
+				wait = 300 * time.Millisecond
+			}
+			got := n.sourceOf(wan, tt.v6, wait)
 			if got.IsLoopback() {
 				got = netip.Addr{}
 			}
@@ -128,7 +149,7 @@ func TestSourceKernel(t *testing.T) {
 // temporary waits for the address that the kernel makes of another.
 func (n *netns) temporary() netip.Addr {
 	n.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(soon); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		for _, a := range n.links().Addrs {
 			if ip := a.Prefix.Addr(); ip.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0 && a.Flags&unix.IFA_F_TENTATIVE == 0 {
 				return ip
@@ -179,14 +200,14 @@ func (n *netns) masquerade() {
 }
 
 // sourceOf is the source of the test datagram that leaves by a TAP, or the zero
-// Addr if none does.
-func (n *netns) sourceOf(f *os.File, v6 bool) netip.Addr {
+// Addr if none does in time.
+func (n *netns) sourceOf(f *os.File, v6 bool, wait time.Duration) netip.Addr {
 	n.Helper()
 	typ, at, size := uint16(unix.ETH_P_IP), 12, 4
 	if v6 {
 		typ, at, size = unix.ETH_P_IPV6, 8, 16
 	}
-	f.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	f.SetReadDeadline(time.Now().Add(wait))
 	for b := make([]byte, 2048); ; {
 		k, err := f.Read(b)
 		if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -127,14 +127,14 @@ func TestSteer(t *testing.T) {
 	check := func(what string, mark uint32, to *os.File) {
 		t.Helper()
 		for i, dst := range far {
-			if n.send(dst, mark); !n.arrives(to, time.Second) {
+			if n.send(dst, mark); !n.arrives(to, soon) {
 				t.Errorf("%s, mark %#x: not at %s", dst, mark, to.Name())
 			}
 			n.markFrom("lan0", mark)
 			if _, err := lan.Write(udp(client[i], dst)); err != nil {
 				t.Fatal(err)
 			}
-			if !n.arrives(to, time.Second) {
+			if !n.arrives(to, soon) {
 				t.Errorf("%s: from %s to %s, mark %#x: not at %s", what, client[i], dst, mark, to.Name())
 			}
 		}
