@@ -92,10 +92,15 @@ type State struct {
 func Look() (State, error) { return look("/proc/self/task") }
 
 func look(dir string) (State, error) {
-	threads, err := os.ReadDir(dir)
+	var threads []string
+	d, err := os.Open(dir)
+	if err == nil {
+		threads, err = d.Readdirnames(-1)
+		d.Close()
+	}
 	s := State{NoNewPrivs: true, Filtered: true}
 	for _, t := range threads {
-		text, err := os.ReadFile(dir + "/" + t.Name() + "/status")
+		text, err := os.ReadFile(dir + "/" + t + "/status")
 		if err == nil { // else it has ended
 			s.add(string(text))
 		}
@@ -124,28 +129,34 @@ func (s *State) add(status string) {
 	s.Filtered = s.Filtered && strings.Contains(status, "\nSeccomp:\t2\n")
 }
 
+// A Note is a sentence. Who says it in other words goes by Code.
+type Note struct {
+	Code string
+	Text string // in English, without its point
+}
+
 // Notes are those of this process's state, or why it cannot be read.
-func Notes() []string {
+func Notes() []Note {
 	s, err := Look()
 	if err != nil {
-		return []string{err.Error()}
+		return []Note{{"note_unread", err.Error()}}
 	}
 	return s.Notes()
 }
 
-// Notes tells what of b4d's least privilege is missing, and how to get it: a
-// sentence's worth each, none if all is there.
-func (s State) Notes() (list []string) {
+// Notes tells what of b4d's least privilege is missing, and how to get it: none
+// if all is there.
+func (s State) Notes() (list []Note) {
 	if more := s.Capabilities &^ Needed; more != 0 {
-		list = append(list, fmt.Sprintf("b4d has capabilities besides NET_ADMIN and NET_RAW (%#x), and could not drop them: "+
-			"install procd-ujail, which does, and restart b4", more))
+		list = append(list, Note{"note_rights", fmt.Sprintf("b4d has capabilities besides NET_ADMIN and NET_RAW (%#x), and could not drop them: "+
+			"install procd-ujail, which does, and restart b4", more)})
 	}
 	if !s.NoNewPrivs {
-		list = append(list, "b4d runs without no_new_privs, and could not set it: install procd-ujail, which does, and restart b4")
+		list = append(list, Note{"note_rights", "b4d runs without no_new_privs, and could not set it: install procd-ujail, which does, and restart b4"})
 	}
 	if !s.Filtered {
-		list = append(list, "no filter keeps b4d from system calls that it does not need: "+
-			"the kernel wants CONFIG_SECCOMP_FILTER, or set main.confine to 0 where that is known")
+		list = append(list, Note{"note_filter", "no filter keeps b4d from system calls that it does not need: " +
+			"the kernel wants CONFIG_SECCOMP_FILTER, or set main.confine to 0 where that is known"})
 	}
 	return list
 }

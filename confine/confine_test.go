@@ -256,7 +256,7 @@ func TestLook(t *testing.T) {
 			if err != nil || got != tt.want {
 				t.Fatalf("%+v, %v, want %+v", got, err, tt.want)
 			}
-			if notes := strings.Join(got.Notes(), "; "); !strings.Contains(notes, tt.notes) || (notes == "") != (tt.notes == "") {
+			if notes := fmt.Sprint(got.Notes()); !strings.Contains(notes, tt.notes) || (notes == "[]") != (tt.notes == "") {
 				t.Errorf("notes %q", notes)
 			}
 		})

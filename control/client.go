@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"time"
+
+	"b4/unixsock"
+
+	"golang.org/x/sys/unix"
 )
 
 // Call asks the daemon at path and decodes the answer into result, which may be
@@ -64,7 +67,7 @@ func Stream(ctx context.Context, path, method string, params any, each func(json
 }
 
 // ask connects and sends the request.
-func ask(path, method string, params any) (net.Conn, error) {
+func ask(path, method string, params any) (*unixsock.Conn, error) {
 	r := request{Method: method}
 	if params != nil {
 		var err error
@@ -79,16 +82,15 @@ func ask(path, method string, params any) (net.Conn, error) {
 	if len(text) >= maxRequest {
 		return nil, fmt.Errorf("request is longer than %d bytes", maxRequest)
 	}
-	conn, err := dial(path)
+	conn, err := unixsock.Dial(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (no socket %s)", ErrNotRunning, path)
 	}
-	var timeout interface{ Timeout() bool }
 	switch {
 	case err == nil:
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("reach b4d: only root may: %w", err)
-	case errors.As(err, &timeout) && timeout.Timeout(): // its backlog is full
+	case errors.Is(err, unix.EAGAIN): // its backlog is full
 		return nil, fmt.Errorf("reach b4d: it does not answer: %w", err)
 	default:
 		return nil, fmt.Errorf("%w (nobody serves socket %s)", ErrNotRunning, path)

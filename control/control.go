@@ -18,8 +18,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"time"
+
+	"b4/unixsock"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,26 +56,13 @@ type request struct {
 	Params json.RawMessage `json:"params,omitempty"`
 }
 
-// dial connects to a unix socket. It never waits: a full backlog is an error at
-// once, with Timeout. net.Dial would do, and bring 330 KB of resolver.
-func dial(path string) (*net.UnixConn, error) {
-	return net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-}
-
 // byRoot asks the kernel who made the other end of a connection: root, or the
 // user that this process runs as. The socket's mode lets nobody else connect; this
 // holds before it has that, where another program changed it, and where one
 // handed a connection on.
-func byRoot(conn net.Conn) error {
-	raw, err := conn.(*net.UnixConn).SyscallConn()
+func byRoot(conn *unixsock.Conn) error {
+	peer, err := conn.Peer()
 	if err != nil {
-		return err
-	}
-	var peer *unix.Ucred
-	failed := raw.Control(func(fd uintptr) {
-		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err = errors.Join(failed, err); err != nil {
 		return fmt.Errorf("ask who is there: %w", err)
 	}
 	if peer.Uid != 0 && int(peer.Uid) != unix.Geteuid() {

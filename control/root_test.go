@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"b4/unixsock"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -149,15 +151,15 @@ func TestOnlyRoot(t *testing.T) {
 
 // poor is a listener whose process has too many files open at first.
 type poor struct {
-	net.Listener
+	listener
 	times int
 }
 
-func (p *poor) Accept() (net.Conn, error) {
+func (p *poor) Accept() (*unixsock.Conn, error) {
 	if p.times--; p.times >= 0 {
 		return nil, fmt.Errorf("accept: %w", unix.EMFILE)
 	}
-	return p.Listener.Accept()
+	return p.listener.Accept()
 }
 
 // A shortage passes, and b4d can be talked to again.

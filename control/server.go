@@ -8,14 +8,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
+
+	"b4/unixsock"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +32,7 @@ type Handler func(ctx context.Context, params json.RawMessage, emit func(v any) 
 
 // A Server answers on a unix socket.
 type Server struct {
-	l    net.Listener
+	l    listener
 	path string
 	self fs.FileInfo // the socket as this server made it
 
@@ -44,6 +45,12 @@ type Server struct {
 	mu       sync.Mutex
 	handlers map[string]Handler
 	conns    int
+}
+
+// A listener is a *unixsock.Listener.
+type listener interface {
+	Accept() (*unixsock.Conn, error)
+	Close() error
 }
 
 // Listen makes the socket, for root alone, and its directory if need be; that is
@@ -87,13 +94,12 @@ func makeWay(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("control socket %s: there is something else of that name", path)
 	}
-	conn, err := dial(path)
-	var timeout interface{ Timeout() bool }
+	conn, err := unixsock.Dial(path)
 	switch {
 	case err == nil:
 		conn.Close()
 		return fmt.Errorf("%w (socket %s)", ErrRunning, path)
-	case errors.As(err, &timeout) && timeout.Timeout(): // its backlog is full
+	case errors.Is(err, unix.EAGAIN): // its backlog is full
 		return fmt.Errorf("%w, and does not answer (socket %s)", ErrRunning, path)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("try control socket: %w", err)
@@ -107,15 +113,14 @@ func makeWay(path string) error {
 // bind listens on path. It does so under the name that stays, so that a b4d that
 // is killed here leaves no other. Until the socket has its mode, byRoot alone
 // keeps others out.
-func bind(path string) (*net.UnixListener, error) {
+func bind(path string) (*unixsock.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := unixsock.Listen(path)
 	if err != nil {
 		return nil, err
 	}
-	l.SetUnlinkOnClose(false) // see Close
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return nil, err
@@ -202,13 +207,13 @@ func (s *Server) leave() {
 	s.conns--
 }
 
-func (s *Server) refuse(conn net.Conn) {
+func (s *Server) refuse(conn *unixsock.Conn) {
 	defer conn.Close()
 	s.send(conn, encode(nil, fmt.Errorf("b4d has %d clients already", maxConns)))
 }
 
 // serve answers one client's request.
-func (s *Server) serve(conn net.Conn) {
+func (s *Server) serve(conn *unixsock.Conn) {
 	defer conn.Close()
 	defer context.AfterFunc(s.ctx, func() { conn.Close() })()
 	h, params, err := s.hear(conn)
@@ -229,7 +234,7 @@ func (s *Server) serve(conn net.Conn) {
 }
 
 // hear reads the request and finds who serves it.
-func (s *Server) hear(conn net.Conn) (Handler, json.RawMessage, error) {
+func (s *Server) hear(conn *unixsock.Conn) (Handler, json.RawMessage, error) {
 	if err := byRoot(conn); err != nil {
 		return nil, nil, err
 	}
@@ -247,7 +252,7 @@ func (s *Server) hear(conn net.Conn) (Handler, json.RawMessage, error) {
 
 // answer runs the handler and sends what it says. A client that has only closed
 // its sending side still gets the result.
-func (s *Server) answer(ctx context.Context, conn net.Conn, h Handler, params json.RawMessage) {
+func (s *Server) answer(ctx context.Context, conn *unixsock.Conn, h Handler, params json.RawMessage) {
 	emitted := false
 	v, err := h(ctx, params, func(v any) error {
 		if err := ctx.Err(); err != nil {
@@ -272,12 +277,16 @@ func (s *Server) handler(method string) (Handler, error) {
 	if slices.Contains(reserved, method) {
 		return nil, fmt.Errorf("method %s is reserved for a later version", method)
 	}
-	known := slices.Sorted(maps.Keys(s.handlers))
+	var known []string
+	for name := range s.handlers {
+		known = append(known, name)
+	}
+	sort.Stable(sort.StringSlice(known)) // slices.Sort has code for strings of its own, 4 kB of the package
 	return nil, fmt.Errorf("unknown method %.40q; known are: %s", method, strings.Join(known, ", "))
 }
 
 // readRequest reads one line, or all there is if no line ends.
-func (s *Server) readRequest(conn net.Conn) ([]byte, error) {
+func (s *Server) readRequest(conn *unixsock.Conn) ([]byte, error) {
 	if err := conn.SetReadDeadline(time.Now().Add(s.requestLimit)); err != nil {
 		return nil, err
 	}
@@ -293,7 +302,7 @@ func (s *Server) readRequest(conn net.Conn) ([]byte, error) {
 
 // send writes one line. A client that does not take it loses its connection:
 // half a line is no line.
-func (s *Server) send(conn net.Conn, text []byte) error {
+func (s *Server) send(conn *unixsock.Conn, text []byte) error {
 	err := conn.SetWriteDeadline(time.Now().Add(s.writeLimit))
 	if err == nil {
 		_, err = conn.Write(text)
