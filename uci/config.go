@@ -36,10 +36,11 @@ type Main struct {
 	QUICPorts   []uint16 // UDP destination ports, which matter only to rules for QUIC
 	Observe     bool     // look at the servers' answers too
 	Never       string   // path of the file of hosts that are never touched; the default one may be missing
-	QueueNum    uint16   // number of the NFQUEUE
+	QueueNum    uint16   // number of the NFQUEUE, the first where there are several
+	Queues      int      // how many NFQUEUEs there are, 1 to 8
 	QueueLen    int      // packets that the kernel holds for us at most
 	MaxFlows    int      // connections remembered at most
-	MemoryLimit int      // MiB; 0 is none. The init script passes it on as GOMEMLIMIT
+	MemoryLimit int      // MiB; 0 is none
 	Mark        uint32   // lowest of the four fwmark bits; one bit
 	Confine     bool     // give up what is not needed, once it runs
 	LogLevel    string   // debug, info, warn or error
@@ -66,10 +67,11 @@ type Tun struct {
 // an entry of each list that is not empty. All empty, it is for all and the
 // router itself.
 type Rule struct {
-	Name       string   // the section's; "all" for the implicit rule of a file without rules
-	Domain     []string // none here and in DomainFile: all names
-	Not        []string // names excluded
-	DomainFile []string // absolute paths of files with names
+	Name       string         // the section's; "all" for the implicit rule of a file without rules
+	Domain     []string       // none here, in DomainFile and in Prefixes: all names
+	Not        []string       // names excluded
+	DomainFile []string       // absolute paths of files with names, and with networks as in Prefixes
+	Prefixes   []netip.Prefix // of either family, masked: servers whatever their names
 	MACs       [][6]byte
 	Sources    []netip.Prefix // of either family, masked: the devices' own addresses
 	Interfaces []string       // netifd interfaces or devices of the router

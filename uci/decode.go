@@ -238,7 +238,7 @@ func (d *decoder) resolve(r *Rule) {
 		d.fail(d.cfg.places[label+".not"], "%s.not: %q would leave nothing to the rule", label, allNames)
 	}
 	if slices.Contains(r.Domain, allNames) {
-		r.Domain, r.DomainFile = nil, nil
+		r.Domain, r.DomainFile, r.Prefixes = nil, nil, nil
 	}
 	at := d.cfg.places[label+".strategy"]
 	text, named := r.Strategy, isName(r.Strategy, "-")

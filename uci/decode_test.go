@@ -52,7 +52,7 @@ func TestDecode(t *testing.T) {
 	}
 	at := func(line int) Place { return Place{"b4", line} }
 	wantMain := Main{Enabled: true, Engine: "nfqueue", Steer: "decisive", WAN: []string{"wan", "wan6"}, IPv6: true, Router: true,
-		TCPPorts: []uint16{443, 8443}, HTTPPorts: []uint16{80}, QUICPorts: []uint16{443}, QueueNum: 537, QueueLen: 1024, MaxFlows: 4096, Mark: 1 << 20,
+		TCPPorts: []uint16{443, 8443}, HTTPPorts: []uint16{80}, QUICPorts: []uint16{443}, QueueNum: 537, Queues: 1, QueueLen: 1024, MaxFlows: 4096, MemoryLimit: 24, Mark: 1 << 20,
 		Never: "/etc/b4/never.txt", Confine: true, LogLevel: "info", Socket: "/var/run/b4/b4d.sock"}
 	if !reflect.DeepEqual(c.Main, wantMain) {
 		t.Errorf("main:\n got %+v\nwant %+v", c.Main, wantMain)
@@ -96,8 +96,8 @@ func TestDecodeEmpty(t *testing.T) {
 		t.Fatal(warnings, err)
 	}
 	want := Config{Version: 1,
-		Main: Main{Engine: "auto", Steer: "decisive", IPv6: true, Router: true, TCPPorts: []uint16{443}, HTTPPorts: []uint16{80}, QUICPorts: []uint16{443}, QueueNum: 537,
-			QueueLen: 1024, MaxFlows: 4096, Mark: 0x01000000, Never: "/etc/b4/never.txt", Confine: true, LogLevel: "info", Socket: "/var/run/b4/b4d.sock"},
+		Main: Main{Engine: "auto", Steer: "decisive", IPv6: true, Router: true, TCPPorts: []uint16{443}, HTTPPorts: []uint16{80}, QUICPorts: []uint16{443}, QueueNum: 537, Queues: 1,
+			QueueLen: 1024, MaxFlows: 4096, MemoryLimit: 24, Mark: 0x01000000, Never: "/etc/b4/never.txt", Confine: true, LogLevel: "info", Socket: "/var/run/b4/b4d.sock"},
 		Tun: Tun{Device: "b4tun0", V4: netip.MustParsePrefix("10.255.0.1/32"), V6: netip.MustParsePrefix("fd62:3400::1/128"),
 			Table: 25140, NAT: "auto"},
 		Rules:      []Rule{{Name: "all", Strategy: "default", Action: "desync"}},
@@ -121,7 +121,7 @@ func TestDecodeOwnDefault(t *testing.T) {
 }
 
 func TestDecodeAllNames(t *testing.T) {
-	c, _, err := decode(t, "config rule r\nlist domain a.test\nlist domain '*'\nlist domain_file /x\nlist not b.test\n")
+	c, _, err := decode(t, "config rule r\nlist domain a.test\nlist domain '*'\nlist domain_file /x\nlist prefix 192.0.2.1\nlist not b.test\n")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // MaxSize is the most bytes a configuration file may have. It is far above any
-// hand-written one: long lists of names belong in domain_file.
+// hand-written one: long lists belong in domain_file.
 const MaxSize = 1 << 20
 
 // Parse reads a UCI file; the file's name is used in places only. It accepts

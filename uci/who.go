@@ -10,6 +10,16 @@ import (
 // macText is how long a MAC is, written in pairs of digits.
 const macText = len("00:11:22:aa:bb:cc")
 
+// ParseMAC reads the MAC of a device as rules name it. The error says what is wrong
+// with the text.
+func ParseMAC(text string) (mac [6]byte, err error) {
+	mac, ok := parseMAC(text)
+	if !ok {
+		return mac, fmt.Errorf("%s: want %s", quote(text), (&Field{Kind: MAC}).Want())
+	}
+	return mac, nil
+}
+
 // parseMAC reads the MAC of a device, in pairs of hex digits with colons or dashes
 // between. That of a group, or of nobody, no device sends by.
 func parseMAC(text string) (mac [6]byte, ok bool) {

@@ -64,8 +64,8 @@ func FuzzMAC(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		mac, ok := parseMAC(text)
-		if !ok {
+		mac, err := ParseMAC(text)
+		if err != nil {
 			return
 		}
 		if mac[0]&1 != 0 || mac == [6]byte{} {
