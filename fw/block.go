@@ -1,7 +1,8 @@
 package fw
 
 // A QUICBlock says which QUIC is not let out, whatever [Config.Form]. The kernel
-// does it all and b4d sees nothing of it, but it lasts while devices are watched.
+// does it all and b4d sees nothing of it, but it lasts while devices are watched and
+// while b4d answers what it is shown.
 // What begins like a handshake is blocked, of the watched families, among the
 // packets 1..Bound of connections that leave by a watched device: those of
 // clients, and with [Config.Router] the router's own. A connection that is under way
@@ -37,7 +38,7 @@ func (c *Config) blockChains() []chain {
 
 // blockable matches what is blocked where it leaves by a watched device.
 func (c *Config) blockable() rule {
-	return c.first(c.family(), packets{upto: c.Bound}, udpPort{blockedSet, c.Block.Ports}, longHeader{})
+	return append(c.first(c.family(), packets{upto: c.Bound}, udpPort{blockedSet, c.Block.Ports}, longHeader{}), c.notDone()...)
 }
 
 // blocked ends what begins like QUIC's handshake.
@@ -51,5 +52,5 @@ func (c *Config) blocked() chain {
 		end[1] = unreachable{}
 	}
 	rules = append(rules, c.never(destination)...)
-	return chain{"blocked", nil, append(rules, rule{likeRTP{}, accept}, end)}
+	return chain{"blocked", nil, append(rules, rule{likeRTP{}, accept}, pass, end)}
 }

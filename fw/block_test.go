@@ -24,18 +24,14 @@ var blocking = []struct {
 	{"TUN, all", func(c *Config) { behindNAT(c); c.All = true }},
 }
 
-// refusedAt wants a handshake refused: at once, and not by the server.
+// refusedAt wants a handshake refused, and not by the server.
 func refusedAt(t *testing.T, c *net.UDPConn, own bool) {
 	t.Helper()
-	start := time.Now()
 	if _, err := c.Write(long(1200)); errors.Is(err, unix.EPERM) != own {
 		t.Errorf("write: %v", err)
 	}
 	if n, err := c.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("read %d bytes, %v", n, err)
-	}
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("refused after %v", d)
 	}
 }
 
@@ -81,7 +77,7 @@ func TestBlockRejects(t *testing.T) {
 	})
 }
 
-// With neither a refresh nor a table nothing is blocked, and what is dropped is
+// With neither an answer nor a table nothing is blocked, and what is dropped is
 // dropped silently.
 func TestBlockFailsOpen(t *testing.T) {
 	t.Parallel()
@@ -98,14 +94,14 @@ func TestBlockFailsOpen(t *testing.T) {
 		if n, err := client.Read(make([]byte, 10)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("read %d bytes, %v", n, err)
 		}
-		client.SetReadDeadline(time.Now().Add(5 * time.Second))
+		client.SetReadDeadline(time.Now().Add(soon))
 	}
 	silent()
-	time.Sleep(Timeout + 100*time.Millisecond)
+	hang(t, h.rules)
 	if err := converseUDP(client, server, long(1200)); err != nil {
 		t.Errorf("wedged: %v", err)
 	}
-	if err := h.rules.Refresh(); err != nil {
+	if err := h.rules.Answer(); err != nil {
 		t.Fatal(err)
 	}
 	silent()
@@ -126,14 +122,14 @@ func (r *router) passes(f *flow, p []byte) bool {
 			r.t.Fatal(err)
 		}
 	}
-	got, ok := r.receive(r.wan, time.Second)
+	got, ok := r.receive(r.wan, soon)
 	if !ok {
 		r.t.Fatal("nothing left")
 	}
 	if got[len(got)-1] == 'x' {
 		return false
 	}
-	r.receive(r.wan, time.Second)
+	r.receive(r.wan, soon)
 	return true
 }
 
@@ -225,7 +221,7 @@ func TestBlockLeavesAlone(t *testing.T) {
 		if err := sendRaw(f.datagram(false, 0xc3, 0, 0, 0, 1), v6, injected); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := r.receive(r.wan, time.Second); !ok {
+		if _, ok := r.receive(r.wan, soon); !ok {
 			t.Errorf("v6 %v: b4's own was blocked", v6)
 		}
 		if err := sendRaw(f.datagram(false, 0xc3, 0, 0, 0, 1), v6, 0); !errors.Is(err, unix.EPERM) {

@@ -3,6 +3,7 @@ package fw
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -163,7 +164,15 @@ func addrType(family uint8) setType {
 // (type 0) of 4 bytes, BYTEORDER_HOST_ENDIAN. The kernel only stores it.
 var hostOrderKeys = binary.NativeEndian.AppendUint32([]byte{0, 4}, 1)
 
-func (b *batch) addSet(name string, id uint32, t setType, keyLen uint32, timeout uint64) {
+// addSet adds a set with flags (NFT_SET_*) besides those of its type and timeout,
+// which is 0 where elements stay.
+func (b *batch) addSet(name string, id uint32, t setType, keyLen, flags uint32, timeout time.Duration) {
+	if t.interval() {
+		flags |= unix.NFT_SET_INTERVAL
+	}
+	if timeout > 0 {
+		flags |= unix.NFT_SET_TIMEOUT
+	}
 	b.add(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_NAME, name)
 		ae.Uint32(unix.NFTA_SET_ID, id)
@@ -172,12 +181,12 @@ func (b *batch) addSet(name string, id uint32, t setType, keyLen uint32, timeout
 		if t == ifname {
 			ae.Bytes(unix.NFTA_SET_USERDATA, hostOrderKeys)
 		}
-		if t.interval() {
-			ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_INTERVAL)
+		if flags != 0 {
+			ae.Uint32(unix.NFTA_SET_FLAGS, flags)
 		}
 		if timeout > 0 {
-			ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT)
-			ae.Uint64(unix.NFTA_SET_TIMEOUT, timeout)
+			ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(timeout.Milliseconds()))
+			ae.Uint32(unix.NFTA_SET_GC_INTERVAL, uint32(gcEvery.Milliseconds()))
 		}
 	}, "add set %s", name)
 }

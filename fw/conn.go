@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,23 +22,24 @@ const tableOwner = 2
 // A Conn holds table inet b4. Its methods may be called from any goroutine.
 type Conn struct {
 	mu    sync.Mutex
-	s     *socket  // nil once closed
-	flags uint32   // of the table
+	s     *socket // nil once closed
+	flags uint32  // of the table
+	lease time.Duration
 	rules *Ruleset // in force since the last Apply, empty at first
-	beat  []byte   // what Refresh sends; nil while nothing is watched
+	alive []byte   // what Answer sends; nil while nothing is watched
 }
 
 // Open takes table inet b4 for this process and empties it: whatever an earlier
 // b4d left is removed. The error wraps [ErrOwned] if that b4d still runs, and
 // unix.EPERM without CAP_NET_ADMIN.
-func Open() (*Conn, error) { return open(tableOwner) }
+func Open() (*Conn, error) { return open(tableOwner, Lease) }
 
-func open(flags uint32) (*Conn, error) {
+func open(flags uint32, lease time.Duration) (*Conn, error) {
 	s, err := dial()
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{s: s, flags: flags, rules: &Ruleset{}}
+	c := &Conn{s: s, flags: flags, lease: lease, rules: &Ruleset{}}
 	err = c.claim()
 	if c.flags != 0 && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)) {
 		c.flags = 0 // Linux 5.11 and older: a plain table, which Close removes
@@ -53,19 +56,19 @@ func (c *Conn) claim() error {
 	b := newBatch(tableName)
 	b.addTable(0)
 	b.delTable()
-	b.addBase(c.flags)
+	b.addBase(c.flags, c.lease)
 	return c.s.run(b)
 }
 
 // addBase adds the table and what in it outlives a reload. A counter is added
 // only once: until 5.17, adding one that is there leaked its memory (Linux
 // commit dad3bdeef45f).
-func (b *batch) addBase(flags uint32) {
+func (b *batch) addBase(flags uint32, lease time.Duration) {
 	b.addTable(flags)
 	for _, name := range counterNames {
 		b.addCounter(name)
 	}
-	b.addSet(wanSet, 1, ifname, unix.IFNAMSIZ, uint64(Timeout.Milliseconds()))
+	b.addWatchdog(lease)
 }
 
 // run commits b and says which part of it the kernel refused, and why.
@@ -99,7 +102,7 @@ func (b *batch) explain(err error) error {
 // and takes some 30 ms; an error may find it done.
 // It may be called again and again. Counts go on, and packets that wait in
 // a queue keep waiting. unix.ENOENT is in the error if
-// the table is gone, as for [Conn.Refresh].
+// the table is gone, as for [Conn.Answer]. It answers, too.
 func (c *Conn) Apply(r *Ruleset, watched []string) error {
 	err := c.change(watched, func() error { return c.makeRoom(r) }, func(b *batch) { b.replaceRules(c.rules, r) }, func() { c.rules = r })
 	if err != nil {
@@ -115,7 +118,7 @@ func (c *Conn) change(watched []string, before func() error, add func(*batch), d
 	if err != nil {
 		return err
 	}
-	beat, err := heartbeat(keys)
+	alive, err := answering(keys)
 	if err != nil {
 		return err
 	}
@@ -129,11 +132,11 @@ func (c *Conn) change(watched []string, before func() error, add func(*batch), d
 	}
 	b := newBatch(tableName)
 	add(b)
-	b.fill(wanSet, keys)
+	b.answer(keys)
 	if err := c.s.run(b); err != nil {
 		return err
 	}
-	c.beat = beat
+	c.alive = alive
 	done()
 	return nil
 }
@@ -144,7 +147,7 @@ func (c *Conn) change(watched []string, before func() error, add func(*batch), d
 func (b *batch) replaceRules(old, r *Ruleset) {
 	b.delRules()
 	for i, s := range r.ports {
-		b.addSet(s.name, uint32(2+i), inetService, 2, 0)
+		b.addSet(s.name, uint32(freeSet+i), inetService, 2, 0, 0)
 		b.fill(s.name, portKeys(s.ports))
 	}
 	for _, s := range old.ports {
@@ -173,7 +176,7 @@ func (r *Ruleset) looksUp(set string) bool {
 }
 
 // Watch makes names the devices whose packets are looked at, from now on and
-// for [Timeout] after each refresh. None is a pause.
+// for [Lease] after each answer, of which this is one. None is a pause.
 func (c *Conn) Watch(names []string) error {
 	if err := c.change(names, func() error { return nil }, func(*batch) {}, func() {}); err != nil {
 		return fmt.Errorf("watch devices %q: %w", names, err)
@@ -181,45 +184,56 @@ func (c *Conn) Watch(names []string) error {
 	return nil
 }
 
-// Refresh keeps the watched devices watched for another [Timeout]. The packet
-// loop calls it every [RefreshEvery], to show that it is alive. It allocates
-// nothing and takes some 10 µs, unless another program is just changing
-// nf_tables. It does not wait for another method, of which a slow router may be
-// busy for seconds with long lists while packets are waiting: the next one is soon
-// enough, or, with Apply and Watch, that method has done the same. An error means that
-// the table is gone, as a plain one may be (unix.ENOENT), or out of reach: Close, Open and
-// Apply heal it.
-func (c *Conn) Refresh() error {
+// Answer tells the rules that packets are being read, within [Patience] of the first
+// that was not answered, and keeps the watched devices watched for another [Lease]. It
+// allocates nothing and takes some 10 µs, unless another program is just changing
+// nf_tables. An error means that the table is gone, as a plain one may be
+// (unix.ENOENT), or out of reach: Close, Open and Apply heal it.
+func (c *Conn) Answer() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answer()
+}
+
+// TryAnswer is Answer for the packet loop, [AnswerWithin] after it has read something,
+// and after [RenewEvery] anyway. It does not wait for another method, of which a slow
+// router may be busy for seconds with long lists while packets are waiting: done is
+// false then, and it is to be called again soon.
+func (c *Conn) TryAnswer() (done bool, err error) {
 	if !c.mu.TryLock() {
-		return nil
+		return false, nil
 	}
 	defer c.mu.Unlock()
+	return true, c.answer()
+}
+
+func (c *Conn) answer() error {
 	if c.s == nil {
 		return os.ErrClosed
 	}
-	if c.beat == nil {
+	if c.alive == nil {
 		return nil
 	}
-	if err := c.s.commit(c.beat); err != nil {
-		return fmt.Errorf("refresh watched devices: %w", err)
+	if err := c.s.commit(c.alive); err != nil {
+		return fmt.Errorf("answer the rules: %w", err)
 	}
 	return nil
 }
 
-// heartbeat is the transaction that renews keys, nil if there are none.
-func heartbeat(keys [][]byte) ([]byte, error) {
+// answering is the transaction that answers and renews keys, nil if there are none.
+func answering(keys [][]byte) ([]byte, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
 	b := newBatch(tableName)
-	b.fill(wanSet, keys)
+	b.answer(keys)
 	return b.bytes()
 }
 
 // deviceKeys returns the names, each once, as the kernel compares them.
 func deviceKeys(names []string) ([][]byte, error) {
 	names = slices.Clone(names)
-	slices.Sort(names)
+	sort.Stable(sort.StringSlice(names))
 	var keys [][]byte
 	for _, name := range slices.Compact(names) {
 		if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/\x00") {

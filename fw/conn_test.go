@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"b4/nstest"
 
@@ -85,7 +84,7 @@ func TestApplyListsBack(t *testing.T) {
 				t.Errorf("apply %d: chain %s has %d rules, want %d", i, name, got.rules[name], want.rules[name])
 			}
 		}
-		want.sets = []string{wanSet}
+		want.sets = slices.Clone(alwaysSets)
 		for _, s := range r.ports {
 			want.sets = append(want.sets, s.name)
 		}
@@ -119,7 +118,7 @@ func TestOwner(t *testing.T) {
 	if err := Cleanup(); !errors.Is(err, ErrOwned) {
 		t.Errorf("Cleanup: %v", err)
 	}
-	if err := c.Refresh(); err != nil {
+	if err := c.Answer(); err != nil {
 		t.Errorf("the first goes on: %v", err)
 	}
 	if err := errors.Join(c.Close(), c.Close()); err != nil {
@@ -148,8 +147,8 @@ func TestTableGoesWithItsSocket(t *testing.T) {
 	if l := inKernel(t); len(l.tables) != 0 {
 		t.Errorf("left %q", l.tables)
 	}
-	if err := c.Refresh(); err == nil {
-		t.Error("Refresh on a lost socket: want an error")
+	if err := c.Answer(); err == nil {
+		t.Error("Answer on a lost socket: want an error")
 	}
 }
 
@@ -157,7 +156,7 @@ func TestTableGoesWithItsSocket(t *testing.T) {
 func TestStaleTable(t *testing.T) {
 	nstest.Enter(t)
 	leave := func() {
-		c, err := open(0)
+		c, err := open(0, Lease)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +190,7 @@ func TestStaleTable(t *testing.T) {
 // 0x80 is a flag that no kernel knows, as the owner flag is to Linux 5.11.
 func TestKernelWithoutOwners(t *testing.T) {
 	nstest.Enter(t)
-	c, err := open(0x80)
+	c, err := open(0x80, Lease)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +209,7 @@ func TestKernelWithoutOwners(t *testing.T) {
 
 func TestPlainTableLost(t *testing.T) {
 	nstest.Enter(t)
-	c, err := open(0)
+	c, err := open(0, Lease)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,8 +219,8 @@ func TestPlainTableLost(t *testing.T) {
 	if err := Cleanup(); err != nil { // as `firewall stop` does
 		t.Fatal(err)
 	}
-	if err := c.Refresh(); !errors.Is(err, unix.ENOENT) {
-		t.Errorf("Refresh without a table: %v", err)
+	if err := c.Answer(); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("Answer without a table: %v", err)
 	}
 	if err := c.Apply(r, []string{"wan0"}); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("Apply without a table: %v", err)
@@ -230,43 +229,6 @@ func TestPlainTableLost(t *testing.T) {
 		t.Errorf("Close without a table: %v", err)
 	}
 	mustApply(t, mustOpen(t), r, "wan0")
-}
-
-func TestWatchdog(t *testing.T) {
-	t.Parallel()
-	nstest.Enter(t)
-	c := mustOpen(t)
-	mustApply(t, c, mustPlan(t, nil))
-	alive := func(want int, when string) {
-		t.Helper()
-		if n := elements(t, c.s); n != want {
-			t.Errorf("%s: %d watched devices, want %d", when, n, want)
-		}
-	}
-	alive(0, "none asked for")
-	if err := c.Watch([]string{"wan0", "wan1"}); err != nil {
-		t.Fatal(err)
-	}
-	for end := time.Now().Add(Timeout + 300*time.Millisecond); time.Now().Before(end); {
-		time.Sleep(RefreshEvery)
-		if err := c.Refresh(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	alive(2, "refreshed")
-	time.Sleep(Timeout + 200*time.Millisecond)
-	alive(0, "not refreshed")
-	if err := c.Refresh(); err != nil {
-		t.Fatal(err)
-	}
-	alive(2, "refreshed after the timeout")
-	if err := c.Watch(nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Refresh(); err != nil {
-		t.Fatal(err)
-	}
-	alive(0, "paused")
 }
 
 func TestFailedApplyChangesNothing(t *testing.T) {
@@ -295,12 +257,12 @@ func TestFailedApplyChangesNothing(t *testing.T) {
 	mustApply(t, c, good, "wan0")
 }
 
-func TestRefreshAllocatesNothing(t *testing.T) {
+func TestAnswerAllocatesNothing(t *testing.T) {
 	nstest.Enter(t)
 	c := mustOpen(t)
 	mustApply(t, c, mustPlan(t, nil), "wan0", "wan1")
 	n := testing.AllocsPerRun(100, func() {
-		if err := c.Refresh(); err != nil {
+		if err := c.Answer(); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -309,20 +271,20 @@ func TestRefreshAllocatesNothing(t *testing.T) {
 	}
 }
 
-func BenchmarkRefresh(b *testing.B) {
+func BenchmarkAnswer(b *testing.B) {
 	nstest.Enter(b)
 	c := mustOpen(b)
 	mustApply(b, c, mustPlan(b, nil), "wan0")
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {
-		if err := c.Refresh(); err != nil {
+		if err := c.Answer(); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// The packet loop refreshes while the daemon reloads and asks for counts.
+// The packet loop answers while the daemon reloads and asks for counts.
 func TestConcurrentUse(t *testing.T) {
 	nstest.Enter(t)
 	c := mustOpen(t)
@@ -330,7 +292,8 @@ func TestConcurrentUse(t *testing.T) {
 	mustApply(t, c, r, "wan0")
 	var wg sync.WaitGroup
 	for _, f := range []func() error{
-		c.Refresh,
+		c.Answer,
+		func() error { _, err := c.TryAnswer(); return err },
 		func() error { return c.Apply(r, []string{"wan0"}) },
 		func() error { return c.Watch([]string{"wan0", "wan1"}) },
 		func() error { _, err := c.Counters(); return err },
@@ -357,7 +320,7 @@ func TestClosed(t *testing.T) {
 	}
 	_, counters := c.Counters()
 	for name, err := range map[string]error{
-		"Apply": c.Apply(r, nil), "Watch": c.Watch(nil), "Refresh": c.Refresh(), "Counters": counters,
+		"Apply": c.Apply(r, nil), "Watch": c.Watch(nil), "Answer": c.Answer(), "Counters": counters,
 	} {
 		if !errors.Is(err, os.ErrClosed) {
 			t.Errorf("%s: %v", name, err)

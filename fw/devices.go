@@ -82,14 +82,15 @@ func (c *Config) deviceChains() []chain {
 	if len(c.Devices.Groups)+len(c.Devices.Spared) == 0 {
 		return nil
 	}
-	var rules []rule
+	past := c.past()
+	rules := past
 	for _, k := range c.kinds() {
 		rules = append(rules, append(k.match, gotoChain("devices")))
 	}
 	if len(c.Block.Ports) > 0 && len(c.Devices.Spared) > 0 {
 		rules = append(rules, append(c.blockable(), gotoChain("devices")))
 	}
-	if len(rules) == 0 {
+	if len(rules) == len(past) {
 		return nil
 	}
 	return []chain{c.devices(), {"whose", &hook{filter, prerouting, -151}, rules}}

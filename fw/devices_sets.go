@@ -128,7 +128,7 @@ func (b *batch) replaceSets(old, r *Ruleset) {
 	}
 	for i := range r.sets {
 		if !old.holds(&r.sets[i]) {
-			b.addFixedSet(&r.sets[i], uint32(2+len(r.ports)+i))
+			b.addFixedSet(&r.sets[i], uint32(freeSet+len(r.ports)+i))
 		}
 	}
 }
@@ -143,7 +143,7 @@ const chunk = 500
 // addFixedSet adds a set with all it holds.
 func (b *batch) addFixedSet(s *fixedSet, id uint32) {
 	n := int(s.of.keyLen())
-	b.addSet(s.name, id, s.of, uint32(n), 0)
+	b.addSet(s.name, id, s.of, uint32(n), 0, 0)
 	var list []byte
 	for i, count := 0, 0; i < len(s.keys); i += n {
 		key := s.keys[i : i+n]

@@ -22,9 +22,18 @@
 //	output         -1  block_own  the same, of the router's own connections
 //	                   blocked    ... unless it is RTP: dropped or rejected
 //
-// A wedged daemon must not hold traffic up either. Each rule that queues, steers or
-// blocks asks the set wan for the packet's device, the set forgets its devices after
-// [Timeout], and only the packet loop's [Conn.Refresh] renews them.
+// A wedged daemon must not hold traffic up either. What shows a packet to b4d, or is about
+// to mark it for a TUN, looks first whether b4d has answered the one before, and notes
+// that it has to answer this one:
+//
+//	ask         packets of clients: to the queue, unless b4d was asked [Patience]
+//	            ago or more and has not answered since
+//	ask_quic    ... datagrams
+//	ask_reply   ... packets of servers
+//
+// Besides, each rule that queues, steers or blocks asks the set wan for the packet's
+// device, and the set forgets its devices after [Lease]. Only the packet loop's
+// [Conn.TryAnswer] answers, and renews them.
 //
 // # Plain HTTP
 //
@@ -106,7 +115,8 @@
 //	output       -401  foreign    b4's own: not by WAN with an address it has lost
 //	forward        -2  stale      who is bound to an address WAN has lost is told
 //	postrouting    99  translate  a connection opens: source NAT, and its mark
-//	postrouting   101  leave      the packet's mark goes
+//	postrouting   101  leave      a steered packet: if it leaves by the TUN, b4d
+//	                   steered    ... is to answer it; its mark goes
 //	                   opened     a connection opens without NAT: its mark
 //
 // The SYN leaves by WAN, and that decides: ahead of the routing decision a

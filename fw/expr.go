@@ -144,8 +144,23 @@ func (c *coder) equal(data ...byte)   { c.compare(unix.NFT_CMP_EQ, data) }
 func (c *coder) unequal(data ...byte) { c.compare(unix.NFT_CMP_NEQ, data) }
 
 // lookup ends the rule unless the register is in a set.
-func (c *coder) lookup(set string) {
-	c.expr("lookup", number(unix.NFTA_LOOKUP_SREG, reg), str(unix.NFTA_LOOKUP_SET, set), number(unix.NFTA_LOOKUP_SET_ID, 0))
+func (c *coder) lookup(set string) { c.find(set) }
+
+// lookupNot ends it unless the register is not.
+func (c *coder) lookupNot(set string) {
+	c.find(set, number(unix.NFTA_LOOKUP_FLAGS, unix.NFT_LOOKUP_F_INV))
+}
+
+func (c *coder) find(set string, flags ...field) {
+	fields := append([]field{number(unix.NFTA_LOOKUP_SREG, reg)}, flags...)
+	c.expr("lookup", append(fields, str(unix.NFTA_LOOKUP_SET, set), number(unix.NFTA_LOOKUP_SET_ID, 0))...)
+}
+
+// dynset puts the register into a set (NFT_DYNSET_OP_*), and ends the rule where the
+// kernel has no memory for it.
+func (c *coder) dynset(op uint32, set string) {
+	c.expr("dynset", number(unix.NFTA_DYNSET_SREG_KEY, reg), number(unix.NFTA_DYNSET_OP, op),
+		str(unix.NFTA_DYNSET_SET_NAME, set), number(unix.NFTA_DYNSET_SET_ID, 0), number(unix.NFTA_DYNSET_FLAGS, 0))
 }
 
 // reject drops the packet, and tells its sender by a kind of NFT_REJECT_*.

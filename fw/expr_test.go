@@ -43,11 +43,17 @@ func TestExpressions(t *testing.T) {
 			&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: 1}, equal(host16(unix.ARPHRD_ETHER)...),
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6}, inSet("macs", false)}},
 		{"lookup", alive("wan0").code, []expr.Any{&expr.Immediate{Register: 1, Data: deviceKey("wan0")}, inSet(wanSet, false)}},
+		{"lookup of what is not there, dynset", note{}.code, []expr.Any{
+			&expr.Immediate{Register: 1, Data: deviceKey("b4d")}, inSet(askedSet, true),
+			&expr.Dynset{SrcRegKey: 1, SetName: freshSet, Operation: unix.NFT_DYNSET_OP_UPDATE},
+			&expr.Dynset{SrcRegKey: 1, SetName: askedSet, Operation: unix.NFT_DYNSET_OP_ADD}}},
+		{"lookups", unanswered{}.code, []expr.Any{
+			&expr.Immediate{Register: 1, Data: deviceKey("b4d")}, inSet(askedSet, false), inSet(freshSet, true)}},
 		{"rt", ipsec{}.code, []expr.Any{&expr.Rt{Key: 4, Register: 1}, equal(1)}},
 		{"notrack", notrack{}.code, []expr.Any{&expr.Notrack{}}},
 		{"objref", counter{"seen"}.code, []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: "seen"}}},
-		{"queue", queue{7, Native}.code, []expr.Any{&expr.Queue{Num: 7, Total: 1, Flag: expr.QueueFlagBypass}}},
-		{"target", queue{7, Xt}.code, []expr.Any{&expr.Target{Name: "NFQUEUE", Rev: 3, Info: &nfqueue}}},
+		{"queue", queue{7, 1, Native}.code, []expr.Any{&expr.Queue{Num: 7, Total: 1, Flag: expr.QueueFlagBypass}}},
+		{"target", queue{7, 1, Xt}.code, []expr.Any{&expr.Target{Name: "NFQUEUE", Rev: 3, Info: &nfqueue}}},
 		{"nat", snat(netip.MustParseAddr("192.0.2.1")).code, []expr.Any{
 			&expr.Immediate{Register: 1, Data: []byte{192, 0, 2, 1}}, &expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1}}},
 		{"reject", unreachable{}.code, []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}}},

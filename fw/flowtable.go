@@ -12,7 +12,8 @@ import (
 type Offloading struct {
 	Hide     Offload // for Config.Offload: what can be hidden from
 	Hardware string  // a flowtable that the hardware takes connections from, "inet fw4 ft"; "" if there is none
-	Missed   string  // why some hellos are missed all the same, in words; "" if none are
+	By       string  // the chain, or a rule in words, by which some hellos are missed all the same; "" if none are
+	Missed   string  // why that is, a sentence that By begins
 }
 
 // ReadOffload reads from all tables but ours which connections the firewall
@@ -86,9 +87,9 @@ func readFlowtable(family uint8, a attrs) flowtable {
 
 // offloading tells what becomes of connections in the rules of others.
 func (r *ruleset) offloading(tables []flowtable, wan []string, ports []uint16) (found Offloading) {
-	miss := func(format string, args ...any) {
-		if found.Missed == "" {
-			found.Missed = fmt.Sprintf(format, args...)
+	miss := func(by, why string) {
+		if found.By == "" {
+			found.By, found.Missed = by, why
 		}
 	}
 	puts := func(protocol byte) (hideable bool) {
@@ -102,7 +103,7 @@ func (r *ruleset) offloading(tables []flowtable, wan []string, ports []uint16) (
 					found.Hardware = tables[i].String()
 				}
 				if p.chain.priority != 0 {
-					miss("%v offloads at priority %d, want 0", p.chain, p.chain.priority)
+					miss(p.chain.String(), fmt.Sprintf("offloads at priority %d, want 0", p.chain.priority))
 					continue
 				}
 				hideable = true
@@ -112,19 +113,20 @@ func (r *ruleset) offloading(tables []flowtable, wan []string, ports []uint16) (
 	}
 	found.Hide.TCP = puts(unix.IPPROTO_TCP)
 	if puts(udp) && len(ports) > 0 {
-		why := r.objects(wan, ports)
+		by, why := r.objects(wan, ports)
 		if found.Hide.UDP = why == ""; why != "" {
-			miss("%s", why)
+			miss(by, why)
 		}
 	}
 	return found
 }
 
-// objects says why UDP cannot be hidden by another protocol, "" if it can.
-func (r *ruleset) objects(wan []string, ports []uint16) string {
+// objects says what keeps UDP from being hidden by another protocol, and why; "" if
+// nothing does.
+func (r *ruleset) objects(wan []string, ports []uint16) (by, why string) {
 	for _, v6 := range []bool{false, true} {
 		for _, p := range r.puts(forwarding(v6, hiddenUDP)) {
-			return fmt.Sprintf("%v offloads every protocol, want it to name tcp and udp", p.chain)
+			return p.chain.String(), "offloads every protocol, want it to name tcp and udp"
 		}
 		for _, dev := range wan {
 			for _, port := range ports {
@@ -134,12 +136,12 @@ func (r *ruleset) objects(wan []string, ports []uint16) string {
 					k.dport = port
 				}
 				if by := r.lets(plain, r.passes(hidden)); by != "" {
-					return by + " for UDP only, so that it cannot be hidden"
+					return by, "for UDP only, so that it cannot be hidden"
 				}
 			}
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // forwarding is any packet of a protocol that is forwarded.

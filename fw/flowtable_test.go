@@ -73,7 +73,7 @@ func TestOffloading(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := withProtocols(others(t, tt.rules)).offloading([]flowtable{ft}, []string{"wan0"}, []uint16{443})
-			if got.Hide != tt.want || got.Hardware != "" || (got.Missed == "") != (tt.missed == "") || !strings.Contains(got.Missed, tt.missed) {
+			if got.Hide != tt.want || got.Hardware != "" || (got.By == "") != (tt.missed == "") || !strings.HasPrefix(got.By+" "+got.Missed, tt.missed) {
 				t.Errorf("got %+v, want %+v and %q", got, tt.want, tt.missed)
 			}
 		})

@@ -98,7 +98,7 @@ func FuzzRule(f *testing.F) {
 		}
 		c.kind, c.point = filter, forward
 		o := fuzzed.offloading([]flowtable{{table: c.table, name: "ft"}}, []string{"wan0"}, []uint16{443})
-		if o.Hide.UDP && o.Missed != "" {
+		if o.Hide.UDP && o.By != "" {
 			t.Fatalf("%x: %+v", b, o)
 		}
 		c.kind, c.point = nat, postrouting

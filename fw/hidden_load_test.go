@@ -149,7 +149,7 @@ func TestHideUnderLoad(t *testing.T) {
 				}
 			}
 			var err error
-			if *c, err = open(0); err != nil {
+			if *c, err = open(0, Lease); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -159,7 +159,7 @@ func TestHideUnderLoad(t *testing.T) {
 			nstest.Enter(t)
 			r := newRouter(t)
 			slowly(t)
-			c, err := open(tt.flags)
+			c, err := open(tt.flags, Lease)
 			if err != nil {
 				t.Fatal(err)
 			}

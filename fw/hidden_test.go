@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"testing"
-	"time"
 
 	"b4/nstest"
 
@@ -44,7 +43,7 @@ func (r *router) hidden(from, to *os.File, p []byte) bool {
 	if _, err := from.Write(p); err != nil {
 		r.t.Fatal(err)
 	}
-	got, ok := r.receive(to, time.Second)
+	got, ok := r.receive(to, soon)
 	if !ok {
 		r.t.Fatalf("a packet did not pass the router: %x", p)
 	}
@@ -210,15 +209,15 @@ func TestHideSuperpackets(t *testing.T) {
 			}
 		}
 		send(syn, 0)
-		r.receive(r.wan, time.Second)
+		r.receive(r.wan, soon)
 		if _, err := r.wan.Write(f.back(syn|ack, 0)); err != nil {
 			t.Fatal(err)
 		}
 		send(ack, 0)
-		r.receive(r.wan, time.Second)
+		r.receive(r.wan, soon)
 		send(psh|ack, 2500)
 		for i, n := range []int{1000, 1000, 500} {
-			p, ok := r.receive(r.wan, time.Second)
+			p, ok := r.receive(r.wan, soon)
 			if !ok {
 				t.Fatalf("v6 %v: segment %d did not leave", v6, i)
 			}

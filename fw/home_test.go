@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"testing"
-	"time"
 
 	"b4/nstest"
 
@@ -108,7 +107,7 @@ func (h *home) send(g *guest, p []byte) {
 // alive has the rules look at packets, however slow the machine is.
 func (h *home) alive() {
 	h.t.Helper()
-	if err := h.rules.Refresh(); err != nil {
+	if err := h.rules.Answer(); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -116,7 +115,7 @@ func (h *home) alive() {
 // leaves is the next packet that leaves by WAN.
 func (h *home) leaves() []byte {
 	h.t.Helper()
-	p, ok := h.receive(h.wan, time.Second)
+	p, ok := h.receive(h.wan, soon)
 	if !ok {
 		h.t.Fatal("a packet did not pass the router")
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -93,7 +94,7 @@ func (h *house) serveTUN(c tun.Config, edit func(*Config)) {
 	} else if err != nil {
 		h.t.Fatal(err)
 	}
-	h.judge.alive = h.rules.Refresh
+	h.judge.alive = h.rules.Answer
 	var wg sync.WaitGroup
 	wg.Add(1)
 	go func() {
@@ -212,7 +213,7 @@ func (j *judge) Tick(time.Time, *engine.Batch) time.Duration {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.alive()
-	return RefreshEvery
+	return AnswerWithin
 }
 
 func (j *judge) Drain(*engine.Batch) {}
@@ -289,15 +290,21 @@ func newHost(t testing.TB, v4, v6 netip.Addr) (*nstest.Space, *os.File) {
 	return s, end
 }
 
-// awaitAddr waits until a new address can be used: the kernel takes an IPv6 one
-// for tentative at first, even where it looks for no duplicates.
+// awaitAddr waits until a new address can be used: the kernel takes one of IPv6 for
+// tentative at first, even where it looks for no duplicates, and then has no route to
+// it for a moment more, in which it forwards what comes for it.
 func awaitAddr(t testing.TB, a netip.Addr) {
 	t.Helper()
-	for end := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+	route := fmt.Sprintf("%x 80 ", a.AsSlice()) // its length is hexadecimal too
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
 		if err == nil {
 			c.Close()
-			return
+			var routes []byte
+			if routes, err = os.ReadFile("/proc/thread-self/net/ipv6_route"); a.Is4() || err == nil && bytes.Contains(routes, []byte(route)) {
+				return
+			}
+			err = errors.Join(err, fmt.Errorf("no route to %v", a))
 		}
 		if time.Now().After(end) {
 			t.Fatal(err)

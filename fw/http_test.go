@@ -61,7 +61,7 @@ func (w *web) open(v6 bool, port uint16) *flow {
 // say has the client of f send something.
 func (w *web) say(f *flow, flags uint8, payload int, shown bool) {
 	w.t.Helper()
-	if err := w.rules.Refresh(); err != nil { // an emulated machine takes longer than a watch lasts
+	if err := w.rules.Answer(); err != nil { // an emulated machine takes longer than a watch lasts
 		w.t.Fatal(err)
 	}
 	w.arrive(w.lan, w.wan, f.out(flags, payload))

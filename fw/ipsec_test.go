@@ -73,7 +73,7 @@ func (r *router) wrapped(p []byte) {
 	if _, err := r.lan.Write(p); err != nil {
 		r.t.Fatal(err)
 	}
-	r.wan.SetReadDeadline(time.Now().Add(time.Second))
+	r.wan.SetReadDeadline(time.Now().Add(soon))
 	for buf := make([]byte, 2048); ; {
 		n, err := r.wan.Read(buf)
 		switch {

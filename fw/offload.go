@@ -30,7 +30,7 @@ func (c *Config) offloadChains() []chain {
 		return nil
 	}
 	others := rule{bits{metaMark, c.Marks.Hide, true}, clearBits{metaMark, c.Marks.Hide}} // what they have marked was not hidden
-	return []chain{c.hidden(), {hideChain, &hook{filter, forward, -1}, append([]rule{others}, rules...)}, c.show()}
+	return []chain{c.hidden(), {hideChain, &hook{filter, forward, -1}, append(append([]rule{others}, c.past()...), rules...)}, c.show()}
 }
 
 // carries matches what an entry in the flowtable could be made by: it is for both
@@ -63,7 +63,7 @@ func (c *Config) bothWays(family []term, early term, out, in rule) []rule {
 		if !c.All {
 			r = append(r, early)
 		}
-		r = append(append(r, c.notDone()...), family...)
+		r = append(r, family...)
 		return append(r, key, gotoChain("hidden"))
 	}
 	return []rule{end(out, false, device{oifname}), end(in, true, device{iifname})}

@@ -124,10 +124,10 @@ func TestWatchFlowtables(t *testing.T) {
 		Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: "fw4"}, Name: "more", Hooknum: nftables.FlowtableHookIngress,
 		Priority: nftables.FlowtablePriorityRef(0), Devices: []string{"dsl0"},
 	}
-	if !told(t, w, func() error { s.AddFlowtable(more); return s.Flush() }) {
+	if !told(t, w, func() error { s.AddFlowtable(more); return s.Flush() }, true) {
 		t.Error("not told of a new one")
 	}
-	if !told(t, w, func() error { s.DelFlowtable(more); return s.Flush() }) {
+	if !told(t, w, func() error { s.DelFlowtable(more); return s.Flush() }, true) {
 		t.Error("not told that it went")
 	}
 }

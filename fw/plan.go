@@ -56,7 +56,8 @@ func (f QueueForm) String() string {
 // Config is what the rules depend on.
 type Config struct {
 	Marks      mark.Set
-	Queue      uint16    // number of the NFQUEUE
+	Queue      uint16    // number of the NFQUEUE, the first where there are several
+	Queues     int       // how many there are, one behind the other; 0 is one
 	Form       QueueForm // Native or Xt, see Probe; or Tun
 	Tun        TunConfig // where Form is Tun
 	TCP        []uint16  // watched destination ports of TCP
@@ -159,17 +160,20 @@ func (c *Config) shownUDP() []uint16 {
 func (c *Config) queueChains() []chain {
 	chains := []chain{c.rawOut()}
 	if len(c.TCP) > 0 {
-		chains = append(chains, c.decisive())
+		chains = append(chains, c.ask(askTCP, "queued"), c.decisive())
 	}
 	if len(c.UDP) > 0 {
-		chains = append(chains, c.initial())
+		chains = append(chains, c.ask(askQUIC, "quic"), c.initial())
 	}
 	chains = append(chains, c.steer(), c.confirm())
 	if len(c.TCP) > 0 && (c.Replies.any() || c.All) {
-		chains = append(chains, c.replies(), c.observe())
+		chains = append(chains, c.ask(askReply, "replies"), c.replies(), c.observe())
 	}
 	return chains
 }
+
+// queues is how many there are, at least one.
+func (c *Config) queues() uint16 { return uint16(max(c.Queues, 1)) }
 
 func (c *Config) check() error {
 	m, ports := c.Marks, slices.Concat(c.TCP, c.UDP, c.Block.Ports)
@@ -179,6 +183,8 @@ func (c *Config) check() error {
 		return errors.New("no mark bits")
 	case c.Form != Native && c.Form != Xt && c.Form != Tun:
 		return fmt.Errorf("queue form %v: want native, xt or tun", c.Form)
+	case c.Queues < 0 || int(c.Queue)+c.Queues > 1<<16:
+		return fmt.Errorf("%d queues from %d on: want numbers up to 65535", c.Queues, c.Queue)
 	case len(ports) == 0 || slices.Contains(ports, 0):
 		return fmt.Errorf("ports %v of TCP, %v of UDP and %v that are blocked: want at least one, from 1 to 65535", c.TCP, c.UDP, c.Block.Ports)
 	case slices.ContainsFunc(c.HTTP, unwatched):
@@ -212,13 +218,14 @@ func (c *Config) rawOut() chain {
 // steer finds the first packets of watched connections. It stands after source
 // NAT (100), so that a packet looks as it will on the wire. Every packet that
 // leaves the router meets its first terms, few the last ones: the cheap and
-// telling ones come first, and the set lookup (60 ns) last. Of UDP, all but a
+// telling ones come first, and the set lookup (60 ns) last. What is done, as most
+// are, goes by one bit. Of UDP, all but a
 // handshake ends at its first bit, ahead of conntrack's count.
 //
 // The packet count begins at 1, never at 0: a connection that is older than
 // the kernel's packet accounting counts 0 for ever.
 func (c *Config) steer() chain {
-	var rules []rule
+	rules := c.past()
 	for _, k := range c.kinds() {
 		rules = append(rules, c.leaving(k))
 	}
@@ -256,13 +263,13 @@ func (c *Config) leaving(k kind) rule {
 	return append(r, device{oifname}, gotoChain(k.chain))
 }
 
-// first matches the early packets of a client's connections, of a family.
+// first matches the early packets of a client's connections, of a family, done or not.
 func (c *Config) first(family []term, early term, match ...term) rule {
 	r := append(rule(match), bits{metaMark, c.Marks.Injected, false}, direction{reply: false})
 	if !c.All {
 		r = append(r, early)
 	}
-	return append(append(r, c.notDone()...), family...)
+	return append(r, family...)
 }
 
 // notDone matches connections that may need b4d. Who wants all still does not want
@@ -272,6 +279,15 @@ func (c *Config) notDone() []term {
 		return nil
 	}
 	return []term{bits{ctMark, c.Marks.Done, false}}
+}
+
+// past lets connections go that need b4d no more. It leads chains that nearly every
+// packet of the router meets: what follows costs three times as much.
+func (c *Config) past() []rule {
+	if len(c.notDone()) == 0 {
+		return nil
+	}
+	return []rule{{bits{ctMark, c.Marks.Done, true}, accept}}
 }
 
 // opening matches SYNs that are no answers.
@@ -289,7 +305,7 @@ func (c *Config) decisive() chain {
 	}
 	syn := rule{opening, counter{"opened"}}
 	if c.SYN {
-		syn = append(syn, c.queue("queued")...)
+		syn = append(syn, gotoChain(askTCP))
 	} else {
 		syn = append(syn, accept)
 	}
@@ -300,7 +316,7 @@ func (c *Config) decisive() chain {
 	if !c.SYN {
 		rules = append(rules, c.label()...)
 	}
-	return chain{"decisive", nil, append(rules, c.queue("queued"))}
+	return chain{"decisive", nil, append(rules, rule{gotoChain(askTCP)})}
 }
 
 // initial queues what steer found of UDP.
@@ -310,7 +326,7 @@ func (c *Config) initial() chain {
 		rules = append(rules, rule{ipsec{}, accept})
 	}
 	rules = append(append(rules, c.never(destination)...), c.label()...)
-	return chain{"initial", nil, append(rules, c.queue("quic"))}
+	return chain{"initial", nil, append(rules, rule{gotoChain(askQUIC)})}
 }
 
 // confirm does what the mark of a verdict asks for, and takes that mark off the
@@ -338,7 +354,7 @@ func (c *Config) observe() chain {
 	if c.Replies.End {
 		r := append(rule{port{sport, portsSet, c.TCP}, tcpFlags{mask: rst, want: rst}, invalid{}}, c.family()...)
 		rules = append(rules, c.never(source, r...)...)
-		rules = append(rules, append(append(r, device{iifname}), c.queue("replies")...))
+		rules = append(rules, append(r, device{iifname}, gotoChain(askReply)))
 	}
 	return chain{"observe", &hook{filter, prerouting, -150}, rules}
 }
@@ -346,7 +362,7 @@ func (c *Config) observe() chain {
 func (c *Config) replies() chain {
 	rules := c.never(source)
 	add := func(terms ...term) {
-		rules = append(rules, append(append(rule(terms), device{iifname}), c.queue("replies")...))
+		rules = append(rules, append(rule(terms), device{iifname}, gotoChain(askReply)))
 	}
 	if c.All {
 		add()
@@ -380,7 +396,3 @@ func only(v4, v6 bool) []term {
 
 // udpFamilies are those of which UDP is shown.
 func (c *Config) udpFamilies() (v4, v6 bool) { return c.IPv4 && !c.Scatter4, c.IPv6 && !c.Scatter6 }
-
-func (c *Config) queue(count string) rule {
-	return rule{counter{count}, queue{c.Queue, c.Form}}
-}

@@ -36,6 +36,7 @@ func TestPlanGolden(t *testing.T) {
 	}{
 		{"default", func(c *Config) {}},
 		{"xt", func(c *Config) { c.Form = Xt }},
+		{"queues", func(c *Config) { c.Queues, c.UDP, c.Replies = 4, []uint16{443}, Replies{SYNACK: true} }},
 		{"quic", func(c *Config) { c.UDP = []uint16{443} }},
 		{"quic-alone", func(c *Config) {
 			c.TCP, c.UDP, c.Router, c.SkipIPsec, c.Replies = nil, []uint16{443, 8443, 443}, true, true, Replies{SYNACK: true}
@@ -138,6 +139,8 @@ func TestPlanRefuses(t *testing.T) {
 	}{
 		{"no marks", "mark", func(c *Config) { c.Marks = mark.Set{} }},
 		{"no queue", "queue form none", func(c *Config) { c.Form = None }},
+		{"queues beyond the last", "4 queues from 65533 on", func(c *Config) { c.Queue, c.Queues = 65533, 4 }},
+		{"negative queues", "-1 queues", func(c *Config) { c.Queues = -1 }},
 		{"no ports", "ports []", func(c *Config) { c.TCP = nil }},
 		{"UDP port 0", "[0] of UDP", func(c *Config) { c.UDP = []uint16{0} }},
 		{"port 0", "ports [443 0]", func(c *Config) { c.TCP = []uint16{443, 0} }},
@@ -196,20 +199,25 @@ func TestPlanKeepsItsInput(t *testing.T) {
 func TestQueueBytes(t *testing.T) {
 	info := "" + // host's byte order: number 537 (0x0219), total 1, bypass
 		"1902" + "0100" + "0100" + "0000"
+	many := "1902" + "0400" + "0100" + "0000"
 	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
 		info = "0219" + "0001" + "0001" + "0000"
+		many = "0219" + "0004" + "0001" + "0000"
 	}
 	tests := []struct {
-		form QueueForm
-		want string
+		form  QueueForm
+		total uint16
+		want  string
 	}{
 		// NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL, NFTA_QUEUE_FLAGS, each 2 bytes
 		// in network byte order and 2 of padding.
-		{Native, "02190000" + "00010000" + "00010000"},
-		{Xt, info},
+		{Native, 1, "02190000" + "00010000" + "00010000"},
+		{Native, 4, "02190000" + "00040000" + "00010000"},
+		{Xt, 1, info},
+		{Xt, 4, many},
 	}
 	for _, tt := range tests {
-		b, err := rule{queue{537, tt.form}}.code()
+		b, err := rule{queue{537, tt.total, tt.form}}.code()
 		if err != nil {
 			t.Fatal(err)
 		}

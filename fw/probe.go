@@ -37,7 +37,8 @@ func (s *socket) probe() (Features, error) {
 	}
 	decisive := chain{name: "decisive", rules: []rule{{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept}}}
 	initial := chain{name: "initial", rules: []rule{{counter{"quic"}, accept}}}
-	core := append([]chain{c.rawOut(), decisive, initial, c.steer(), c.confirm()}, c.blockChains()...)
+	asks := chain{name: askTCP, rules: []rule{pass, {note{}}}}
+	core := append([]chain{c.rawOut(), asks, decisive, initial, c.steer(), c.confirm()}, c.blockChains()...)
 	if err := s.accepts(0, core...); err != nil {
 		return Features{Missing: "kmod-nft-core"}, fmt.Errorf("probe nf_tables: %w", err)
 	}
@@ -52,7 +53,7 @@ func (s *socket) probe() (Features, error) {
 	c.All = true
 	f.Tun = s.accepts(0, few...) == nil && s.accepts(0, c.tunChains()...) == nil
 	for _, form := range []QueueForm{Native, Xt} {
-		if s.accepts(0, chain{name: "queue", rules: []rule{{queue{c.Queue, form}}}}) == nil {
+		if s.accepts(0, chain{name: "queue", rules: []rule{{queue{c.Queue, 1, form}}}}) == nil {
 			f.Queue = form
 			return f, nil
 		}
@@ -75,7 +76,7 @@ func probeConfig() (Config, error) {
 // no hooks: to take back the trial of a hook drops what waits in queues.
 func (s *socket) accepts(flags uint32, chains ...chain) error {
 	b := newBatch(tableName + "-probe")
-	b.addBase(flags)
+	b.addBase(flags, Lease)
 	for i := range chains {
 		chains[i].hook = nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func (s *script) Tick(_ time.Time, out *engine.Batch) time.Duration {
 	}
 	s.due.Reset()
 	s.alive()
-	return RefreshEvery
+	return AnswerWithin
 }
 
 func (s *script) Drain(*engine.Batch) {}
@@ -61,7 +62,7 @@ func (h *house) queue(edit func(*Config), handle func(p *engine.Packet, out, due
 	wg.Add(1)
 	go func() {
 		defer wg.Done()
-		if err := e.Run(&script{alive: h.rules.Refresh, handle: handle}); err != nil {
+		if err := e.Run(&script{alive: h.rules.Answer, handle: handle}); err != nil {
 			h.t.Error(err)
 		}
 	}()
@@ -117,7 +118,7 @@ func (h *house) udpOf(do func(func()), open func() (*net.UDPConn, error)) (c *ne
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(3 * soon))
 	h.t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -150,7 +151,7 @@ func converseUDP(client, server *net.UDPConn, msg []byte) error {
 	if !bytes.Equal(b[:n], msg) {
 		return fmt.Errorf("server read %d bytes, want %d", n, len(msg))
 	}
-	time.Sleep(50 * time.Millisecond) // of way: an answer ahead of the verdict would open the flow from the wrong side
+	awaitTracked(client) // an answer ahead of the verdict would open the flow from the wrong side
 	if _, err := server.WriteToUDPAddrPort(msg, from); err != nil {
 		return err
 	}
@@ -158,6 +159,21 @@ func converseUDP(client, server *net.UDPConn, msg []byte) error {
 		return fmt.Errorf("client: %d bytes, %w", n, err)
 	}
 	return nil
+}
+
+// awaitTracked waits until the router's conntrack has what c has opened, or a moment
+// where the kernel does not list connections.
+func awaitTracked(c *net.UDPConn) {
+	port := fmt.Sprintf(" sport=%d ", c.LocalAddr().(*net.UDPAddr).Port)
+	for end := time.Now().Add(soon); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile("/proc/thread-self/net/nf_conntrack")
+		if err != nil {
+			time.Sleep(50 * time.Millisecond)
+		}
+		if err != nil || bytes.Contains(b, []byte(port)) {
+			return
+		}
+	}
 }
 
 // empty is an empty datagram in place of p, that no further router passes on.
@@ -194,12 +210,8 @@ func TestRejectUDP(t *testing.T) {
 			if _, err := client.Write(long(1200)); err != nil {
 				t.Fatal(err)
 			}
-			start := time.Now()
 			if n, err := client.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNREFUSED) {
 				t.Fatalf("client read %d bytes, %v", n, err)
-			}
-			if d := time.Since(start); d > time.Second {
-				t.Errorf("refused after %v", d)
 			}
 			if n, err := server.Read(make([]byte, 10)); n != 0 || err != nil {
 				t.Errorf("server read %d bytes, %v", n, err)
@@ -248,12 +260,8 @@ func (h *house) reset(v6 bool) {
 	if _, err := c.Write(make([]byte, 600)); err != nil {
 		h.t.Fatal(err)
 	}
-	start := time.Now()
 	if _, err := c.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNRESET) {
 		h.t.Errorf("client: %v", err)
-	}
-	if d := time.Since(start); d > time.Second {
-		h.t.Errorf("reset after %v", d)
 	}
 }
 

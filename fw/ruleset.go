@@ -3,23 +3,12 @@ package fw
 import (
 	"fmt"
 	"strings"
-	"time"
-)
-
-const (
-	// Timeout is how long a watched device stays watched without a refresh:
-	// with a wedged daemon new connections hang this long at most. Two
-	// seconds bear two refreshes lost to a busy router.
-	Timeout = 2 * time.Second
-
-	// RefreshEvery is how often the packet loop calls [Conn.Refresh]: an
-	// idle b4d wakes for nothing else, and that is fewer than two times a second.
-	RefreshEvery = 600 * time.Millisecond
 )
 
 const (
 	tableName = "b4"
-	wanSet    = "wan" // names of the watched devices, which time out
+	wanSet    = "wan" // names of the watched devices, which time out after Lease
+	freeSet   = 4     // the first id of a set that is not every table's
 
 	// Watched ports, if there are several.
 	portsSet     = "ports" // of TCP
@@ -99,7 +88,28 @@ func (r *Ruleset) String() string {
 	for _, name := range counterNames {
 		fmt.Fprintf(&b, "\n\tcounter %s {\n\t}\n", name)
 	}
-	fmt.Fprintf(&b, "\n\tset %s {\n\t\ttype ifname\n\t\ttimeout %v\n\t}\n", wanSet, Timeout)
+	const sets = `
+	set %s {
+		type ifname
+		timeout %v
+		gc-interval %v
+	}
+
+	set %s {
+		type ifname
+		size 65535
+		flags dynamic
+	}
+
+	set %s {
+		type ifname
+		size 65535
+		flags dynamic,timeout
+		timeout %v
+		gc-interval %v
+	}
+`
+	fmt.Fprintf(&b, sets, wanSet, Lease, gcEvery, askedSet, freshSet, Patience, gcEvery)
 	for _, s := range r.ports {
 		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttype inet_service\n\t\telements = { %s }\n\t}\n", s.name, list(s.ports))
 	}
@@ -153,6 +163,10 @@ func (r rule) comment() string {
 			}
 		case alive:
 			return "while " + string(t) + " is watched"
+		case unanswered:
+			return "b4d does not answer"
+		case note:
+			return "b4d is asked"
 		}
 	}
 	return ""

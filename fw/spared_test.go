@@ -32,7 +32,7 @@ func (h *home) use(g *guest, to netip.Addr, forged, blocked bool) Counters {
 	h.send(g, h.flow(g, netip.AddrPortFrom(to, 784)).datagram(false, 0xc3, 0, 0, 0, 1))
 	h.leaves()
 	h.send(g, h.flow(g, f.dst).datagram(false, 0xc3, 0, 0, 0, 1))
-	if _, left := h.receive(h.wan, map[bool]time.Duration{true: 50 * time.Millisecond, false: time.Second}[blocked]); left == blocked {
+	if _, left := h.receive(h.wan, map[bool]time.Duration{true: 50 * time.Millisecond, false: soon}[blocked]); left == blocked {
 		h.t.Errorf("%s to %v: QUIC left: %v, want %v", g.name, to, left, !blocked)
 	}
 	return h.counters(h.rules).minus(before)

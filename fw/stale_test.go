@@ -3,7 +3,6 @@ package fw
 import (
 	"net/netip"
 	"testing"
-	"time"
 
 	"b4/nstest"
 )
@@ -30,7 +29,7 @@ func TestStaleIsTold(t *testing.T) {
 	if _, err := r.lan.Write(f.out(psh|ack, 300)); err != nil {
 		t.Fatal(err)
 	}
-	if p, ok := r.receive(r.lan, time.Second); !ok || p[ipLen(p)+13]&rst == 0 {
+	if p, ok := r.receive(r.lan, soon); !ok || p[ipLen(p)+13]&rst == 0 {
 		t.Errorf("the client is told %x", p)
 	}
 }

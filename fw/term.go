@@ -333,21 +333,31 @@ func (k counter) code(c *coder) {
 
 // queue hands a packet to user space, or lets it pass if nobody listens.
 type queue struct {
-	number uint16
+	number uint16 // the first
+	total  uint16 // of several, each connection's addresses choose one
 	form   QueueForm
 }
 
-func (q queue) String() string { return fmt.Sprintf("queue flags bypass to %d", q.number) }
+func (q queue) String() string {
+	s := fmt.Sprintf("queue flags bypass to %d", q.number)
+	if q.total > 1 {
+		s += fmt.Sprintf("-%d", q.number+q.total-1)
+	}
+	return s
+}
+
+// Both forms choose by nfqueue_hash (include/net/netfilter/nf_queue.h): it takes the
+// two addresses in order, and the protocol, so that answers come where questions do.
 func (q queue) code(c *coder) {
 	if q.form == Native {
-		c.expr("queue", half(unix.NFTA_QUEUE_NUM, q.number), half(unix.NFTA_QUEUE_TOTAL, 1), half(unix.NFTA_QUEUE_FLAGS, unix.NFT_QUEUE_FLAG_BYPASS))
+		c.expr("queue", half(unix.NFTA_QUEUE_NUM, q.number), half(unix.NFTA_QUEUE_TOTAL, q.total), half(unix.NFTA_QUEUE_FLAGS, unix.NFT_QUEUE_FLAG_BYPASS))
 		return
 	}
 	// struct xt_NFQ_info_v3 of linux/netfilter/xt_NFQUEUE.h: number, total
 	// and flags in the host's byte order, and padding to 8 bytes.
 	const nfqFlagBypass = 1
 	info := binary.NativeEndian.AppendUint16(nil, q.number)
-	info = binary.NativeEndian.AppendUint16(info, 1)
+	info = binary.NativeEndian.AppendUint16(info, q.total)
 	info = binary.NativeEndian.AppendUint16(info, nfqFlagBypass)
 	c.expr("target", str(unix.NFTA_TARGET_NAME, "NFQUEUE"), number(unix.NFTA_TARGET_REV, 3),
 		raw(unix.NFTA_TARGET_INFO, append(info, 0, 0)))

@@ -45,21 +45,21 @@ func (c *Config) tunChains() []chain {
 	if c.translates() {
 		chains = append(chains, c.foreign())
 	}
-	chains = append(chains, c.rawOut(), c.toTun())
+	chains = append(chains, c.rawOut(), c.ask(askTCP, "queued"))
 	if c.All {
-		chains = append(chains, c.back())
+		chains = append(chains, c.ask(askReply, "replies"), c.wholly(), c.back())
 	} else {
-		chains = append(chains, c.signal())
+		chains = append(chains, c.toTun(), c.signal())
 	}
 	chains = append(chains, c.early())
 	if c.Router {
 		chains = append(chains, c.own())
 	}
 	if c.translates() {
-		chains = append(chains, c.stale(), c.translate())
+		chains = append(append(chains, c.stale()...), c.translate())
 	}
 	chains = append(chains, c.labelled()...)
-	return append(chains, c.opened(), c.leave())
+	return append(chains, c.byTUN(), c.opened(), c.leave())
 }
 
 // translates reports whether a watched family is masqueraded.
@@ -87,13 +87,10 @@ func (c *Config) foreign() chain {
 // toTun sorts out the packets that carry nothing, and those that open: a SYN
 // that came again, perhaps with data, takes the way of the first.
 func (c *Config) toTun() chain {
-	if c.All {
-		return c.wholly()
-	}
 	return chain{"decisive", nil, append(c.never(destination), []rule{
 		{opening, accept},
 		{maxLength(bareLength), tcpFlags{psh, 0}, counter{"bare"}, accept},
-		{counter{"queued"}, setBits{metaMark, c.Marks.Steer}},
+		{gotoChain(askTCP)},
 	}...)}
 }
 
@@ -176,26 +173,33 @@ func (c *Config) translate() chain {
 // Masqueraded ones the kernel forgets by itself, so that the server's RST ends
 // them; ours would hang. Their client learns it at once. It is ahead of hide, as the
 // kernel answers nothing whose checksum is wrong (nf_reject_ip_tcphdr_get).
-func (c *Config) stale() chain {
+func (c *Config) stale() []chain {
 	var rules []rule
 	for _, f := range c.families() {
 		if f.snat.IsValid() {
-			rules = append(rules, rule{
-				bits{ctMark, c.Marks.Steer, true}, direction{reply: false},
-				nfproto(f.number), boundElsewhere(f.snat), reset{},
-			})
+			rules = append(rules, rule{nfproto(f.number), boundElsewhere(f.snat), reset{}})
 		}
 	}
-	return chain{"stale", &hook{filter, forward, -2}, rules}
+	return []chain{
+		{"bound", nil, rules},
+		{"stale", &hook{filter, forward, -2}, []rule{{bits{ctMark, c.Marks.Steer, true}, direction{reply: false}, gotoChain("bound")}}},
+	}
 }
 
 // leave stands after source NAT (100). The mark has done its work by now.
 func (c *Config) leave() chain {
-	steer := c.Marks.Steer
-	return chain{"leave", &hook{filter, postrouting, 101}, append(c.toDevice(), []rule{
-		{bits{metaMark, steer, true}, clearBits{metaMark, steer}},
+	return chain{"leave", &hook{filter, postrouting, 101}, []rule{
+		{bits{metaMark, c.Marks.Steer, true}, gotoChain("steered")},
 		append(append(c.opens(), c.family()...), gotoChain("opened")),
-	}...)}
+	}}
+}
+
+// byTUN is the way of what was steered. Only here it is known to get to b4d, so that it
+// is noted here: behind ask some are yet dropped, by the firewall or for their TTL, and
+// answers may be for the router itself.
+func (c *Config) byTUN() chain {
+	rules := append([]rule{{isDevice{oifname, c.Tun.Device}, note{}}}, c.toDevice()...)
+	return chain{"steered", nil, append(rules, rule{clearBits{metaMark, c.Marks.Steer}})}
 }
 
 // opened marks the connections of a family that is routed as it is, unless

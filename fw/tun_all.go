@@ -3,11 +3,10 @@ package fw
 // wholly is toTun where all is wanted but what opens. ICMP errors about a
 // connection have its mark too, and stay in the kernel.
 func (c *Config) wholly() chain {
-	steer := setBits{metaMark, c.Marks.Steer}
 	return chain{"decisive", nil, []rule{
 		{opening, accept},
-		{overTCP{}, direction{reply: false}, counter{"queued"}, steer},
-		{overTCP{}, direction{reply: true}, counter{"replies"}, steer},
+		{overTCP{}, direction{reply: false}, gotoChain(askTCP)},
+		{overTCP{}, direction{reply: true}, gotoChain(askReply)},
 	}}
 }
 

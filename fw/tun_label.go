@@ -14,7 +14,7 @@ func (c *Config) toDevice() (rules []rule) {
 	steer := c.Marks.Steer
 	for _, f := range c.families() {
 		rules = append(rules, rule{
-			bits{metaMark, steer, true}, isDevice{oifname, c.Tun.Device}, nfproto(f.number), isProtocol{f.number, unix.IPPROTO_TCP},
+			isDevice{oifname, c.Tun.Device}, nfproto(f.number), isProtocol{f.number, unix.IPPROTO_TCP},
 			tcpFlags{urg, 0}, clearBits{metaMark, steer}, gotoChain("labelled"),
 		})
 	}

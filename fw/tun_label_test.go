@@ -166,6 +166,9 @@ func TestTunGroupsOfSuperpackets(t *testing.T) {
 			t.Errorf("v6 %v: marks %#x, want %#x", v6, got, want)
 		}
 	}
+	for end := time.Now().Add(5 * time.Second); len(h.wan.packets()) < 2 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond) // until the reader of wan has had its turn
+	}
 	for _, p := range h.wan.packets() {
 		if tcp := p[ipLen(p):]; tcp[19] != pressing || tcp[13]&urg == 0 {
 			t.Errorf("packet %x left", p)

@@ -135,11 +135,11 @@ func TestTunLeavesMasqueradedAlone(t *testing.T) {
 func TestTunAddressChange(t *testing.T) {
 	connections := int64(10000)
 	if os.Getenv("B4_SLOW") != "" { // an emulated machine
-		connections = 500
+		connections = 200
 	}
 	t.Run("decisive", func(t *testing.T) { changeAddress(t, connections, (*house).steer, func(*Config) {}) })
 	t.Run("all", func(t *testing.T) {
-		changeAddress(t, max(connections/5, 500), (*house).steerAll, func(c *Config) { c.All = true })
+		changeAddress(t, max(connections/5, 200), (*house).steerAll, func(c *Config) { c.All = true })
 	})
 }
 

@@ -12,7 +12,7 @@ import (
 // whoever changes them: whatever gives [ReadNAT], [AcceptsForward] or [ReadOffload]
 // another answer, but for elements of named sets. It is of the calling thread's
 // network namespace.
-// Applying rules of ours is told, refreshing the watched devices is not.
+// Applying rules of ours is told, answering is not.
 func Watch() (*nlwatch.Watcher, error) {
 	w, err := nlwatch.Open(unix.NETLINK_NETFILTER, 1<<(unix.NFNLGRP_NFTABLES-1), concern())
 	if err != nil {
@@ -21,7 +21,7 @@ func Watch() (*nlwatch.Watcher, error) {
 	return w, nil
 }
 
-// concern leaves the rest in the kernel: our refreshing, and programs that fill
+// concern leaves the rest in the kernel: our answers, and programs that fill
 // sets, as a resolver may with each answer. A notification is one message, or,
 // since Linux 5.10, those of a transaction; the first tells of which kind they are.
 func concern() []unix.SockFilter {
