@@ -77,7 +77,9 @@ func TestHealFails(t *testing.T) {
 			t.Parallel()
 			r := start(t, newFake(t), enabled)
 			r.set(func() { r.fail[step] = true; r.gone, r.applied = true, "" })
-			r.eventually("status tells", func() bool { return strings.Contains(strings.Join(r.status().Health, " "), "broken on purpose") })
+			r.eventually("status tells", func() bool {
+				return strings.Contains(strings.Join(sentences(r.status().Health), " "), "broken on purpose")
+			})
 			r.set(func() { r.fail[step] = false })
 			r.healed()
 			r.eventually("the complaint is gone", func() bool { return len(r.status().Health) == 0 })
@@ -142,7 +144,9 @@ func TestReloadLosesEngine(t *testing.T) {
 	r.set(func() { r.fail["engine"] = true })
 	r.write(enabled + "\toption queue_num '600'\n")
 	r.hangup()
-	r.eventually("status tells", func() bool { return strings.Contains(strings.Join(r.status().Health, " "), "treats nothing") })
+	r.eventually("status tells", func() bool {
+		return strings.Contains(strings.Join(sentences(r.status().Health), " "), "treats nothing")
+	})
 	r.set(func() { r.fail["engine"] = false })
 	r.news <- struct{}{} // sooner than netif.Retry
 	r.eventually("the old one is back", func() bool { return r.status().Engine != nil })
@@ -196,7 +200,7 @@ func TestOffWithoutTable(t *testing.T) {
 	r.write("config b4 'main'\n")
 	r.hangup()
 	r.eventually("off", func() bool { s := r.status(); return s.Engine == nil && !s.Enabled })
-	if s := r.status(); strings.Contains(strings.Join(s.Health, " "), "refused") {
+	if s := r.status(); strings.Contains(strings.Join(sentences(s.Health), " "), "refused") {
 		t.Error(s.Health)
 	}
 }

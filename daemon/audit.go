@@ -47,7 +47,11 @@ func (k audited) openTable() (table, error) {
 }
 
 func (k audited) newQueue(c nfq.Config) engine.Engine {
-	return &auditedEngine{k.kernel.newQueue(c), k.journal, fmt.Sprintf("listener of netfilter queue %d", c.Num)}
+	what := fmt.Sprintf("listener of netfilter queue %d", c.Num)
+	if n := len(c.More); n > 0 {
+		what += fmt.Sprintf("-%d", int(c.Num)+n)
+	}
+	return &auditedEngine{k.kernel.newQueue(c), k.journal, what}
 }
 
 func (k audited) newTun(c tun.Config) tunEngine {

@@ -31,7 +31,7 @@ func TestEachChangeIsLogged(t *testing.T) {
 		{"nfqueue", []string{
 			`what="table inet b4 made" why=start`,
 			`what="listener of netfilter queue 537 made" why=start`,
-			`what="table inet b4: chains raw_out, decisive, steer, confirm; wan0 watched" why=start`,
+			`what="table inet b4: chains raw_out, ask, decisive, steer, confirm; wan0 watched" why=start`,
 			`what="table inet b4: no device is watched" why="asked to"`,
 			`what="table inet b4: wan0 watched" why="asked to"`,
 			`what="table inet b4: no device is watched" why=stop`,

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
+	"runtime"
 	"slices"
 
 	"b4/desync"
@@ -55,6 +57,11 @@ func build(path string, conf uci.Config) (s *settings, err error) {
 	if s.marks, err = mark.New(conf.Main.Mark); err != nil {
 		return nil, s.wrong("main.mark", err)
 	}
+	// A loop that waits for packets keeps a processor from others for some milliseconds.
+	s.conf.Main.Queues = min(conf.Main.Queues, runtime.GOMAXPROCS(0))
+	if int(conf.Main.QueueNum)+conf.Main.Queues > 1<<16 {
+		return nil, s.wrong("main.queues", errors.New("the last would have a number beyond 65535"))
+	}
 	var errs []error
 	strategies, err := s.parseStrategies()
 	errs = append(errs, err)
@@ -83,7 +90,7 @@ func (s *settings) gather() {
 	m := &s.conf.Main
 	s.tcp, s.http = join(m.TCPPorts, used.tcp, used.http), join(used.http)
 	for _, port := range join(used.quic) {
-		all := s.pipe.Handshake(port)
+		all := s.pipe.Handshake(netip.AddrPortFrom(netip.Addr{}, port))
 		switch {
 		case all == nil || all.For[desync.QUIC].Action < pipeline.Drop || len(s.block.Ports) > 0 && s.block.Reject != rejectsQUIC(all):
 			s.udp = append(s.udp, port)
@@ -95,7 +102,7 @@ func (s *settings) gather() {
 	for i := range s.pipe.Rules {
 		for _, t := range s.pipe.Rules[i].For {
 			if t.Steps != nil {
-				s.need = s.need.Union(s.needs(&s.pipe.Rules[i], t.Steps))
+				s.need = s.need.Union(s.needs(i, t.Steps))
 			}
 		}
 	}
@@ -140,18 +147,25 @@ func join(lists ...[]uint16) (ports []uint16) {
 	return ports
 }
 
-// needs is what steps need in rule r.
-func (s *settings) needs(r *pipeline.Rule, steps *desync.Strategy) desync.Need {
+// needs is what steps need in rule i.
+func (s *settings) needs(i int, steps *desync.Strategy) desync.Need {
 	n := steps.Need()
-	if !s.begins(r) {
-		n.Phases &^= handshake // they are passed over, see early
-	}
+	n.Phases &^= handshake &^ s.begins(i) // they are passed over, see early
 	return n
 }
 
-// begins reports whether r decides on the handshake of some connections.
-func (s *settings) begins(r *pipeline.Rule) bool {
-	return slices.ContainsFunc(s.tcp, func(port uint16) bool { return s.pipe.Handshake(port) == r })
+// begins are the phases of the handshake that rule i decides about for some connections.
+func (s *settings) begins(i int) (p desync.Phases) {
+	for _, port := range s.tcp {
+		client, server := s.pipe.Begins(i, port)
+		if client {
+			p |= desync.SYN
+		}
+		if server {
+			p |= desync.SYNACK
+		}
+	}
+	return p
 }
 
 // early warns of steps for the handshake in rules that it comes too early for.
@@ -159,11 +173,12 @@ func (s *settings) early() (list []uci.Warning) {
 	for i := range s.pipe.Rules {
 		r := &s.pipe.Rules[i]
 		for proto, t := range r.For {
-			if !s.begins(r) && t.Steps != nil && t.Steps.Need().Phases&handshake != 0 {
-				option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
-				list = append(list, uci.Warning{At: s.conf.Place(option), Text: fmt.Sprintf(
-					"%s: its steps for the handshake do nothing in rule %s: a name is not known by then, and only a first rule that is for all names and devices counts, and none where main.never has names", option, r.Name)})
+			if t.Steps == nil || t.Steps.Need().Phases&handshake&^s.begins(i) == 0 {
+				continue
 			}
+			option := "strategy." + r.Strategy + "." + desync.Proto(proto).String()
+			list = append(list, uci.Warning{At: s.conf.Place(option), Text: fmt.Sprintf(
+				"%s: its steps for the handshake do nothing in rule %s, or of a rule for devices those for answers: without a name it is not settled which rule is meant", option, r.Name)})
 		}
 	}
 	return list
@@ -209,15 +224,22 @@ func (s *settings) buildRule(r uci.Rule, strategies map[string]texts) (pipeline.
 		}
 	}
 	var errs []error
-	if len(r.Domain)+len(r.DomainFile) > 0 {
-		var b match.Builder
-		errs = append(errs, s.addNames(&b, "rule."+r.Name+".domain", r.Domain))
-		for _, file := range r.DomainFile {
-			if err := readList(file, b.Add); err != nil {
-				errs = append(errs, s.wrong("rule."+r.Name+".domain_file", err))
-			}
+	var names match.Builder
+	var networks match.NetworksBuilder
+	for _, p := range r.Prefixes {
+		networks.Add(p)
+	}
+	errs = append(errs, s.addNames(&names, "rule."+r.Name+".domain", r.Domain))
+	for _, file := range r.DomainFile {
+		if err := readHosts(file, names.Add, networks.Add); err != nil {
+			errs = append(errs, s.wrong("rule."+r.Name+".domain_file", err))
 		}
-		rule.Domains = b.Set()
+	}
+	rule.Prefixes = networks.Networks()
+	if len(r.Domain)+len(r.DomainFile) > 0 {
+		if rule.Domains = names.Set(); rule.Domains.Len() == 0 && rule.Prefixes != nil {
+			rule.Domains = nil // a file of networks alone
+		}
 	}
 	if len(r.Not) > 0 {
 		var b match.Builder
@@ -255,7 +277,7 @@ func (s *settings) rules(f fw.Features, u *uplink, h house, l lans) fw.Config {
 		return c
 	}
 	c.UDP, c.Scatter4, c.Scatter6 = s.udp, h.scatter.v4, h.scatter.v6
-	c.Form, c.Queue, c.SYN = f.Queue, m.QueueNum, s.need.Phases&desync.SYN != 0
+	c.Form, c.Queue, c.Queues, c.SYN = f.Queue, m.QueueNum, m.Queues, s.need.Phases&desync.SYN != 0
 	c.Replies = fw.Replies{
 		SYNACK: s.need.Phases&desync.SYNACK != 0 || s.need.Hops || m.Observe,
 		End:    m.Observe,
@@ -270,12 +292,12 @@ func (s *settings) rules(f fw.Features, u *uplink, h house, l lans) fw.Config {
 // are wanted: its SYN,ACK, perhaps a bare ACK, and its first data.
 const firstReplies = 3
 
-// queue is the NFQUEUE that s wants.
-func (s *settings) queue(send engine.Sender, report func(error)) nfq.Config {
+// queue is the NFQUEUE that s wants, or the NFQUEUEs: one for each of send.
+func (s *settings) queue(send []engine.Sender, report func(error)) nfq.Config {
 	m := &s.conf.Main
-	c := nfq.Config{Num: m.QueueNum, Len: uint32(m.QueueLen), Done: s.marks.Done, Send: send, Report: report}
+	c := nfq.Config{Num: m.QueueNum, Len: uint32(m.QueueLen), Done: s.marks.Done, Send: send[0], More: send[1:], Report: report}
 	if m.Steer == steerAll {
-		c.GSO, c.Whole, c.Cut = true, pipeline.Whole, m.QueueNum^1
+		c.GSO, c.Whole, c.Cut = true, pipeline.Whole, m.QueueNum+uint16(len(send)) // behind 65535 comes 0
 	}
 	return c
 }

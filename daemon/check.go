@@ -60,6 +60,9 @@ func writeRules(w io.Writer, s *settings) {
 		if r.Names >= 0 {
 			names = fmt.Sprintf("%d names", r.Names)
 		}
+		if r.Prefixes > 0 {
+			names = strings.TrimPrefix(fmt.Sprintf("%s and %d networks", names, r.Prefixes), "0 names and ")
+		}
 		if r.Not > 0 {
 			names += fmt.Sprintf(" but %d", r.Not)
 		}
@@ -79,7 +82,7 @@ func writeRules(w io.Writer, s *settings) {
 			if t.Steps == nil {
 				continue
 			}
-			also := wants(s.needs(rule, t.Steps))
+			also := wants(s.needs(i, t.Steps))
 			if also != "" {
 				also = "; " + also
 			}
@@ -107,7 +110,7 @@ func wants(n desync.Need) string {
 func checkNames(k kernel, s *settings, option string, names []string, w io.Writer) ([]string, error) {
 	wan, err := k.resolve(names)
 	for _, note := range wan.Notes {
-		fmt.Fprintf(w, "warning: %s\n", note)
+		fmt.Fprintf(w, "warning: %s\n", note.Text)
 	}
 	if err == nil && len(wan.Devices()) == 0 {
 		err = errors.New("no interface holds a default route: bring the uplink up, or name it with list wan")
@@ -141,7 +144,7 @@ func checkKernel(k kernel, s *settings, w io.Writer) error {
 	case err != nil:
 		return errors.Join(wanErr, err)
 	default:
-		fmt.Fprintf(w, "engine: %s (%s)\n", c.engine, c.why)
+		fmt.Fprintf(w, "engine: %s (%s)\n", c.engine, c.why.Text)
 	}
 	what.lans = askLANs(k, s, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	what.lans.eachWrong(s, func(option string, err error) { wanErr = errors.Join(wanErr, s.wrong(option, err)) })
@@ -164,7 +167,7 @@ func checkKernel(k kernel, s *settings, w io.Writer) error {
 		h.offload = findOffload(k, []string{u.device}, nil)
 	}
 	for _, note := range append(s.quicNotes(c, h.scatter), h.offload.notes()...) {
-		fmt.Fprintf(w, "warning: %s\n", note)
+		fmt.Fprintf(w, "warning: %s\n", note.Text)
 	}
 	plan, err := fw.Plan(s.rules(c.features, u, h, what.lans))
 	if err != nil {
@@ -191,7 +194,7 @@ func checkTunnel(k kernel, s *settings, what scope, w io.Writer) (*uplink, error
 	}
 	fmt.Fprintf(w, "uplink: %s\n", &u)
 	for _, n := range u.notes {
-		fmt.Fprintf(w, "warning: %s\n", n)
+		fmt.Fprintf(w, "warning: %s\n", n.Text)
 	}
 	if dev := s.conf.Tun.Device; !slices.ContainsFunc(l.Devices, func(d route.Device) bool { return d.Name == dev }) {
 		l.Devices = append(l.Devices, route.Device{Index: -1, Name: dev, Up: true}) // as it will be

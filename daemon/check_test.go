@@ -68,7 +68,7 @@ func TestCheckRefusals(t *testing.T) {
 		{"SYN, TUN", tunEnabled + syn, none, []string{"b4:5: strategy.default.tls: a strategy that has b4 shown SYNs needs engine nfqueue"}, nil, "table"},
 		{"SYN, TUN for want of a queue", enabled + syn, func(k *fake) { k.features.Queue = 0 },
 			[]string{"b4:4: strategy.default.tls: a strategy that has b4 shown SYNs needs engine nfqueue, and this is tun (auto: "}, nil, "table"},
-		{"SYN", enabled + syn, none, nil, []string{"synfake(badsum) (puts decoys on the wire; has b4 shown SYNs)", `counter name "opened" counter name "queued"`}, "warning"},
+		{"SYN", enabled + syn, none, nil, []string{"synfake(badsum) (puts decoys on the wire; has b4 shown SYNs)", `counter name "opened" goto ask`}, "warning"},
 		{"SYN, when it is too early", enabled + syn + "config rule 'a'\n\tlist domain 'a.example'\n", none, nil,
 			[]string{"b4:4: strategy.default.tls: its steps for the handshake do nothing in rule a", `counter name "opened" accept`}, ""},
 		{"observe, TUN", tunEnabled + "\toption observe '1'\n", none, []string{"b4:4: main.observe: to look at answers needs engine nfqueue"}, nil, "table"},

@@ -21,8 +21,9 @@ const (
 // A choice is the engine for a configuration on this kernel.
 type choice struct {
 	engine   string
-	why      string
+	why      Finding // in a few words
 	features fw.Features
+	lacks    *curable // why auto has not found the best; nil if it has
 }
 
 // choose finds the engine that conf asks for, or, for auto, the best that this
@@ -33,7 +34,10 @@ func choose(k kernel, s *settings) (choice, error) {
 		err = s.wrong("main.engine", err)
 	}
 	if err == nil && c.engine == engineTun {
-		err = s.beyondTun(c.why)
+		err = s.beyondTun(c.why.Text)
+		if err != nil && c.lacks != nil {
+			err = &curable{c.lacks.pkg, err}
+		}
 	}
 	return c, err
 }
@@ -43,7 +47,7 @@ func (s *settings) choose(k kernel) (choice, error) {
 	if err != nil {
 		return choice{}, fmt.Errorf("ask the kernel for nftables: %w", err)
 	}
-	c := choice{engine: s.conf.Main.Engine, why: "main.engine says so", features: f}
+	c := choice{engine: s.conf.Main.Engine, why: finding("engine_set", "main.engine says so"), features: f}
 	if c.engine == engineTun {
 		return c, hasTun(k, f)
 	}
@@ -52,7 +56,7 @@ func (s *settings) choose(k kernel) (choice, error) {
 	case c.engine == engineQueue:
 		return c, noQueue
 	case noQueue == nil:
-		c.engine, c.why = engineQueue, fmt.Sprintf("auto: this kernel has NFQUEUE (%s queue)", f.Queue)
+		c.engine, c.why = engineQueue, finding("engine_queue", "auto: this kernel has NFQUEUE (%s queue)", f.Queue)
 		return c, nil
 	case !errors.Is(noQueue, engine.ErrNotSupported):
 		return c, noQueue // it cannot tell now, which may pass: no reason to take the lesser engine
@@ -60,24 +64,44 @@ func (s *settings) choose(k kernel) (choice, error) {
 	if noTun := hasTun(k, f); noTun != nil {
 		return choice{}, errors.Join(noQueue, noTun)
 	}
-	c.engine, c.why = engineTun, fmt.Sprintf("auto: this kernel has a TUN, and no NFQUEUE (%v)", noQueue)
+	errors.As(noQueue, &c.lacks) // it does, being ErrNotSupported
+	c.engine, c.why = engineTun, finding("engine_tun", "auto: this kernel has a TUN, and no NFQUEUE (%v)", noQueue)
+	c.why.Args[0] = c.lacks.pkg
 	return c, nil
+}
+
+// A curable is an error that is over once a package is installed or, where that is
+// "", another program is stopped.
+type curable struct {
+	pkg string
+	error
+}
+
+func (e *curable) Unwrap() error { return e.error }
+
+// lacks is err, with pkg as the cure where the kernel lacks something.
+func lacks(pkg string, err error) error {
+	if errors.Is(err, engine.ErrNotSupported) {
+		return &curable{pkg, err}
+	}
+	return err
 }
 
 // hasQueue is why this kernel cannot queue, or nil.
 func hasQueue(k kernel, f fw.Features) error {
 	if f.Queue == fw.None {
-		return fmt.Errorf("engine %s: %w: install %s", engineQueue, engine.ErrNotSupported, f.Missing)
+		return lacks(f.Missing, fmt.Errorf("engine %s: %w: install %s", engineQueue, engine.ErrNotSupported, f.Missing))
 	}
-	return k.newQueue(nfq.Config{}).Supported()
+	return lacks("kmod-nft-queue", k.newQueue(nfq.Config{}).Supported())
 }
 
 // hasTun is why this kernel cannot steer to a TUN, or nil.
 func hasTun(k kernel, f fw.Features) error {
 	if !f.Tun {
-		return fmt.Errorf("engine %s: %w: install kmod-nft-nat", engineTun, engine.ErrNotSupported)
+		const pkg = "kmod-nft-nat"
+		return lacks(pkg, fmt.Errorf("engine %s: %w: install "+pkg, engineTun, engine.ErrNotSupported))
 	}
-	return k.newTun(tun.Config{}).Supported()
+	return lacks("kmod-tun", k.newTun(tun.Config{}).Supported())
 }
 
 // beyondTun blames the options that want packets which only a queue shows, where
@@ -85,7 +109,7 @@ func hasTun(k kernel, f fw.Features) error {
 func (s *settings) beyondTun(why string) error {
 	var errs []error
 	blame := func(option, what string) {
-		errs = append(errs, s.wrong(option, fmt.Errorf("%s needs engine %s, and this is %s (%s)", what, engineQueue, engineTun, why)))
+		errs = append(errs, s.wrong(option, fail("needs_queue", "%s needs engine %s, and this is %s (%s)", what, engineQueue, engineTun, why)))
 	}
 	for i := range s.pipe.Rules {
 		r := &s.pipe.Rules[i]
@@ -95,8 +119,8 @@ func (s *settings) beyondTun(why string) error {
 			case t.Steps == nil:
 			case proto == int(desync.QUIC):
 				blame(option, "a strategy for QUIC")
-			case wants(s.needs(r, t.Steps)) != "":
-				blame(option, "a strategy that "+wants(s.needs(r, t.Steps)))
+			case wants(s.needs(i, t.Steps)) != "":
+				blame(option, "a strategy that "+wants(s.needs(i, t.Steps)))
 			}
 		}
 		if quic := s.conf.Rules[i].QUIC; s.spares(r) && quic != "" {
@@ -127,5 +151,5 @@ func serves(engine string, s, t *settings) bool {
 	if engine == engineTun {
 		return s.conf.Tun.Device == t.conf.Tun.Device
 	}
-	return a.QueueNum == b.QueueNum && a.QueueLen == b.QueueLen
+	return a.QueueNum == b.QueueNum && a.Queues == b.Queues && a.QueueLen == b.QueueLen
 }

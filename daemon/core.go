@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,11 +50,10 @@ func startCore(k kernel, s *settings, what scope, pipe *pipeline.Pipeline, log *
 	if c.choice, err = choose(k, s); err != nil {
 		return nil, err
 	}
-	send, err := k.openSender(s.marks)
+	send, err := c.openSenders(s)
 	if err != nil {
 		return nil, err
 	}
-	c.undo.add(send.Close)
 	if err := c.takeTable(); err != nil {
 		return nil, err
 	}
@@ -74,8 +73,26 @@ func startCore(k kernel, s *settings, what scope, pipe *pipeline.Pipeline, log *
 	return c, nil
 }
 
+// openSenders opens one for each goroutine of the engine's.
+func (c *core) openSenders(s *settings) (list []engine.Sender, err error) {
+	n := 1
+	if c.choice.engine == engineQueue {
+		n = s.conf.Main.Queues
+	}
+	list = make([]engine.Sender, n)
+	for i := range list {
+		send, err := c.kernel.openSender(s.marks)
+		if err != nil {
+			return nil, err
+		}
+		c.undo.add(send.Close)
+		list[i] = send
+	}
+	return list, nil
+}
+
 // startEngine opens the chosen engine and serves it, and what leads to it.
-func (c *core) startEngine(s *settings, send engine.Sender, log *slog.Logger) error {
+func (c *core) startEngine(s *settings, send []engine.Sender, log *slog.Logger) error {
 	report := sampler{log: log, every: 10 * time.Second}
 	watch, err := c.kernel.watchFirewall()
 	if err != nil {
@@ -89,7 +106,7 @@ func (c *core) startEngine(s *settings, send engine.Sender, log *slog.Logger) er
 			return err
 		}
 		c.undo.add(routes.Close)
-		e := c.kernel.newTun(s.tun(send, report.report))
+		e := c.kernel.newTun(s.tun(send[0], report.report))
 		c.tunnel, c.engine = &tunnel{kernel: c.kernel, engine: e, routes: routes}, e
 	} else {
 		c.engine = c.kernel.newQueue(s.queue(send, report.report))
@@ -114,9 +131,9 @@ func (c *core) startError(s *settings, err error) error {
 	busy := errors.Is(err, unix.EBUSY)
 	switch {
 	case c.tunnel != nil && (busy || errors.Is(err, unix.EINVAL)):
-		return s.wrong("tun.device", err)
+		return s.wrong("tun.device", fail("taken", "%w", err))
 	case c.tunnel == nil && (busy || errors.Is(err, unix.EPERM)):
-		return s.wrong("main.queue_num", err)
+		return &curable{"", s.wrong("main.queue_num", fail("taken", "%w", err))}
 	}
 	return err
 }
@@ -176,7 +193,7 @@ func (c *core) rest() error {
 
 // put makes r the rules in force, for the given devices.
 func (c *core) put(conf fw.Config, devices []string) error {
-	if c.rules != nil && reflect.DeepEqual(conf, *c.rules) { // at once where they share a long list
+	if c.rules != nil && alike(conf, *c.rules) {
 		return c.watch(devices)
 	}
 	plan, err := fw.Plan(conf)
@@ -190,15 +207,32 @@ func (c *core) put(conf fw.Config, devices []string) error {
 	return nil
 }
 
+// alike reports whether a and b ask for the same rules. All but the one long list is
+// compared as text, which is little code and leaves out no field.
+func alike(a, b fw.Config) bool {
+	never := slices.Equal(a.Devices.Never, b.Devices.Never)
+	a.Devices.Never, b.Devices.Never = nil, nil
+	return never && fmt.Sprint(a) == fmt.Sprint(b)
+}
+
 // watch makes devices the ones that are looked at.
 func (c *core) watch(devices []string) error {
 	if slices.Equal(devices, c.watched) {
-		return nil
+		return c.answer()
 	}
 	if err := c.tab().Watch(devices); err != nil {
 		return fmt.Errorf("%w: %w", errTable, err)
 	}
 	c.watched = devices
+	return nil
+}
+
+// answer is for packets that b4d was to see and the kernel has dropped: whatever
+// changes a device or the rules may drop what waits.
+func (c *core) answer() error {
+	if err := c.tab().Answer(); err != nil {
+		return fmt.Errorf("%w: %w", errTable, err)
+	}
 	return nil
 }
 
@@ -272,42 +306,62 @@ func (c *core) mistake() error {
 	return c.idle
 }
 
-// A loop is the handler the engine runs: the pipeline, and the watchdog that
-// shows the kernel that packets are being served.
+// A loop is the handler the engine runs: the pipeline, and the watchdog's other half,
+// which answers the rules.
 type loop struct {
 	*pipeline.Pipeline
-	core    *core
-	refresh time.Time // when the next one is due
+	core  *core
+	shown bool      // packets that were not answered
+	due   time.Time // when to answer next
+}
+
+// Handle implements engine.Handler.
+func (l *loop) Handle(now time.Time, p *engine.Packet, out *engine.Batch) engine.Verdict {
+	if !l.shown {
+		within, _ := l.core.kernel.answers()
+		l.shown, l.due = true, now.Add(within)
+	}
+	return l.Pipeline.Handle(now, p, out)
 }
 
 // Tick implements engine.Handler.
 func (l *loop) Tick(now time.Time, out *engine.Batch) time.Duration {
 	wait := l.Pipeline.Tick(now, out)
-	if !now.Before(l.refresh) {
-		l.refresh = now.Add(l.core.kernel.refreshEvery())
-		if l.core.tab().Refresh() != nil {
-			select {
-			case l.core.lost <- struct{}{}:
-			default:
-			}
-		}
+	if !now.Before(l.due) {
+		l.answer(now)
 	}
-	return min(wait, l.refresh.Sub(now))
+	return min(wait, l.due.Sub(now))
+}
+
+func (l *loop) answer(now time.Time) {
+	within, every := l.core.kernel.answers()
+	done, err := l.core.tab().TryAnswer()
+	if err != nil {
+		notify(l.core.lost)
+	}
+	if l.shown = !done; l.shown {
+		every = within
+	}
+	l.due = now.Add(every)
 }
 
 // A sampler logs an error now and then, with how many there were.
 type sampler struct {
 	log   *slog.Logger
 	every time.Duration
-	n     int
-	next  time.Time
+
+	mu   sync.Mutex // guards what follows: each queue has a packet loop
+	n    int
+	next time.Time
 }
 
-// report belongs to the packet loop.
+// report is called by the packet loop.
 func (s *sampler) report(err error) {
+	s.mu.Lock()
 	s.n++
 	if now := time.Now(); now.After(s.next) {
 		s.log.Warn("engine", "why", err, "times", s.n)
 		s.n, s.next = 0, now.Add(s.every)
 	}
+	s.mu.Unlock()
 }

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"b4/control"
 	"b4/netif"
 	"b4/pipeline"
+	"b4/uci"
 )
 
 // Options say where b4d takes its configuration from.
@@ -20,9 +22,16 @@ type Options struct {
 	Overrides []string // "section.option=value"
 	Version   string
 	Log       *slog.Logger
-	Level     *slog.LevelVar  // follows main.log_level; may be nil
-	Notes     func() []string // what the status is to say of the process itself; may be nil
+	Level     *slog.LevelVar // follows main.log_level; may be nil
+	Memory    func(mib int)  // is told main.memory_limit whenever it may have changed; may be nil
+	Notes     []Finding      // what the status is to say of the process itself; their texts lack their points
 }
+
+// A ConfigError is what Run ends with where the configuration has to change.
+type ConfigError struct{ cause error }
+
+func (e *ConfigError) Error() string { return e.cause.Error() }
+func (e *ConfigError) Unwrap() error { return e.cause }
 
 // A Daemon is one running b4d.
 type Daemon struct {
@@ -33,6 +42,8 @@ type Daemon struct {
 
 	reloads chan chan<- error // the control socket wants a reload, and what comes of it
 	tries   int               // looks since the last news of the system; the main loop's
+	clients locator
+	started *uci.Main // as it was at the start, which some options take effect at; nil before
 
 	mu      sync.Mutex // guards what follows, for the control socket's sake
 	set     *settings
@@ -59,8 +70,10 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) (err error) {
 	defer func() { err = errors.Join(err, u.run()) }()
 	set, warnings, err := load(d.opts.Config, d.opts.Overrides)
 	if err != nil {
-		return err
+		return &ConfigError{err}
 	}
+	begun := set.conf.Main // a copy, as the lists beside it are let go by a reload
+	d.started = &begun
 	d.adopt(set, warnings)
 	d.journal = journal{d.log, "start"}
 	server, err := control.Listen(set.conf.Main.Socket)
@@ -78,11 +91,16 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) (err error) {
 	d.resolve()
 	u.add(func() error { return d.end("stop") })
 	if set.conf.Main.Enabled {
-		if d.core, err = d.startCore(set, nil); err != nil {
+		var c *curable
+		if d.core, err = d.startCore(set, nil); err != nil && !errors.As(err, &c) {
+			if option := (*optionError)(nil); errors.As(err, &option) {
+				err = &ConfigError{err}
+			}
 			return err
 		}
-		d.note(nil)
+		d.note(err) // status says what to do, and after that it goes on by itself
 	}
+	debug.FreeOSMemory() // what the start took is for the packets
 	d.log.Info("started", "version", d.opts.Version, "state", d.state())
 	d.methods(server)
 	served := make(chan error, 1)
@@ -218,7 +236,7 @@ func (d *Daemon) bring(pipe *pipeline.Pipeline) {
 func (d *Daemon) heal() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.core.tab().Refresh() == nil {
+	if d.core.tab().Answer() == nil {
 		return // the news was of the table before this one
 	}
 	d.journal.why = "the table inet b4 was gone"
@@ -260,13 +278,16 @@ func (d *Daemon) tell() {
 	d.told = text
 	d.log.Info("uplink is " + u.String())
 	for _, n := range u.notes {
-		d.log.Warn("uplink", "why", n)
+		d.log.Warn("uplink", "why", n.Text)
 	}
 }
 
 // state says in a word or two what the daemon does.
 func (d *Daemon) state() string {
-	if d.core == nil {
+	switch {
+	case d.core == nil && d.coreErr != nil:
+		return "no engine, trying again"
+	case d.core == nil:
 		return "off: set main.enabled to 1 and reload"
 	}
 	return "engine " + d.core.engine.Name() + ", wan " + d.wan.wan.String()

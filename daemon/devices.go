@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"sort"
@@ -30,7 +29,7 @@ func devices(r *uci.Rule) fw.Group {
 	g := fw.Group{MACs: slices.Clone(r.MACs), Sources: slices.Clone(r.Sources), Interfaces: slices.Clone(r.Interfaces)}
 	sort.SliceStable(g.MACs, func(i, j int) bool { return string(g.MACs[i][:]) < string(g.MACs[j][:]) })
 	sort.SliceStable(g.Sources, func(i, j int) bool { return g.Sources[i].String() < g.Sources[j].String() })
-	slices.Sort(g.Interfaces)
+	sort.Stable(sort.StringSlice(g.Interfaces))
 	return g
 }
 
@@ -62,7 +61,7 @@ func (s *settings) group() error {
 			s.who.groups = append(s.who.groups, g)
 		}
 		if n == mark.MaxGroups {
-			return s.wrong(whoOption(conf), fmt.Errorf("one group of devices too many: %d can be told apart: join devices in one rule, or name the same ones in several", n))
+			return s.wrong(whoOption(conf), fail("groups", "one group of devices too many: %d can be told apart: join devices in one rule, or name the same ones in several", n))
 		}
 		r.Groups = s.marks.WithGroups().Group(n)
 	}
@@ -79,7 +78,7 @@ func passes(r *pipeline.Rule) bool {
 			return false
 		}
 	}
-	return r.Domains == nil && r.Not == nil && len(r.Ports) == 0
+	return r.Domains == nil && r.Prefixes == nil && r.Not == nil && len(r.Ports) == 0
 }
 
 // whoOption is the first option of a rule that says something of devices.
@@ -94,29 +93,40 @@ func whoOption(r *uci.Rule) string {
 	return "rule." + r.Name + "." + kind
 }
 
-// whoText says whom a rule is for; "" is everybody.
+// whoOf tells whom a rule is for.
+func whoOf(r *uci.Rule) Who {
+	w := Who{Sources: networks(r.Sources), Interfaces: r.Interfaces}
+	for _, m := range r.MACs {
+		w.MACs = append(w.MACs, strings.ReplaceAll(fmt.Sprintf("% x", m), " ", ":"))
+	}
+	return w
+}
+
+// whoText says it; "" is everybody.
 func whoText(r *uci.Rule) string {
+	w := whoOf(r)
 	var parts []string
 	say := func(kind string, list []string) {
 		if len(list) > 0 {
 			parts = append(parts, kind+" "+strings.Join(list, ", "))
 		}
 	}
-	var macs, sources []string
-	for _, m := range r.MACs {
-		macs = append(macs, net.HardwareAddr(m[:]).String())
-	}
-	for _, p := range r.Sources {
+	say("MAC", w.MACs)
+	say("source", w.Sources)
+	say("interface", w.Interfaces)
+	return strings.Join(parts, "; ")
+}
+
+// networks are the texts of networks, and of single addresses without a length.
+func networks(list []netip.Prefix) (texts []string) {
+	for _, p := range list {
 		text := p.String()
 		if p.IsSingleIP() {
 			text = p.Addr().String()
 		}
-		sources = append(sources, text)
+		texts = append(texts, text)
 	}
-	say("MAC", macs)
-	say("source", sources)
-	say("interface", r.Interfaces)
-	return strings.Join(parts, "; ")
+	return texts
 }
 
 // portText is a list of ports in words.
@@ -154,7 +164,7 @@ func (l lans) of(names []string) []string {
 	if len(list) == 0 {
 		return []string{noDevice}
 	}
-	slices.Sort(list)
+	sort.Stable(sort.StringSlice(list))
 	return slices.Compact(list)
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,7 +44,8 @@ type fake struct {
 
 	applied  string
 	watched  []string
-	refresh  int
+	answered int
+	busy     int  // how many attempts to answer find the table busy
 	gone     bool // the table was deleted by another program
 	queue    *nfqtest.Queue
 	news     chan struct{}
@@ -59,15 +62,18 @@ type fake struct {
 	nat      fw.Translation
 	advice   []route.Advice
 	uncount  []route.Advice
+	files    map[string]string // of /proc, by path
+	opened   map[string]int
 	owned    string // of ownSysctls
 	scatter4 bool   // NAT draws ports
 	offload  fw.Offloading
-	refused  string // the chain that does not forward what comes from the TUN
+	refused  string        // the chain that does not forward what comes from the TUN
+	within   time.Duration // see answers
 	every    time.Duration
 }
 
 func newFake(t *testing.T) *fake {
-	return &fake{t: t, fail: map[string]bool{}, why: errBroken, live: map[string]int{}, news: make(chan struct{}, 8), fwNews: make(chan struct{}, 8), dies: map[string]chan struct{}{"watch": make(chan struct{}), "firewall": make(chan struct{})},
+	return &fake{t: t, fail: map[string]bool{}, files: map[string]string{}, opened: map[string]int{}, why: errBroken, live: map[string]int{}, news: make(chan struct{}, 8), fwNews: make(chan struct{}, 8), dies: map[string]chan struct{}{"watch": make(chan struct{}), "firewall": make(chan struct{})},
 		wan:      netif.WAN{V4: []string{"wan0"}, V6: []string{"wan0"}},
 		features: fw.Features{Owner: true, Queue: fw.Native, Tun: true, Reject: true},
 		links: route.Links{
@@ -77,8 +83,8 @@ func newFake(t *testing.T) *fake {
 				{Index: 8, Prefix: netip.MustParsePrefix("198.51.100.9/32")},
 			},
 		},
-		nat:   fw.Translation{V4: fw.Masqueraded},
-		every: 20 * time.Millisecond,
+		nat:    fw.Translation{V4: fw.Masqueraded},
+		within: 5 * time.Millisecond, every: 20 * time.Millisecond,
 	}
 }
 
@@ -172,11 +178,21 @@ func (k *fake) uncounted() []route.Advice {
 	return get(k, func() []route.Advice { return k.uncount })
 }
 
+func (k *fake) open(path string) (io.ReadCloser, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.opened[path]++
+	if text, ok := k.files[path]; ok {
+		return io.NopCloser(strings.NewReader(text)), nil
+	}
+	return nil, os.ErrNotExist
+}
+
 func (k *fake) sysctls(string, string) []route.Advice {
 	return get(k, func() []route.Advice { return k.advice })
 }
 
-func (k *fake) refreshEvery() time.Duration { return k.every }
+func (k *fake) answers() (within, every time.Duration) { return k.within, k.every }
 
 func (k *fake) resolve(names []string) (netif.WAN, error) {
 	if len(names) == 1 {
@@ -197,7 +213,7 @@ func (k *fake) watchFirewall() (watcher, error) {
 
 type fakeTable struct {
 	*fake
-	beats, closed bool // beats: something is watched
+	watches, closed bool // watches: something is watched
 }
 
 // here is the error of a table that another program deleted, or that is closed.
@@ -214,22 +230,28 @@ func (t *fakeTable) Apply(r *fw.Ruleset, watched []string) error {
 	if err := errors.Join(t.here(), t.step("apply", 0)); err != nil {
 		return err
 	}
-	t.set(func() { t.applied, t.watched, t.beats = r.String(), watched, len(watched) > 0 })
+	t.set(func() { t.applied, t.watched, t.watches = r.String(), watched, len(watched) > 0 })
 	return nil
 }
 func (t *fakeTable) Watch(names []string) error {
 	if err := t.here(); err != nil {
 		return err
 	}
-	t.set(func() { t.watched, t.beats = names, len(names) > 0 })
+	t.set(func() { t.watched, t.watches = names, len(names) > 0 })
 	return nil
 }
-func (t *fakeTable) Refresh() error {
-	t.set(func() { t.refresh++ })
-	if !get(t.fake, func() bool { return t.beats || t.closed }) {
+func (t *fakeTable) Answer() error {
+	t.set(func() { t.answered++ })
+	if !get(t.fake, func() bool { return t.watches || t.closed }) {
 		return nil // nothing is watched yet
 	}
 	return t.here()
+}
+func (t *fakeTable) TryAnswer() (done bool, err error) {
+	if get(t.fake, func() bool { busy := t.busy > 0; t.busy--; return busy }) {
+		return false, nil
+	}
+	return true, t.Answer()
 }
 func (t *fakeTable) Counters() (fw.Counters, error) { return fw.Counters{Opened: 3}, nil }
 func (t *fakeTable) Close() error {
@@ -241,8 +263,8 @@ func (t *fakeTable) Close() error {
 
 type fakeSender struct{ *fake }
 
-func (s *fakeSender) Send(engine.Out) error { return nil }
-func (s *fakeSender) Close() error          { return s.fake.close("sender") }
+func (s *fakeSender) Send(outs []engine.Out) (int, error) { return len(outs), nil }
+func (s *fakeSender) Close() error                        { return s.fake.close("sender") }
 
 // A fakeEngine is nfqtest's or tuntest's.
 type fakeEngine struct {

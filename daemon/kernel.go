@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"io"
+	"os"
 	"time"
 
 	"b4/engine"
@@ -29,17 +30,19 @@ type kernel interface {
 	sysctls(dev, wan string) []route.Advice
 	ownSysctls(dev string, writeBack bool) (changed []string)
 	uncounted() []route.Advice
+	open(path string) (io.ReadCloser, error) // of what the kernel tells in /proc
 	resolve(names []string) (netif.WAN, error)
 	watch() (watcher, error)
 	watchFirewall() (watcher, error)
-	refreshEvery() time.Duration // see fw.RefreshEvery
+	answers() (within, every time.Duration) // see fw.AnswerWithin and fw.RenewEvery
 }
 
 // A table is what the daemon needs of fw.Conn.
 type table interface {
 	Apply(r *fw.Ruleset, watched []string) error
 	Watch(names []string) error
-	Refresh() error
+	Answer() error
+	TryAnswer() (done bool, err error)
 	Counters() (fw.Counters, error)
 	Close() error
 }
@@ -73,7 +76,7 @@ type watcher interface {
 type linux struct{}
 
 func (linux) probe() (fw.Features, error)                     { return fw.Probe() }
-func (linux) refreshEvery() time.Duration                     { return fw.RefreshEvery }
+func (linux) answers() (within, every time.Duration)          { return fw.AnswerWithin, fw.RenewEvery }
 func (linux) newQueue(c nfq.Config) engine.Engine             { return nfq.New(c) }
 func (linux) newTun(c tun.Config) tunEngine                   { return tun.New(c) }
 func (linux) readNAT(wan string) (fw.Translation, error)      { return fw.ReadNAT(wan) }
@@ -90,6 +93,14 @@ func (linux) readOffload(wan []string, udp []uint16) (fw.Offloading, error) {
 
 // Those below turn a nil pointer that comes with an error into a nil
 // interface.
+
+func (linux) open(path string) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
 
 func (linux) openTable() (table, error) {
 	c, err := fw.Open()

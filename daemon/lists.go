@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,7 +61,7 @@ func readList(path string, each func(text string) error) error {
 			continue
 		}
 		if err := each(text); err != nil {
-			return fmt.Errorf("%s:%d: %w", path, n, err)
+			return fail("line", "%s:%d: %w", path, n, err)
 		}
 	}
 	if err := sc.Err(); err != nil {
@@ -69,25 +70,32 @@ func readList(path string, each func(text string) error) error {
 	return nil
 }
 
-// readNever reads the file of hosts that are never touched. The default one may be
-// missing.
-func (s *settings) readNever() error {
-	const option = "main.never"
-	var names match.Builder
-	err := readList(s.conf.Main.Never, func(text string) error {
+// readHosts reads a list of host names, and of addresses and networks of servers.
+func readHosts(path string, name func(string) error, network func(netip.Prefix)) error {
+	return readList(path, func(text string) error {
 		if !isAddress(text) {
-			if text == "*" {
-				return errors.New(`"*" would leave nothing to b4: set main.enabled to 0 for that`)
-			}
-			return names.Add(text)
+			return name(text)
 		}
 		p, err := uci.ParseNetwork(text)
 		if err != nil {
 			return fmt.Errorf("%q %w", text, err)
 		}
-		s.who.never = append(s.who.never, p)
+		network(p)
 		return nil
 	})
+}
+
+// readNever reads the file of hosts that are never touched. The default one may be
+// missing.
+func (s *settings) readNever() error {
+	const option = "main.never"
+	var names match.Builder
+	err := readHosts(s.conf.Main.Never, func(text string) error {
+		if text == "*" {
+			return errors.New(`"*" would leave nothing to b4: set main.enabled to 0 for that`)
+		}
+		return names.Add(text)
+	}, func(p netip.Prefix) { s.who.never = append(s.who.never, p) })
 	named := s.conf.Place(option) != uci.Place{}
 	if err != nil && (named || !errors.Is(err, fs.ErrNotExist)) {
 		return s.wrong(option, err)

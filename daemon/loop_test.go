@@ -105,7 +105,7 @@ func TestPauseAndChanges(t *testing.T) {
 	r.set(func() { r.gone = true })
 	r.hangup()
 	r.rounds()
-	if h := r.status().Health; len(h) != 1 || !strings.Contains(h[0], "paused") {
+	if h := r.status().Health; len(h) != 1 || !strings.Contains(h[0].Text, "paused") {
 		t.Errorf("%q", h)
 	}
 	pause(0)
@@ -176,7 +176,7 @@ func TestPauseWhileWrong(t *testing.T) {
 		}
 		r.eventually("only "+tt.words, func() bool {
 			h := r.status().Health
-			return len(h) == 1 && strings.Contains(h[0], tt.words)
+			return len(h) == 1 && strings.Contains(h[0].Text, tt.words)
 		})
 	}
 }

@@ -24,6 +24,7 @@ func (d *Daemon) methods(s *control.Server) {
 	s.Handle("counters", typed("counters", d.handleCounters))
 	s.Handle("recent", typed("recent", d.handleRecent))
 	s.Handle("test_host", typed("test_host", d.handleTestHost))
+	s.Handle("preview", typed("preview", handlePreview))
 	s.Handle("strategies", typed("strategies", d.handleStrategies))
 	s.Handle("check", typed("check", d.handleCheck))
 	s.Handle("reload", typed("reload", d.handleReload))
@@ -120,6 +121,7 @@ func (d *Daemon) handleRecent(context.Context, None, func(any) error) (any, erro
 	if c == nil {
 		return Recent{Hosts: []pipeline.Host{}}, nil
 	}
+	d.clients.locate(d.kernel, c.pipe)
 	return Recent{c.pipe.Recent()}, nil
 }
 

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 
 	"b4/fw"
 
@@ -35,17 +34,11 @@ func findOffload(k kernel, devices []string, udp []uint16) (o offload) {
 	return o
 }
 
-// notes says what is not as it should be, a sentence each without its point.
-func (o *offload) notes() (notes []string) {
-	if o.err != nil {
-		notes = append(notes, fmt.Sprintf("Whether the firewall offloads flows cannot be read, so hellos of those may be missed: %v", o.err))
-	}
-	if o.Hardware != "" {
-		notes = append(notes, fmt.Sprintf("The firewall has flows offloaded by hardware (%s), which b4 cannot see into: "+
-			"if sites stay blocked, set flow_offloading_hw to 0 in /etc/config/firewall and restart the firewall; offloading by software may stay on", o.Hardware))
-	}
-	if o.Missed != "" {
-		notes = append(notes, "Flow offloading: "+o.Missed)
-	}
+// notes says what is not as it should be. The sentences lack their points.
+func (o *offload) notes() (notes findings) {
+	notes.say(o.err != nil, "offload_unread", "Whether the firewall offloads flows cannot be read, so hellos of those may be missed: %v", o.err)
+	notes.say(o.Hardware != "", "offload_hardware", "The firewall has flows offloaded by hardware (%s), which b4 cannot see into: "+
+		"if sites stay blocked, set flow_offloading_hw to 0 in /etc/config/firewall and restart the firewall; offloading by software may stay on", o.Hardware)
+	notes.say(o.By != "", "offload_missed", "Flow offloading: %s %s", o.By, o.Missed)
 	return notes
 }

@@ -26,11 +26,11 @@ func TestOffloadIsFollowed(t *testing.T) {
 			if h := r.health(); h != "" {
 				t.Error(h)
 			}
-			r.set(func() { r.offload.Hardware, r.offload.Missed = "inet fw4 ft", "all but some" })
+			r.set(func() { r.offload.Hardware, r.offload.By, r.offload.Missed = "inet fw4 ft", "a rule", "spares some" })
 			r.fwNews <- struct{}{}
 			r.eventually("hardware is told of", func() bool {
 				h := r.health()
-				return strings.Contains(h, "by hardware (inet fw4 ft)") && strings.Contains(h, "flow_offloading_hw to 0") && strings.Contains(h, "all but some")
+				return strings.Contains(h, "by hardware (inet fw4 ft)") && strings.Contains(h, "flow_offloading_hw to 0") && strings.Contains(h, "a rule spares some")
 			})
 			r.set(func() { r.offload, r.fail["offload"] = fw.Offloading{}, true })
 			r.fwNews <- struct{}{}

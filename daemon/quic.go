@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,21 +28,16 @@ func findScatter(k kernel, s *settings, devices []string) (q scatter) {
 	return q
 }
 
-// quicNotes says what of s is not done to QUIC, a sentence each without its point.
-func (s *settings) quicNotes(c choice, q scatter) (notes []string) {
-	say := func(wrong bool, format string, a ...any) {
-		if wrong {
-			notes = append(notes, fmt.Sprintf(format, a...))
-		}
-	}
-	say(q.err != nil, "QUIC is left alone, as the firewall's rules cannot be read: %v", q.err)
-	const why = "is left alone, as masquerading picks source ports at random (random, fully-random) and would scatter its datagrams"
-	say(q.v4 && q.err == nil, "QUIC over IPv4 %s", why)
-	say(q.v6 && q.err == nil && s.conf.Main.IPv6, "QUIC over IPv6 %s", why)
-	say(s.block.Reject && !c.features.Reject, "QUIC is dropped and not rejected, which this kernel cannot (kmod-nft-core)")
+// quicNotes says what of s is not done to QUIC. The sentences lack their points.
+func (s *settings) quicNotes(c choice, q scatter) (notes findings) {
+	notes.say(q.err != nil, "quic_unread", "QUIC is left alone, as the firewall's rules cannot be read: %v", q.err)
+	const scattered = "QUIC over %s is left alone, as masquerading picks source ports at random (random, fully-random) and would scatter its datagrams"
+	notes.say(q.v4 && q.err == nil, "quic_scattered", scattered, "IPv4")
+	notes.say(q.v6 && q.err == nil && s.conf.Main.IPv6, "quic_scattered", scattered, "IPv6")
+	notes.say(s.block.Reject && !c.features.Reject, "quic_dropped", "QUIC is dropped and not rejected, which this kernel cannot (kmod-nft-core)")
 	for i := range s.pipe.Rules {
 		r := &s.pipe.Rules[i]
-		say(c.engine == engineTun && s.spares(r), "QUIC of rule %s is let out, as engine %s is not shown it: set engine %s, or reject QUIC in a first rule for all names",
+		notes.say(c.engine == engineTun && s.spares(r), "quic_unseen", "QUIC of rule %s is let out, as engine %s is not shown it: set engine %s, or reject QUIC in a first rule for all names",
 			r.Name, engineTun, engineQueue)
 	}
 	return notes

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"errors"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 
 	"b4/pipeline"
@@ -13,6 +15,9 @@ func (d *Daemon) adopt(s *settings, warnings []uci.Warning) {
 	d.set = s
 	if d.opts.Level != nil {
 		d.opts.Level.Set(levels[s.conf.Main.LogLevel])
+	}
+	if d.opts.Memory != nil {
+		d.opts.Memory(s.conf.Main.MemoryLimit)
 	}
 	for _, w := range warnings {
 		d.log.Warn(w.String())
@@ -39,7 +44,26 @@ func (d *Daemon) reload() {
 		return
 	}
 	d.adopt(s, warnings)
+	for _, option := range d.stale() {
+		d.log.Warn("takes effect when b4 is started again", "option", option)
+	}
+	debug.FreeOSMemory() // what the old lists took is for the next reload
 	d.log.Info("reloaded", "rules", len(s.pipe.Rules), "state", d.state())
+}
+
+// stale are the options whose values take effect at the next start.
+func (d *Daemon) stale() (options []string) {
+	m := &d.set.conf.Main
+	if d.started == nil {
+		return nil
+	}
+	if m.Socket != d.started.Socket {
+		options = append(options, "main.socket")
+	}
+	if m.Confine != d.started.Confine {
+		options = append(options, "main.confine")
+	}
+	return options
 }
 
 // change brings the core from the old settings to s. After an error the old
@@ -49,16 +73,19 @@ func (d *Daemon) change(s *settings) error {
 		return err
 	}
 	old := d.set
-	if s.conf.Main.Socket != old.conf.Main.Socket {
-		d.log.Warn("main.socket takes effect at the next start")
-	}
 	var pipe *pipeline.Pipeline
 	if d.core != nil {
 		pipe = d.core.pipe
 	}
+	var c *curable
+	waits := d.core == nil && errors.As(d.coreErr, &c)
 	d.set = s
 	d.resolve()
 	err := d.changeCore(s, old, pipe)
+	if waits && errors.As(err, &c) { // it is no worse than before
+		d.note(err)
+		return nil
+	}
 	if err != nil {
 		d.set, d.journal.why = old, "the reload was refused"
 		d.resolve()

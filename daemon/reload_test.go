@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -66,7 +68,7 @@ func TestReloadWhileWrong(t *testing.T) {
 		r.write(tunEnabled + more)
 		r.hangup()
 		r.rounds()
-		if h := r.status().Health; len(h) != 1 || strings.Contains(h[0], "refused") || !strings.Contains(h[0], "name one of them") {
+		if h := r.status().Health; len(h) != 1 || strings.Contains(h[0].Text, "refused") || !strings.Contains(h[0].Text, "name one of them") {
 			t.Errorf("%s: %q", more, h)
 		}
 	}
@@ -167,6 +169,73 @@ func TestServes(t *testing.T) {
 		s := configured(t, enabled+tt.conf)
 		if queue, tun := serves(engineQueue, old, s), serves(engineTun, old, s); queue != tt.queue || tun != tt.tun {
 			t.Errorf("%q: queue %v, TUN %v", tt.conf, queue, tun)
+		}
+	}
+}
+
+// A limit to memory is followed at once. What is not is said for as long as b4 goes by
+// another value.
+func TestReloadStale(t *testing.T) {
+	t.Parallel()
+	const bound = "\toption confine '0'\n\toption memory_limit '40'\n"
+	r := prepare(t, newFake(t), enabled)
+	limits := make(chan int, 9)
+	r.d.opts.Memory = func(mib int) { limits <- mib }
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.d.Run(ctx, r.reload) }()
+	r.eventually("the control socket answers", func() bool { return control.Call(r.socket, "status", nil, nil) == nil })
+	stale := func(want string) {
+		t.Helper()
+		var got []string
+		for _, f := range r.status().Health {
+			got = append(got, f.Code+" "+strings.Join(f.Args, ","))
+		}
+		if strings.Join(got, ";") != want {
+			t.Errorf("it says %q, want %q", got, want)
+		}
+	}
+	stale("")
+	r.reloadTo(enabled + bound)
+	stale("stale main.confine")
+	r.refuse(enabled + "\toption memory_limit '7'\n")
+	r.reloadTo(enabled)
+	stale("")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	close(limits)
+	var got []int
+	for mib := range limits {
+		got = append(got, mib)
+	}
+	if want := []int{24, 40, 24}; !slices.Equal(got, want) {
+		t.Errorf("limits %v, want %v", got, want)
+	}
+}
+
+// Who starts b4d learns whether it is the configuration that has to change.
+func TestConfigError(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		conf  string
+		fails string // a step
+		want  bool
+	}{
+		{enabled + "\toption queue_num 'x'\n", "", true},
+		{enabled + "config strategy 'default'\n\toption tls 'fly'\n", "", true},
+		{tunConf + "config strategy 'default'\n\toption tls 'fake(ttl=auto)'\n", "", true}, // which a TUN cannot
+		{enabled, "watch", false},
+	} {
+		r := prepare(t, newFake(t), tt.conf)
+		if tt.fails != "" {
+			r.fail[tt.fails] = true
+		}
+		err := r.d.Run(context.Background(), r.reload)
+		var wrong *ConfigError
+		if err == nil || errors.As(err, &wrong) != tt.want {
+			t.Errorf("%s%s: %v", tt.conf, tt.fails, err)
 		}
 	}
 }

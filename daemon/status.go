@@ -5,8 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"runtime"
 	"time"
 
 	"b4/desync"
@@ -23,7 +22,8 @@ type Status struct {
 	Config  string            `json:"config"` // path; "" is the default one
 	Engine  *EngineStatus     `json:"engine"` // null while disabled
 	WAN     string            `json:"wan"`
-	Watched []string          `json:"watched"` // devices
+	Net     Internet          `json:"internet"` // what WAN says, apart
+	Watched []string          `json:"watched"`  // devices
 	Paused  *time.Time        `json:"paused_until"`
 	Rules   []RuleStatus      `json:"rules"`
 	Kernel  fw.Counters       `json:"kernel"`
@@ -33,14 +33,40 @@ type Status struct {
 	Late    uint64            `json:"mid_stream"` // connections whose beginning passed by
 	Reasons map[string]uint64 `json:"reasons"`    // packets by why they got their verdict
 	Tallies []pipeline.Tally  `json:"outcomes"`   // what became of treated messages, by rule and strategy
-	Health  []string          `json:"health"`     // what is wrong, a sentence each; none is well
+	Memory  MemoryStatus      `json:"memory"`
+	Health  []Finding         `json:"health"` // none is well
+}
+
+// A MemoryStatus tells how Go's memory is used: under load none is to be asked for,
+// so that nothing has to be collected.
+type MemoryStatus struct {
+	Heap        uint64 `json:"heap"`        // bytes in use
+	Allocations uint64 `json:"allocations"` // since the start
+	Collections uint32 `json:"collections"` // of garbage, since the start
+}
+
+// memory asks Go's runtime, which stops the world for some 20 µs.
+func memory() MemoryStatus {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return MemoryStatus{m.HeapAlloc, m.Mallocs, m.NumGC}
+}
+
+// An Internet is the devices that lead there by family, and the interfaces of netifd
+// that have none now; null is none.
+type Internet struct {
+	V4   []string `json:"v4"`
+	V6   []string `json:"v6"`
+	Down []string `json:"down"`
 }
 
 // An EngineStatus tells of the running engine.
 type EngineStatus struct {
 	Name         string              `json:"name"`
 	Why          string              `json:"why"`
+	Reason       Finding             `json:"reason"` // what Why says
 	Uplink       string              `json:"uplink"` // behind engine tun: what leaves by it and how; else ""
+	Ways         []Finding           `json:"ways"`   // what Uplink says
 	Capabilities engine.Capabilities `json:"capabilities"`
 	Counters     engine.Counters     `json:"counters"`
 }
@@ -48,13 +74,22 @@ type EngineStatus struct {
 // A RuleStatus is one rule as it is in force.
 type RuleStatus struct {
 	Name     string `json:"name"`
-	Names    int    `json:"names"` // -1 is all names
+	Names    int    `json:"names"`    // -1 is all names
+	Prefixes int    `json:"prefixes"` // networks of servers, whatever their names
 	Not      int    `json:"not"`
 	Devices  string `json:"devices"` // in words; "" is all
+	Who      Who    `json:"who"`     // what Devices says
 	Ports    string `json:"ports"`   // "" is all that are watched
 	Action   string `json:"action"`
 	Strategy string `json:"strategy"` // its name
 	Treatments
+}
+
+// A Who is the devices of a rule: those that fit one of each list that is not null.
+type Who struct {
+	MACs       []string `json:"macs"`
+	Sources    []string `json:"sources"`
+	Interfaces []string `json:"interfaces"`
 }
 
 // Treatments are what a rule does with each kind of message: canonical texts of
@@ -83,8 +118,9 @@ func (d *Daemon) Status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := Status{
-		Version: d.opts.Version, Enabled: d.set.conf.Main.Enabled, Config: d.opts.Config, WAN: d.wan.wan.String(),
-		Rules: ruleStatus(d.set), Watched: []string{}, Tallies: []pipeline.Tally{}, Health: []string{}, Reasons: map[string]uint64{},
+		Version: d.opts.Version, Enabled: d.set.conf.Main.Enabled, Config: d.opts.Config,
+		WAN: d.wan.wan.String(), Net: Internet{d.wan.wan.V4, d.wan.wan.V6, d.wan.wan.Down},
+		Rules: ruleStatus(d.set), Memory: memory(), Watched: []string{}, Tallies: []pipeline.Tally{}, Reasons: map[string]uint64{},
 	}
 	if until := d.paused; time.Now().Before(until) {
 		s.Paused = &until
@@ -92,10 +128,10 @@ func (d *Daemon) Status() Status {
 	var err error
 	if c := d.core; c != nil {
 		s.Engine = &EngineStatus{
-			Name: c.engine.Name(), Why: c.choice.why, Capabilities: c.engine.Capabilities(), Counters: c.engine.Counters(),
+			Name: c.engine.Name(), Why: c.choice.why.Text, Reason: c.choice.why, Capabilities: c.engine.Capabilities(), Counters: c.engine.Counters(),
 		}
 		if c.tunnel != nil && c.tunnel.uplink.device != "" {
-			s.Engine.Uplink = c.tunnel.uplink.String()
+			s.Engine.Uplink, s.Engine.Ways = c.tunnel.uplink.String(), c.tunnel.uplink.findings()
 		}
 		s.Watched = append(s.Watched, c.watched...)
 		s.HTTP, s.QUIC = c.pipe.Messages(desync.HTTP), c.pipe.Messages(desync.QUIC)
@@ -103,7 +139,7 @@ func (d *Daemon) Status() Status {
 		s.Hellos, s.Late, s.Reasons = c.pipe.Hellos(), c.pipe.MidStream(), c.pipe.Counts()
 		s.Kernel, err = c.tab().Counters()
 	}
-	s.Health = append(s.Health, d.health(&s, err)...)
+	s.Health = d.health(&s, err)
 	return s
 }
 
@@ -112,69 +148,14 @@ func ruleStatus(s *settings) []RuleStatus {
 	for i, r := range s.pipe.Rules {
 		conf := &s.conf.Rules[i]
 		st := RuleStatus{
-			Name: r.Name, Names: -1, Not: r.Not.Len(), Devices: whoText(conf), Ports: portText(conf.Ports),
+			Name: r.Name, Names: -1, Prefixes: r.Prefixes.Len(), Not: r.Not.Len(), Devices: whoText(conf), Who: whoOf(conf), Ports: portText(conf.Ports),
 			Action: conf.Action, Strategy: r.Strategy, Treatments: s.treatments(i),
 		}
-		if r.Domains != nil {
+		if r.Domains != nil || r.Prefixes != nil {
 			st.Names = r.Domains.Len()
 		}
 		list = append(list, st)
 	}
-	return list
-}
-
-// enough is how many connections must have passed before their number says
-// something.
-const enough = 10
-
-// health says what is wrong in plain sentences.
-func (d *Daemon) health(s *Status, countErr error) (list []string) {
-	say := func(wrong bool, format string, a ...any) {
-		if wrong {
-			list = append(list, strings.ReplaceAll(fmt.Sprintf(format, a...), "\n", "; ")) // of joined errors
-		}
-	}
-	say(d.refused != nil, "The last reload was refused, and the configuration before it is in force: %v.", d.refused)
-	say(!s.Enabled, "b4 is off: set main.enabled to 1 and reload.")
-	say(s.Paused != nil, "b4 is paused: nothing is changed on the wire until %s.", d.paused.Format("15:04:05"))
-	waits := errors.Is(d.coreErr, errNoUplink)
-	say(waits, "Nothing is steered for now: %v.", d.coreErr)
-	say(d.coreErr != nil && !waits, "b4 is not as it should be, and tries again: %v.", d.coreErr)
-	say(s.Enabled && s.Engine == nil, "b4 treats nothing: its engine does not run.")
-	say(d.wan.err != nil, "main.wan (%s): %v.", d.set.conf.Place("main.wan"), d.wan.err)
-	say(d.out.err != nil, "tun.out (%s): %v.", d.set.conf.Place("tun.out"), d.out.err)
-	d.lans.eachWrong(d.set, func(option string, err error) { say(true, "%s (%s): %v.", option, d.set.conf.Place(option), err) })
-	say(s.Enabled && len(d.watchable()) == 0 && !waits, "No interface leads to the internet, so nothing is watched.")
-	for _, note := range slices.Concat(d.wan.wan.Notes, d.out.wan.Notes) {
-		say(s.Enabled, "%s.", note)
-	}
-	if d.opts.Notes != nil {
-		for _, note := range d.opts.Notes() {
-			say(true, "%s.", note)
-		}
-	}
-	if s.Engine == nil {
-		return list
-	}
-	for _, a := range d.kernel.uncounted() {
-		say(true, "b4 is shown nothing, as %s: set %s in /etc/sysctl.conf.", a.Why, a.Line)
-	}
-	if t := d.core.tunnel; t != nil && d.core.idle == nil {
-		for _, note := range t.uplink.notes {
-			say(true, "Uplink %s: %s.", t.uplink.device, note)
-		}
-	}
-	for _, note := range append(d.set.quicNotes(d.core.choice, d.core.house.scatter), d.core.house.offload.notes()...) {
-		say(true, "%s.", note)
-	}
-	k := s.Kernel
-	say(countErr != nil, "The table inet b4 cannot be read: %v.", countErr)
-	say(k.Bare >= enough && k.Opened >= enough && s.Hellos == 0,
-		"%d connections were opened and no ClientHello was ever seen: flow offloading, or another program, takes the packets before b4.", k.Opened)
-	say(s.Late >= enough && s.Late > s.Hellos,
-		"Hellos are seen too late: of %d connections only what follows the ClientHello came to b4.", s.Late)
-	say(s.Engine.Counters.Lost > 0, "The kernel found no room for %d packets on their way to b4; they went on untouched.", s.Engine.Counters.Lost)
-	say(s.Engine.Counters.SendFailed > 0, "%d packets could not be sent; what they stood for went on untouched.", s.Engine.Counters.SendFailed)
 	return list
 }
 

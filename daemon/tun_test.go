@@ -37,7 +37,7 @@ func (r *running) rests(what string) string {
 	r.eventually(what, func() bool {
 		return r.routes() == "" && get(r.fake, func() bool { return len(r.watched) == 0 })
 	})
-	return strings.Join(r.status().Health, " ")
+	return strings.Join(sentences(r.status().Health), " ")
 }
 
 // From a UCI file to packets on the wire, through the TUN's fake.
@@ -114,7 +114,7 @@ func TestAuto(t *testing.T) {
 			t.Fatal(err)
 		}
 		c, err := choose(k, s)
-		why := c.why
+		why := c.why.Text
 		if err != nil {
 			c.engine, why = "", err.Error()
 		}
@@ -137,7 +137,7 @@ func TestSwitch(t *testing.T) {
 	r.write(tunEnabled + "config tun 'tun'\n\toption device 'b4tun9'\n")
 	r.set(func() { r.fail["device b4tun9"] = true })
 	r.hangup()
-	r.eventually("refused", func() bool { return strings.Contains(strings.Join(r.status().Health, " "), "refused") })
+	r.eventually("refused", func() bool { return strings.Contains(strings.Join(sentences(r.status().Health), " "), "refused") })
 	r.sees("the old one is back", "snat ip to 203.0.113.5", "default dev b4tun0")
 	r.write(enabled)
 	r.hangup()
@@ -243,8 +243,8 @@ func TestTunRefuses(t *testing.T) {
 				q.rests("it is waited for")
 				return
 			}
-			q.eventually("refused", func() bool { return strings.Contains(strings.Join(q.status().Health, " "), "refused") })
-			if s := q.status(); s.Engine == nil || s.Engine.Name != "nfqueue" || !strings.Contains(s.Health[0], tt.words) {
+			q.eventually("refused", func() bool { return strings.Contains(strings.Join(sentences(q.status().Health), " "), "refused") })
+			if s := q.status(); s.Engine == nil || s.Engine.Name != "nfqueue" || !strings.Contains(s.Health[0].Text, tt.words) {
 				t.Errorf("%+v, %v", s.Engine, s.Health)
 			}
 		})
@@ -258,7 +258,7 @@ func TestTunOneFamily(t *testing.T) {
 	r.set(func() { r.nat = fw.Translation{V4: fw.Custom, Why4: "by hand"} })
 	r.news <- struct{}{}
 	r.eventually("IPv4 is left alone", func() bool { return !strings.Contains(r.routes(), "IPv4") })
-	if h := strings.Join(r.status().Health, " "); !strings.Contains(h, "IPv4 is left alone") || !strings.Contains(r.routes(), "IPv6") {
+	if h := strings.Join(sentences(r.status().Health), " "); !strings.Contains(h, "IPv4 is left alone") || !strings.Contains(r.routes(), "IPv6") {
 		t.Errorf("%s\n%s", h, r.routes())
 	}
 	r.write(tunEnabled + "config tun 'tun'\n\toption nat 'masquerade'\n")

@@ -20,7 +20,7 @@ type uplink struct {
 	index  int32
 	mtu    int // bytes; of the TUN, so that nothing has to be cut twice
 	v4, v6 way
-	notes  []string // what keeps a family, or warns: sentences without their points
+	notes  findings // what keeps a family, or warns: sentences without their points
 }
 
 // A way is how connections of one family leave by an uplink.
@@ -30,24 +30,36 @@ type way struct {
 	snat   netip.Addr // the source the firewall gives them; the zero Addr leaves it
 }
 
-func (w way) String() string {
+func (w way) finding(family string) Finding {
 	switch {
 	case !w.open:
-		return "left alone"
+		return finding("way_none", "%s left alone", family)
 	case w.snat.IsValid():
-		return "masqueraded as " + w.snat.String()
+		return finding("way_masqueraded", "%s masqueraded as %s", family, w.snat)
 	}
-	return "routed as it is"
+	return finding("way_routed", "%s routed as it is", family)
 }
 
-func (u *uplink) String() string {
-	return fmt.Sprintf("%s, MTU %d; IPv4 %v; IPv6 %v", u.device, u.mtu, u.v4, u.v6)
+// findings say what leaves by u and how, in a few words each.
+func (u *uplink) findings() []Finding {
+	return []Finding{finding("", "%s, MTU %d", u.device, u.mtu), u.v4.finding("IPv4"), u.v6.finding("IPv6")}
+}
+
+func (u *uplink) String() string { return joined(u.findings()) }
+
+// joined are the texts of findings in one line.
+func joined(list []Finding) string {
+	var texts []string
+	for _, f := range list {
+		texts = append(texts, f.Text)
+	}
+	return strings.Join(texts, "; ")
 }
 
 // Why nothing is steered into a TUN though it should be. What passes by itself
 // is waited for; what is to be mended is an error in a new configuration.
 var (
-	errNoUplink = errors.New("no interface that is up leads to the internet")
+	errNoUplink = fail("no_uplink", "no interface that is up leads to the internet")
 	errSeveral  = errors.New("engine tun serves one uplink")
 )
 
@@ -68,7 +80,7 @@ func (what *scope) uplink(s *settings) (string, error) {
 	case 1:
 		return devices[0], nil
 	}
-	return "", s.wrong("tun.out", fmt.Errorf("%w, and there are %s: name one of them in tun.out, or choose engine nfqueue, which serves them all", errSeveral, strings.Join(devices, ", ")))
+	return "", s.wrong("tun.out", fail("several", "%w, and there are %s: name one of them in tun.out, or choose engine nfqueue, which serves them all", errSeveral, strings.Join(devices, ", ")))
 }
 
 // maxMTU is the largest that a TUN takes (MAX_MTU of drivers/net/tun.c).
@@ -81,7 +93,7 @@ func findUplink(k kernel, s *settings, what scope, l route.Links) (u uplink, err
 	}
 	dev, ok := l.Device(u.device)
 	if !ok || !dev.Up {
-		return u, fmt.Errorf("%w: %s is down", errNoUplink, u.device)
+		return u, fail("down", "%w: %s is down", errNoUplink, u.device)
 	}
 	// What is larger than WAN's would be lost at the raw socket, without the
 	// ICMP error that tells its sender.
@@ -90,7 +102,7 @@ func findUplink(k kernel, s *settings, what scope, l route.Links) (u uplink, err
 		u.mtu = min(u.mtu, s.conf.Tun.MTU)
 	}
 	if len(what.devices) > 0 && !slices.Contains(what.devices, u.device) {
-		u.note("tun.out: %s is none of the devices that lead to the internet (%s): add it to main.wan if it does", u.device, strings.Join(what.devices, ", "))
+		u.note("uplink_out", "tun.out: %s is none of the devices that lead to the internet (%s): add it to main.wan if it does", u.device, strings.Join(what.devices, ", "))
 	}
 	if err := u.translations(k, s, l); err != nil {
 		return u, err
@@ -106,9 +118,9 @@ func (u *uplink) advise(k kernel, s *settings) error {
 		switch {
 		case a.WriteBack && !all, a.V6 && !u.v6.open, !a.V6 && !u.v4.open:
 		case a.Breaks:
-			return fmt.Errorf("%s: set %s in /etc/sysctl.conf", a.Why, a.Line)
+			return fail("sysctl", "%s: set %s in /etc/sysctl.conf", a.Why, a.Line)
 		default:
-			u.note("%s: set %s in /etc/sysctl.conf", a.Why, a.Line)
+			u.note("uplink_sysctl", "%s: set %s in /etc/sysctl.conf", a.Why, a.Line)
 		}
 	}
 	if !all {
@@ -116,7 +128,7 @@ func (u *uplink) advise(k kernel, s *settings) error {
 	}
 	ok, why, err := k.acceptsForward(s.conf.Tun.Device)
 	if err == nil && !ok {
-		err = s.wrong("main.steer", fmt.Errorf("%s drops what comes back from %s: steer 'all' needs firewall4's include of b4, or a rule that accepts it", why, s.conf.Tun.Device))
+		err = s.wrong("main.steer", fail("drops", "%s drops what comes back from %s: steer 'all' needs firewall4's include of b4, or a rule that accepts it", why, s.conf.Tun.Device))
 	}
 	return err
 }
@@ -138,15 +150,17 @@ func (u *uplink) translations(k kernel, s *settings, l route.Links) error {
 	if s.conf.Main.IPv6 {
 		u.v6 = u.way(t.V6, t.Why6, l, true)
 	}
-	switch why := strings.Join(u.notes[before:], "; "); {
+	notes := u.notes[before:]
+	why := &coded{errors.New(joined(notes)), notes}
+	switch {
 	case u.v4.open || u.v6.open:
 		return nil
 	case u.v4.custom || u.v6.custom:
-		return s.wrong("tun.nat", errors.New(why))
-	case why != "":
-		return fmt.Errorf("%w: %s", errNoUplink, why)
+		return s.wrong("tun.nat", why)
+	case len(notes) > 0:
+		return fmt.Errorf("%w: %w", errNoUplink, why)
 	}
-	return fmt.Errorf("%w: %s has neither a default route nor an address", errNoUplink, u.device)
+	return fail("empty", "%w: %s has neither a default route nor an address", errNoUplink, u.device)
 }
 
 func (u *uplink) way(n fw.NAT, why string, l route.Links, v6 bool) way {
@@ -157,13 +171,13 @@ func (u *uplink) way(n fw.NAT, why string, l route.Links, v6 bool) way {
 	case n == fw.Routed:
 		return way{open: true}
 	case n == fw.Custom:
-		u.note("%s is left alone, as its sources are translated in a way of their own (%s): set tun.nat to masquerade or none if that is what it comes to", family, why)
+		u.note("uplink_custom", "%s is left alone, as its sources are translated in a way of their own (%s): set tun.nat to masquerade or none if that is what it comes to", family, why)
 		return way{custom: true}
 	}
 	if a := l.Source(u.device, v6); a.IsValid() {
 		return way{open: true, snat: a}
 	}
-	u.note("%s is left alone, as %s has no address to masquerade it with", family, u.device)
+	u.note("uplink_address", "%s is left alone, as %s has no address to masquerade it with", family, u.device)
 	return way{}
 }
 
@@ -176,7 +190,7 @@ func (u *uplink) carries(l route.Links, v6 bool) bool {
 	})
 }
 
-func (u *uplink) note(format string, a ...any) { u.notes = append(u.notes, fmt.Sprintf(format, a...)) }
+func (u *uplink) note(code, format string, values ...any) { u.notes.say(true, code, format, values...) }
 
 // A tunnel is what engine tun has besides its device: the routes that lead
 // there, and the uplink behind it.

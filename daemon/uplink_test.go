@@ -25,7 +25,7 @@ func (r *running) tell(f func()) {
 // health is what status says is wrong, in one text.
 func (r *running) health() string {
 	r.t.Helper()
-	return strings.Join(r.status().Health, " ")
+	return strings.Join(sentences(r.status().Health), " ")
 }
 
 // complains waits until status says a thing.
@@ -106,7 +106,7 @@ func TestAdviceByFamily(t *testing.T) {
 	k.advice = []route.Advice{spoofed, forward6}
 	r := start(t, k, tunEnabled)
 	r.sees("IPv6 is steered", "", "IPv6")
-	if h := r.status().Health; len(h) != 1 || h[0] != "Uplink wan0: IPv6 is not forwarded: set net.ipv6.conf.all.forwarding=1 in /etc/sysctl.conf." {
+	if h := r.status().Health; len(h) != 1 || h[0].Text != "Uplink wan0: IPv6 is not forwarded: set net.ipv6.conf.all.forwarding=1 in /etc/sysctl.conf." {
 		t.Errorf("%q", h)
 	}
 	k = newFake(t)
@@ -345,15 +345,15 @@ func TestRules(t *testing.T) {
 func TestNotesOfWAN(t *testing.T) {
 	t.Parallel()
 	k := newFake(t)
-	k.wan.Notes = []string{"wan0 is a bridge"}
-	k.outs = map[string]*lookup{"dsl": {wan: netif.WAN{V4: []string{"wan0"}, Notes: []string{"wan0 is a port"}}}}
+	k.wan.Notes = []netif.Note{{Text: "wan0 is a bridge"}}
+	k.outs = map[string]*lookup{"dsl": {wan: netif.WAN{V4: []string{"wan0"}, Notes: []netif.Note{{Text: "wan0 is a port"}}}}}
 	r := start(t, k, tunEnabled+"config tun 'tun'\n\toption out 'dsl'\n")
-	if h := r.status().Health; !slices.Equal(h, []string{"wan0 is a bridge.", "wan0 is a port."}) {
+	if h := r.status().Health; !slices.Equal(sentences(h), []string{"wan0 is a bridge.", "wan0 is a port."}) {
 		t.Errorf("%q", h)
 	}
 	r.tell(func() { r.wan.Notes, r.outs["dsl"].wan.Notes = nil, nil })
 	r.well()
-	r.tell(func() { r.wan = netif.WAN{Notes: []string{"wg0 holds a default route and is left alone"}} })
+	r.tell(func() { r.wan = netif.WAN{Notes: []netif.Note{{Text: "wg0 holds a default route and is left alone"}}} })
 	r.complains("wg0 holds a default route and is left alone.")
 	var out bytes.Buffer
 	if err := check(k, r.d.opts, &out); err != nil || !strings.Contains(out.String(), "warning: wg0 holds a default route") {
@@ -364,4 +364,12 @@ func TestNotesOfWAN(t *testing.T) {
 	if h := r.health(); strings.Contains(h, "wg0") {
 		t.Errorf("off, and yet %q", h)
 	}
+}
+
+// sentences are those of findings.
+func sentences(list []Finding) (all []string) {
+	for _, f := range list {
+		all = append(all, f.Text)
+	}
+	return all
 }

@@ -40,8 +40,8 @@ func (l *lookup) ask(k kernel, s *settings, option string, names []string, log *
 		wan.Notes = nil
 	}
 	for _, note := range wan.Notes {
-		if !slices.Contains(l.wan.Notes, note) {
-			log.Warn(option, "why", note)
+		if !slices.ContainsFunc(l.wan.Notes, func(n netif.Note) bool { return n.Text == note.Text }) {
+			log.Warn(option, "why", note.Text)
 		}
 	}
 	l.wan = wan
