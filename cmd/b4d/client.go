@@ -3,11 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"os/signal"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -16,16 +15,16 @@ import (
 	"b4/uci"
 )
 
-// client makes the flags of a subcommand that talks to the running b4d.
-func client(name string) (f *flag.FlagSet, socket *string) {
-	f = flag.NewFlagSet(name, flag.ContinueOnError)
-	return f, f.String("socket", uci.DefaultSocket, "the control socket, as main.socket says")
+// client makes the options of a subcommand that talks to the running b4d.
+func client() (f *flags, socket *string) {
+	f = new(flags)
+	return f, f.text("socket", uci.DefaultSocket) // as main.socket says
 }
 
 func runStatus(args []string, stdout, stderr io.Writer) error {
-	f, socket := client("status")
-	asJSON := f.Bool("json", false, "print JSON")
-	if err := parse(f, args, stderr, 0, "no arguments"); err != nil {
+	f, socket := client()
+	asJSON := f.toggle("json")
+	if err := f.parse(args, stderr, 0, 0, "no arguments"); err != nil {
 		return err
 	}
 	var s daemon.Status
@@ -76,8 +75,8 @@ func writeStatus(w io.Writer, s *daemon.Status) {
 	if why := counts(s.Reasons); why != "" {
 		fmt.Fprintf(w, "why:     %s\n", why)
 	}
-	for _, line := range s.Health {
-		fmt.Fprintf(w, "! %s\n", line)
+	for _, f := range s.Health {
+		fmt.Fprintf(w, "! %s\n", f.Text)
 	}
 }
 
@@ -89,18 +88,18 @@ func counts(m map[string]uint64) string {
 			list = append(list, fmt.Sprintf("%s %d", name, n))
 		}
 	}
-	slices.Sort(list)
+	sort.Stable(sort.StringSlice(list))
 	return strings.Join(list, ", ")
 }
 
 func runTrace(args []string, stdout, stderr io.Writer) error {
-	f, socket := client("trace")
-	if err := parse(f, args, stderr, 1, "a host name, or '*'"); err != nil {
+	f, socket := client()
+	if err := f.parse(args, stderr, 1, 1, "a host name, or '*'"); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), terminate...)
 	defer stop()
-	err := control.Stream(ctx, *socket, "trace", daemon.TraceRequest{Host: f.Arg(0)}, func(line json.RawMessage) error {
+	err := control.Stream(ctx, *socket, "trace", daemon.TraceRequest{Host: f.args[0]}, func(line json.RawMessage) error {
 		return writeEvent(stdout, line)
 	})
 	if ctx.Err() != nil {
@@ -124,13 +123,13 @@ func writeEvent(w io.Writer, line json.RawMessage) error {
 }
 
 func runPause(args []string, stdout, stderr io.Writer) error {
-	f, socket := client("pause")
-	if err := parse(f, args, stderr, 1, "minutes"); err != nil {
+	f, socket := client()
+	if err := f.parse(args, stderr, 1, 1, "minutes"); err != nil {
 		return err
 	}
-	minutes, err := strconv.Atoi(f.Arg(0))
+	minutes, err := strconv.Atoi(f.args[0])
 	if err != nil {
-		return usageError{fmt.Sprintf("%q is not a number of minutes", f.Arg(0))}
+		return usageError{fmt.Sprintf("%q is not a number of minutes", f.args[0])}
 	}
 	if err := control.Call(*socket, "pause", daemon.PauseRequest{Minutes: minutes}, nil); err != nil {
 		return err

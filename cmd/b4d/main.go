@@ -4,12 +4,12 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"b4/control"
 	"b4/daemon"
 	"b4/uci"
 )
@@ -21,6 +21,7 @@ var version = "0.1.0"
 const (
 	exitFailed  = 1 // it did not work
 	exitRefused = 2 // the configuration or the command line is wrong
+	exitStopped = 3 // there is no b4d to ask
 )
 
 const usage = `usage: b4d COMMAND [options]
@@ -33,11 +34,16 @@ const usage = `usage: b4d COMMAND [options]
   status [-json]     how the running b4d is
   trace HOST         what happens to the packets to HOST and names below it, live
   pause MINUTES      change nothing on the wire for a while; 0 ends it
+  call METHOD [JSON] [-out FILE]
+                     ask the running b4d, as scripts do; the answer is JSON, written
+                     to FILE, which must be new, if one is named
   strategies [-json] the steps that strategies are made of
   cleanup            remove what a killed b4d may have left
   version            the version alone
 
-FILE is /etc/config/b4. status, trace, pause and cleanup take -socket PATH.
+FILE is /etc/config/b4. status, trace, pause, call and cleanup take -socket PATH.
+Exit codes: 1 it did not work, 2 the command line or the configuration is wrong, 3 b4d
+does not run.
 `
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -50,8 +56,8 @@ func command(args []string, stdout, stderr io.Writer) int {
 	}
 	run, ok := map[string]func([]string, io.Writer, io.Writer) error{
 		"run": runDaemon, "check": runCheck, "status": runStatus, "trace": runTrace, "pause": runPause,
-		"strategies": runStrategies,
-		"cleanup":    runCleanup, "version": runVersion, "--version": runVersion, "-version": runVersion,
+		"strategies": runStrategies, "call": runCall,
+		"cleanup": runCleanup, "version": runVersion, "--version": runVersion, "-version": runVersion,
 		"help": runHelp, "-h": runHelp, "--help": runHelp, "-help": runHelp,
 	}[args[0]]
 	if !ok {
@@ -61,7 +67,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	err := run(args[1:], stdout, stderr)
 	var bad usageError
 	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
+	case err == nil || errors.Is(err, errHelp):
 		return 0
 	case errors.As(err, &bad):
 		fmt.Fprintf(stderr, "b4d %s: %s\n", args[0], bad.text)
@@ -70,8 +76,12 @@ func command(args []string, stdout, stderr io.Writer) int {
 	for _, line := range strings.Split(err.Error(), "\n") {
 		fmt.Fprintf(stderr, "b4d: %s\n", line)
 	}
-	if args[0] == "check" {
+	var wrong *daemon.ConfigError
+	switch {
+	case args[0] == "check" || errors.As(err, &wrong):
 		return exitRefused
+	case errors.Is(err, control.ErrNotRunning):
+		return exitStopped
 	}
 	return exitFailed
 }
@@ -81,45 +91,20 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
-// parse reads the flags of a subcommand that takes n arguments more.
-func parse(f *flag.FlagSet, args []string, stderr io.Writer, n int, want string) error {
-	f.SetOutput(io.Discard)
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(stderr, usage)
-			return err
-		}
-		return usageError{err.Error()}
-	}
-	if f.NArg() != n {
-		return usageError{"want " + want}
-	}
-	return nil
-}
-
-// list gathers a flag that may be given several times.
-type list []string
-
-func (l *list) String() string     { return strings.Join(*l, " ") }
-func (l *list) Set(s string) error { *l = append(*l, s); return nil }
-
-// options reads the flags that run and check share, besides those f has.
-func options(f *flag.FlagSet, args []string, stderr io.Writer) (daemon.Options, error) {
-	o := daemon.Options{Version: version}
-	var set list
-	f.StringVar(&o.Config, "config", uci.DefaultPath, "the configuration")
-	f.Var(&set, "set", "`section.option=value` in place of what the configuration says; may be given again")
-	err := parse(f, args, stderr, 0, "no arguments, only options")
+// options reads the options that run and check share, besides those f has.
+func options(f *flags, args []string, stderr io.Writer) (daemon.Options, error) {
+	config, set := f.text("config", uci.DefaultPath), f.list("set")
+	err := f.parse(args, stderr, 0, 0, "no arguments, only options")
+	o := daemon.Options{Version: version, Config: *config, Overrides: *set}
 	if o.Config == uci.DefaultPath {
 		o.Config = "" // and then /var/run/uci/b4 takes its place where it exists
 	}
-	o.Overrides = set
 	return o, err
 }
 
 func runCheck(args []string, stdout, stderr io.Writer) error {
-	f := flag.NewFlagSet("check", flag.ContinueOnError)
-	offline := f.Bool("offline", false, "look at the configuration alone")
+	f := new(flags)
+	offline := f.toggle("offline")
 	o, err := options(f, args, stderr)
 	if err != nil {
 		return err
@@ -131,8 +116,8 @@ func runCheck(args []string, stdout, stderr io.Writer) error {
 }
 
 func runCleanup(args []string, _, stderr io.Writer) error {
-	f, socket := client("cleanup")
-	if err := parse(f, args, stderr, 0, "no arguments"); err != nil {
+	f, socket := client()
+	if err := f.parse(args, stderr, 0, 0, "no arguments"); err != nil {
 		return err
 	}
 	return daemon.Cleanup(*socket)

@@ -37,11 +37,11 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"check", "-config", "../../procd/b4.config", "-set", "main.colour=red"}, 2, "", "main.colour"},
 		{[]string{"check", "extra"}, 2, "", "no arguments"},
 		{[]string{"run", "-colour"}, 2, "", "-colour"},
-		{[]string{"status", nobody}, 1, "", "b4d is not running (no socket"},
-		{[]string{"trace", nobody, "example.org"}, 1, "", "b4d is not running"},
+		{[]string{"status", nobody}, 3, "", "b4d is not running (no socket"},
+		{[]string{"trace", nobody, "example.org"}, 3, "", "b4d is not running"},
 		{[]string{"trace", nobody}, 2, "", "want a host name"},
 		{[]string{"pause", nobody, "soon"}, 2, "", `"soon" is not a number of minutes`},
-		{[]string{"pause", nobody, "5"}, 1, "", "b4d is not running"},
+		{[]string{"pause", nobody, "5"}, 3, "", "b4d is not running"},
 	}
 	for _, tt := range tests {
 		code, stdout, stderr := run(tt.args...)

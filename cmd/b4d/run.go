@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 
 	"b4/confine"
 	"b4/daemon"
@@ -22,7 +23,7 @@ import (
 func init() { runtime.LockOSThread() }
 
 func runDaemon(args []string, _, stderr io.Writer) error {
-	o, err := options(flag.NewFlagSet("run", flag.ContinueOnError), args, stderr)
+	o, err := options(new(flags), args, stderr)
 	if err != nil {
 		return err
 	}
@@ -34,25 +35,37 @@ func runDaemon(args []string, _, stderr io.Writer) error {
 	// Until b4d listens for it, also while it is executed anew: it is about to read the
 	// configuration, which is all that is asked for, and would die of it.
 	signal.Ignore(unix.SIGHUP)
-	giveUp(&o)
+	o.Memory = limitMemory
+	if conf, _, err := uci.Load(o.Config, o.Overrides...); err == nil { // else it is daemon's to say
+		limitMemory(conf.Main.MemoryLimit) // already for the lists
+		if conf.Main.Confine {
+			giveUp(&o)
+		}
+	}
 	runtime.UnlockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), terminate...)
 	defer stop()
 	return daemon.New(o).Run(ctx, hangups())
 }
 
-// giveUp leaves b4d what it needs, unless main.confine is off. A router on which
-// that does not work gets by without, and is told: now, and by each status.
-func giveUp(o *daemon.Options) {
-	conf, _, err := uci.Load(o.Config, o.Overrides...)
-	if err != nil || !conf.Main.Confine {
-		return // what is wrong with the configuration is daemon's to say
+// limitMemory has Go collect more often where b4d needs nearly so many MiB; 0 is no
+// limit.
+func limitMemory(mib int) {
+	limit := int64(math.MaxInt64)
+	if mib > 0 {
+		limit = int64(mib) << 20
 	}
+	debug.SetMemoryLimit(limit)
+}
+
+// giveUp leaves b4d what it needs. A router on which that does not work gets by
+// without, and is told: now, and by each status.
+func giveUp(o *daemon.Options) {
 	if err := confine.Apply(); err != nil {
 		o.Log.Warn("b4d keeps more than it needs", "why", err)
 	}
-	o.Notes = confine.Notes
-	for _, note := range o.Notes() {
-		o.Log.Warn("b4d keeps more than it needs", "why", note)
+	for _, note := range confine.Notes() { // for good: no thread gets back what the others have given up
+		o.Notes = append(o.Notes, daemon.Finding{Code: note.Code, Text: note.Text, Args: []string{note.Text}})
+		o.Log.Warn("b4d keeps more than it needs", "why", note.Text)
 	}
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -59,7 +61,16 @@ func TestHangupAtStart(t *testing.T) {
 		t.Error("the configuration is not read")
 	}
 	err = errors.Join(c.Process.Signal(unix.SIGHUP), lease(unix.F_UNLCK))
-	if c.Wait(); err != nil || c.ProcessState.ExitCode() != exitFailed {
+	if c.Wait(); err != nil || c.ProcessState.ExitCode() != exitRefused {
 		t.Errorf("b4d has ended by %v, %v", c.ProcessState, err)
+	}
+}
+
+func TestLimitMemory(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
+	for mib, want := range map[int]int64{24: 24 << 20, 4096: 4 << 30, 0: math.MaxInt64} {
+		if limitMemory(mib); debug.SetMemoryLimit(-1) != want {
+			t.Errorf("%d MiB: a limit of %d bytes, want %d", mib, debug.SetMemoryLimit(-1), want)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -10,9 +9,9 @@ import (
 )
 
 func runStrategies(args []string, stdout, stderr io.Writer) error {
-	f := flag.NewFlagSet("strategies", flag.ContinueOnError)
-	asJSON := f.Bool("json", false, "print JSON")
-	if err := parse(f, args, stderr, 0, "no arguments"); err != nil {
+	f := new(flags)
+	asJSON := f.toggle("json")
+	if err := f.parse(args, stderr, 0, 0, "no arguments"); err != nil {
 		return err
 	}
 	lang := daemon.Strategies()
