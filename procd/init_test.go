@@ -113,13 +113,14 @@ procd_add_jail_mount /etc/b4
 procd_close_instance
 ` + triggers
 
+// bare tells procd nothing that a reload would have to restart b4d for.
 const bare = `procd_open_service b4
 b4d check -offline
 procd_open_instance
 procd_set_param command /usr/sbin/b4d run
 procd_set_param file /etc/config/b4 /etc/config/firewall /etc/config/network
 procd_set_param reload_signal HUP
-procd_set_param respawn 3600 5 0
+procd_set_param respawn 60 5 30
 procd_set_param stderr 1
 `
 
@@ -159,8 +160,6 @@ func TestInit(t *testing.T) {
 			calls: bare + "mkdir -p /etc/b4 /var/run/b4\n" + jail + "procd_add_jail_mount_rw /dev/net/tun /var/run/b4\n" + closed},
 		{name: "start with a socket elsewhere", config: on + "\toption socket '/tmp/elsewhere/s'\n", ujail: true, args: "start",
 			calls: bare + "mkdir -p /etc/b4 /tmp/elsewhere\n" + jail + "procd_add_jail_mount_rw /dev/net/tun /tmp/elsewhere\n" + closed},
-		{name: "start with a limit", config: on + "\toption memory_limit '24'\n", args: "start",
-			calls: bare + "procd_append_param env GOMEMLIMIT=24MiB\n" + closed},
 		{name: "start with lists", args: "start",
 			config: on + "config rule 'a'\n\tlist domain_file '/etc/b4/a'\n\tlist domain_file '/mnt/my lists/b'\nconfig rule\n\tlist domain_file '/c'\n",
 			calls: bare + `procd_append_param file /etc/b4/a
@@ -181,7 +180,7 @@ procd_add_jail_mount ''
 		{name: "start with a bad file while it runs", config: "config b4 'ma", env: []string{"RUNNING=1", "REFUSES=2"}, args: "start",
 			calls: refused + "procd_send_signal b4 '*' HUP\n", stderr: "b4d: wrong\n", code: 1},
 		{name: "start with a bad file", config: on, env: []string{"REFUSES=2"}, args: "start",
-			calls: off, stderr: "b4d: wrong\n"},
+			calls: refused + "logger -t b4 -p daemon.err\nlogged b4d: wrong\n" + triggers, stderr: "b4d: wrong\n"},
 
 		{name: "stop", config: on, args: "stop", calls: "procd_kill b4\nb4d cleanup -socket /var/run/b4/b4d.sock\n"},
 		{name: "check", config: on, args: "check -set main.engine=tun", calls: "b4d check -set main.engine=tun\n", stdout: "plan\n"},
@@ -250,7 +249,7 @@ func TestInitKnowsTheSchema(t *testing.T) {
 		}
 	}
 	slices.Sort(options)
-	if want := []string{"enabled", "memory_limit", "never", "socket"}; !slices.Equal(slices.Compact(options), want) {
+	if want := []string{"enabled", "never", "socket"}; !slices.Equal(slices.Compact(options), want) {
 		t.Errorf("b4.init reads %q, not %q", options, want)
 	}
 }

@@ -60,6 +60,11 @@ func (p *pkg) apkArch() string {
 	return p.Arch
 }
 
+// apkDepends returns all that p wants, sorted.
+func (p *pkg) apkDepends() []string {
+	return slices.Sorted(slices.Values(slices.Concat(p.Depends, p.Recommends)))
+}
+
 // An apkFile is a package as .apk, and what an index says of it.
 type apkFile struct {
 	data []byte
@@ -127,7 +132,7 @@ func (p *pkg) apkInfo(w *adbWriter, hash adbVal, size int) adbVal {
 		installed += len(f.Data)
 	}
 	var depends []adbVal
-	for _, d := range slices.Sorted(slices.Values(p.Depends)) {
+	for _, d := range p.apkDepends() {
 		depends = append(depends, w.object(w.str(d)))
 	}
 	f := make([]adbVal, pkgFields)

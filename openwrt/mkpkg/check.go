@@ -60,7 +60,8 @@ func checkIPKs(dir string, pkgs []pkg) error {
 			asMeant("size in Packages", listed.value("Size"), strconv.Itoa(len(data))),
 			asMeant("hash in Packages", listed.value("SHA256sum"), hex.EncodeToString(sum[:])),
 			listed.agree(u, "Filename", "Size", "SHA256sum"),
-			u.match(&pkgs[i], pkgs[i].Arch, pkgs[i].Files, scriptMap(pkgs[i].ipkScripts()), "0:0"),
+			asMeant("recommendations", u.value("Recommends"), strings.Join(pkgs[i].Recommends, ", ")),
+			u.match(&pkgs[i], pkgs[i].Arch, slices.Sorted(slices.Values(pkgs[i].Depends)), pkgs[i].Files, scriptMap(pkgs[i].ipkScripts()), "0:0"),
 		); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -97,7 +98,7 @@ func checkAPKs(dir string, pkgs []pkg) error {
 			asMeant("size in packages.adb", listed.value("Size"), strconv.Itoa(len(data))),
 			asMeant("hash in packages.adb", listed.value("Hash"), hex.EncodeToString(id[:])),
 			listed.agree(u, "Size", "Hash"),
-			u.match(&pkgs[i], pkgs[i].apkArch(), pkgs[i].apkFiles(), scriptMap(pkgs[i].apkScripts()), "root:root"),
+			u.match(&pkgs[i], pkgs[i].apkArch(), pkgs[i].apkDepends(), pkgs[i].apkFiles(), scriptMap(pkgs[i].apkScripts()), "root:root"),
 		); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -117,14 +118,14 @@ func (u *unpacked) agree(p *unpacked, but ...string) error {
 	return errors.Join(errs...)
 }
 
-// match compares an unpacked package with p as its format has it.
-func (u *unpacked) match(p *pkg, arch string, files []file, scripts map[string]string, owner string) error {
-	depends := slices.Sorted(slices.Values(strings.Split(u.value("Depends"), ", ")))
+// match compares an unpacked package with p as its format has it; depends is sorted.
+func (u *unpacked) match(p *pkg, arch string, depends []string, files []file, scripts map[string]string, owner string) error {
+	have := slices.Sorted(slices.Values(strings.Split(u.value("Depends"), ", ")))
 	errs := []error{
 		asMeant("name", u.value("Package"), p.Name),
 		asMeant("version", u.value("Version"), p.Version),
 		asMeant("architecture", u.value("Architecture"), arch),
-		asMeant("dependencies", strings.Join(depends, " "), strings.Join(slices.Sorted(slices.Values(p.Depends)), " ")),
+		asMeant("dependencies", strings.Join(have, " "), strings.Join(depends, " ")),
 		asMeant("license", u.value("License"), license),
 		asMeant("date", u.value("SourceDateEpoch"), strconv.FormatInt(p.Epoch, 10)),
 		asMeant("description", u.value("Description"), p.Title),

@@ -17,7 +17,8 @@ import (
 
 // Each row spoils one thing; the check has to name it.
 func TestChecksFind(t *testing.T) {
-	b4, luci := packages(t, "mips_24kc")
+	pkgs := packages(t, "mips_24kc")
+	b4, luci := pkgs[0], pkgs[1]
 	for i, c := range []struct {
 		name  string
 		spoil func(p *pkg) // before it is packed; the check knows nothing of it
@@ -280,8 +281,8 @@ func TestReport(t *testing.T) {
 	if err := report(&buf, made); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Count(buf.String(), "\n"); got != 4 {
-		t.Errorf("%d lines for four packages:\n%s", got, buf.String())
+	if got := strings.Count(buf.String(), "\n"); got != 12 {
+		t.Errorf("%d lines for twelve packages:\n%s", got, buf.String())
 	}
 	if err := report(failing{}, made); err == nil {
 		t.Error("a full disk is not noticed")

@@ -77,10 +77,15 @@ type field struct {
 // control returns the fields of p's control file in the order of OpenWrt's;
 // installed is the size of the unpacked archive in bytes.
 func (p *pkg) control(installed int) []field {
-	return []field{
+	fields := []field{
 		{"Package", p.Name},
 		{"Version", p.Version},
 		{"Depends", strings.Join(p.Depends, ", ")},
+	}
+	if len(p.Recommends) > 0 {
+		fields = append(fields, field{"Recommends", strings.Join(p.Recommends, ", ")})
+	}
+	return append(fields, []field{
 		{"Source", p.Source},
 		{"SourceName", p.Name},
 		{"License", license},
@@ -91,7 +96,7 @@ func (p *pkg) control(installed int) []field {
 		{"Architecture", p.Arch},
 		{"Installed-Size", strconv.Itoa(installed)},
 		{"Description", p.Title},
-	}
+	}...)
 }
 
 // text returns fields as the lines of a control file.

@@ -86,15 +86,16 @@ func run(o options, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	luci, luciErr := luciPackage(o.root, o.version, o.epoch)
 	b4, b4Err := daemonPackage(o.root, o.version, o.epoch)
-	if err := errors.Join(b4Err, luciErr); err != nil {
+	luci, luciErr := luciPackage(o.root, o.version, o.epoch)
+	i18n, i18nErr := i18nPackages(o.root, o.version, o.epoch)
+	if err := errors.Join(b4Err, luciErr, i18nErr); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(o.out); err != nil {
 		return err
 	}
-	feeds, err := makeAll(o, chosen, b4, luci)
+	feeds, err := makeAll(o, chosen, b4, append([]pkg{luci}, i18n...))
 	if err != nil {
 		return err
 	}
@@ -108,8 +109,8 @@ func run(o options, stdout io.Writer) error {
 }
 
 // makeAll makes and checks the feeds of the chosen targets, as many at a time
-// as there are processors.
-func makeAll(o options, chosen []target, b4, luci pkg) ([]feed, error) {
+// as there are processors. What is the same for all goes into each.
+func makeAll(o options, chosen []target, b4 pkg, same []pkg) ([]feed, error) {
 	var (
 		made = make([][]feed, len(chosen))
 		errs = make([]error, len(chosen))
@@ -121,7 +122,7 @@ func makeAll(o options, chosen []target, b4, luci pkg) ([]feed, error) {
 		go func() {
 			defer wait.Done()
 			free <- struct{}{}
-			made[i], errs[i] = makeTarget(o, &chosen[i], b4, luci)
+			made[i], errs[i] = makeTarget(o, &chosen[i], b4, same)
 			<-free
 		}()
 	}
@@ -130,7 +131,7 @@ func makeAll(o options, chosen []target, b4, luci pkg) ([]feed, error) {
 }
 
 // makeTarget makes and checks the feeds of one build.
-func makeTarget(o options, t *target, b4, luci pkg) ([]feed, error) {
+func makeTarget(o options, t *target, b4 pkg, same []pkg) ([]feed, error) {
 	b4d, err := os.ReadFile(filepath.Join(o.bin, t.name, "b4d"))
 	if err != nil {
 		return nil, fmt.Errorf("find b4d for %s: %w", t.name, err)
@@ -139,7 +140,7 @@ func makeTarget(o options, t *target, b4, luci pkg) ([]feed, error) {
 		return nil, err
 	}
 	var feeds []feed
-	keep := func(f feed, pkgs ...pkg) error {
+	keep := func(f feed, pkgs []pkg) error {
 		if err := f.write(o.out); err != nil {
 			return fmt.Errorf("write %s: %w", f.dir, err)
 		}
@@ -147,21 +148,21 @@ func makeTarget(o options, t *target, b4, luci pkg) ([]feed, error) {
 		return checkFeed(o.out, f.dir, pkgs)
 	}
 	for _, arch := range t.ipk {
-		p := b4.with(arch, b4d)
-		f, err := ipkFeed(arch, p, luci)
+		pkgs := slices.Concat([]pkg{b4.with(arch, b4d)}, same)
+		f, err := ipkFeed(arch, pkgs...)
 		if err != nil {
 			return nil, err
 		}
 		if size := len(f.files[0].data); t.name == maxIPKTarget && size > maxIPK {
 			return nil, fmt.Errorf("%s has %d bytes, more than %d", f.files[0].name, size, maxIPK)
 		}
-		if err := keep(f, p, luci); err != nil {
+		if err := keep(f, pkgs); err != nil {
 			return nil, err
 		}
 	}
 	for _, arch := range t.apk {
-		p := b4.with(arch, b4d)
-		if err := keep(apkFeed(arch, p, luci), p, luci); err != nil {
+		pkgs := slices.Concat([]pkg{b4.with(arch, b4d)}, same)
+		if err := keep(apkFeed(arch, pkgs...), pkgs); err != nil {
 			return nil, err
 		}
 	}

@@ -38,36 +38,37 @@ func tree(t testing.TB) string {
 			put("luci-app/root"+p, "{}\n")
 		}
 	}
+	for _, l := range languages {
+		put("luci-app/po/"+l.dir+"/b4.po", "msgid \"Off\"\nmsgstr \"Выкл\"\n")
+	}
 	put("luci-app/root/etc/uci-defaults/80-luci-b4", "")
 	put("luci-app/root/.gitignore", "*~\n")
 	put("luci-app/Makefile", "not shipped\n")
 	return root
 }
 
-// packages returns both packages of a tree, with some bytes as b4d.
-func packages(t testing.TB, arch string) (b4, luci pkg) {
+// packages returns all packages of a tree, with some bytes as b4d.
+func packages(t testing.TB, arch string) []pkg {
 	t.Helper()
 	root := tree(t)
-	b4, err := daemonPackage(root, "1.2.3", testEpoch)
-	if err != nil {
+	b4, b4Err := daemonPackage(root, "1.2.3", testEpoch)
+	luci, luciErr := luciPackage(root, "1.2.3", testEpoch)
+	i18n, i18nErr := i18nPackages(root, "1.2.3", testEpoch)
+	if err := errors.Join(b4Err, luciErr, i18nErr); err != nil {
 		t.Fatal(err)
 	}
-	luci, err = luciPackage(root, "1.2.3", testEpoch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b4.with(arch, program(t, short(100_000))), luci
+	return append([]pkg{b4.with(arch, program(t, short(100_000))), luci}, i18n...)
 }
 
 // built returns a feed of each format and their packages.
 func built(t testing.TB) (made []feed, pkgs []pkg) {
 	t.Helper()
-	b4, luci := packages(t, "mips_24kc")
-	ipk, err := ipkFeed("mips_24kc", b4, luci)
+	pkgs = packages(t, "mips_24kc")
+	ipk, err := ipkFeed("mips_24kc", pkgs...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []feed{ipk, apkFeed("mips_24kc", b4, luci)}, []pkg{b4, luci}
+	return []feed{ipk, apkFeed("mips_24kc", pkgs...)}, pkgs
 }
 
 // written returns what built does, and where it is written.
@@ -104,8 +105,13 @@ func TestFeedsReadBack(t *testing.T) {
 	}
 	want := []string{
 		"ipk/mips_24kc/b4_1.2.3-r1_mips_24kc.ipk", "ipk/mips_24kc/luci-app-b4_1.2.3-r1_all.ipk",
+		"ipk/mips_24kc/luci-i18n-b4-fa_1.2.3-r1_all.ipk", "ipk/mips_24kc/luci-i18n-b4-ru_1.2.3-r1_all.ipk",
+		"ipk/mips_24kc/luci-i18n-b4-tr_1.2.3-r1_all.ipk", "ipk/mips_24kc/luci-i18n-b4-zh-cn_1.2.3-r1_all.ipk",
 		"ipk/mips_24kc/Packages", "ipk/mips_24kc/Packages.gz", "ipk/mips_24kc/Packages.manifest",
-		"apk/mips_24kc/b4-1.2.3-r1.apk", "apk/mips_24kc/luci-app-b4-1.2.3-r1.apk", "apk/mips_24kc/packages.adb",
+		"apk/mips_24kc/b4-1.2.3-r1.apk", "apk/mips_24kc/luci-app-b4-1.2.3-r1.apk",
+		"apk/mips_24kc/luci-i18n-b4-fa-1.2.3-r1.apk", "apk/mips_24kc/luci-i18n-b4-ru-1.2.3-r1.apk",
+		"apk/mips_24kc/luci-i18n-b4-tr-1.2.3-r1.apk", "apk/mips_24kc/luci-i18n-b4-zh-cn-1.2.3-r1.apk",
+		"apk/mips_24kc/packages.adb",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("files are %q", names)
@@ -128,12 +134,12 @@ func TestSameBytesTwice(t *testing.T) {
 }
 
 func TestControl(t *testing.T) {
-	b4, luci := packages(t, "mips_24kc")
+	pkgs := packages(t, "mips_24kc")
 	for _, c := range []struct {
 		p    *pkg
 		want string
 	}{
-		{&b4, `Package: b4
+		{&pkgs[0], `Package: b4
 Version: 1.2.3-r1
 Depends: kmod-nft-core, kmod-nft-queue, kmod-tun
 Source: feeds/b4/openwrt
@@ -147,9 +153,10 @@ Architecture: mips_24kc
 Installed-Size: 4711
 Description: Opens sites that the provider blocks by their name
 `},
-		{&luci, `Package: luci-app-b4
+		{&pkgs[1], `Package: luci-app-b4
 Version: 1.2.3-r1
-Depends: b4, luci-base, rpcd-mod-ucode, ucode-mod-socket, ucode-mod-uci
+Depends: b4, luci-base, rpcd-mod-ucode, ucode-mod-fs, ucode-mod-uci
+Recommends: ucode-mod-socket
 Source: feeds/b4/luci-app
 SourceName: luci-app-b4
 License: Apache-2.0
@@ -161,6 +168,20 @@ Architecture: all
 Installed-Size: 4711
 Description: LuCI support for b4
 `},
+		{&pkgs[5], `Package: luci-i18n-b4-zh-cn
+Version: 1.2.3-r1
+Depends: luci-app-b4
+Source: feeds/b4/luci-app
+SourceName: luci-i18n-b4-zh-cn
+License: Apache-2.0
+LicenseFiles: LICENSE
+Section: luci
+SourceDateEpoch: 1700000000
+Maintainer: The b4 maintainers
+Architecture: all
+Installed-Size: 4711
+Description: Translation for luci-app-b4 - 简体中文 (Simplified Chinese)
+`},
 	} {
 		if got := text(c.p.control(4711)); got != c.want {
 			t.Errorf("control is\n%swant\n%s", got, c.want)
@@ -169,7 +190,8 @@ Description: LuCI support for b4
 }
 
 func TestFiles(t *testing.T) {
-	b4, luci := packages(t, "mips_24kc")
+	pkgs := packages(t, "mips_24kc")
+	b4 := pkgs[0]
 	for _, c := range []struct {
 		p    *pkg
 		want string
@@ -186,12 +208,16 @@ func TestFiles(t *testing.T) {
 644 /lib/upgrade/keep.d/b4
 755 /usr/sbin/b4d
 644 /usr/share/nftables.d/chain-pre/forward/30-b4.nft`},
-		{&luci, `755 /etc/uci-defaults/80-luci-b4
+		{&pkgs[1], `755 /etc/uci-defaults/80-luci-b4
 644 /lib/apk/packages/luci-app-b4.list
 644 /usr/share/luci/menu.d/luci-app-b4.json
 644 /usr/share/rpcd/acl.d/luci-app-b4.json
 644 /usr/share/rpcd/ucode/b4.uc
-644 /www/luci-static/resources/view/b4/status.js`},
+644 /www/luci-static/resources/b4/common.js
+644 /www/luci-static/resources/view/b4/overview.js`},
+		{&pkgs[5], `644 /etc/uci-defaults/luci-i18n-b4-zh-cn
+644 /lib/apk/packages/luci-i18n-b4-zh-cn.list
+644 /usr/lib/lua/luci/i18n/b4.zh-cn.lmo`},
 	} {
 		var got []string
 		for _, f := range c.p.apkFiles() {
@@ -252,7 +278,7 @@ default_prerm() { echo "default_prerm $#, name $pkgname"; }
 		}
 		return string(out)
 	}
-	b4, _ := packages(t, "mips_24kc")
+	b4 := packages(t, "mips_24kc")[0]
 	want := map[string]string{
 		"postinst":      "default_postinst 2, name , upgrade \n",
 		"prerm":         "default_prerm 2, name \n",
@@ -310,13 +336,13 @@ func TestVersions(t *testing.T) {
 // All that is missing is named, not just the first.
 func TestMissing(t *testing.T) {
 	root := tree(t)
-	for _, name := range []string{"procd/b4.init", "procd/b4.keep", "luci-app/root/usr/share/rpcd/acl.d/luci-app-b4.json"} {
+	for _, name := range []string{"procd/b4.init", "procd/b4.keep", "luci-app/po/tr/b4.po", "luci-app/root/usr/share/rpcd/acl.d/luci-app-b4.json"} {
 		if err := os.Remove(filepath.Join(root, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	err := run(options{root: root, bin: "bin", out: t.TempDir(), version: "1.2.3", epoch: testEpoch}, nil)
-	for _, want := range []string{"b4.init", "b4.keep", "/usr/share/rpcd/acl.d/luci-app-b4.json"} {
+	for _, want := range []string{"b4.init", "b4.keep", "luci-i18n-b4-tr", "/usr/share/rpcd/acl.d/luci-app-b4.json"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
 		}

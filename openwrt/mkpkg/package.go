@@ -25,6 +25,7 @@ type pkg struct {
 	Section, Source     string
 	Title               string
 	Depends             []string
+	Recommends          []string // what not every release with opkg has; those with apk depend on it
 	Conffiles           []string // paths kept over upgrades
 	Postinst            string   // shell, run after OpenWrt's default_postinst
 	Epoch               int64    // seconds since 1970: the date of every file
@@ -112,7 +113,8 @@ var luciRequired = []string{
 	"/usr/share/luci/menu.d/luci-app-b4.json",
 	"/usr/share/rpcd/acl.d/luci-app-b4.json",
 	"/usr/share/rpcd/ucode/b4.uc",
-	"/www/luci-static/resources/view/b4/status.js",
+	"/www/luci-static/resources/b4/common.js",
+	"/www/luci-static/resources/view/b4/overview.js",
 }
 
 // luciParts are the places where luci.mk puts what an application has.
@@ -123,9 +125,10 @@ func luciPackage(root, version string, epoch int64) (pkg, error) {
 	p := pkg{
 		Name: "luci-app-b4", Version: version + "-" + release, Arch: allArch, Epoch: epoch,
 		Section: "luci", Source: "feeds/b4/luci-app",
-		Title:    "LuCI support for b4",
-		Depends:  []string{"b4", "luci-base", "rpcd-mod-ucode", "ucode-mod-socket", "ucode-mod-uci"},
-		Postinst: reloadLuci,
+		Title:      "LuCI support for b4",
+		Depends:    []string{"b4", "luci-base", "rpcd-mod-ucode", "ucode-mod-fs", "ucode-mod-uci"},
+		Recommends: []string{"ucode-mod-socket"},
+		Postinst:   reloadLuci,
 	}
 	for _, part := range luciParts {
 		files, err := readTree(filepath.Join(root, filepath.FromSlash(part.from)), part.to)
