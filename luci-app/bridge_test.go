@@ -12,7 +12,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,27 +27,84 @@ import (
 
 const plugin = "root/usr/share/rpcd/ucode/b4.uc"
 
-// call calls a method of the plugin as rpcd does, and returns the ubus status
-// and the reply.
-func call(t *testing.T, path, method, args string) string {
+// A way is how the plugin reaches b4d: by itself, or, where ucode has no sockets, by
+// b4d's command line.
+type way struct {
+	name    string
+	modules string // in place of OpenWrt's, ahead of ucode's own
+}
+
+func ways(t *testing.T) []way {
 	t.Helper()
-	ucode, err := exec.LookPath("ucode")
-	if err != nil {
+	if _, err := exec.LookPath("ucode"); err != nil {
 		t.Skip("no ucode on PATH: the rpcd plugin is not run")
 	}
 	stubs, err := filepath.Abs("testdata")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(ucode, "-R", "-L", stubs+"/*.uc", "testdata/rpcd.uc", plugin, method, args)
-	cmd.Env = append(os.Environ(), "B4_SOCKET="+path)
+	b4d(t)
+	return []way{{"socket", stubs + "/*.uc"}, {"b4d call", stubs + "/*.uc:" + stubs + "/plain/*.uc"}}
+}
+
+// call calls a method of the plugin as rpcd does, and returns the ubus status
+// and the reply.
+func (w way) call(t *testing.T, path, method, args string) string {
+	t.Helper()
+	return w.calls(t, path, b4d(t), method, args)[0]
+}
+
+// calls is call for several, each a method and its arguments: one process of rpcd's
+// answers them in turn.
+func (w way) calls(t *testing.T, path, program string, what ...string) (replies []string) {
+	t.Helper()
+	cmd := exec.Command("ucode", "-R")
+	for _, m := range strings.Split(w.modules, ":") {
+		cmd.Args = append(cmd.Args, "-L", m)
+	}
+	cmd.Args = append(append(cmd.Args, "testdata/rpcd.uc", plugin), what...)
+	cmd.Env = append(os.Environ(), "B4_SOCKET="+path, "B4D="+program)
 	var msg strings.Builder
 	cmd.Stderr = &msg
 	out, err := cmd.Output()
-	if err != nil || msg.Len() > 0 {
-		t.Errorf("%s %s: %v: %s%s", method, args, err, out, &msg)
+	if err != nil || (msg.Len() > 0 && !strings.HasPrefix(msg.String(), "b4d: ")) {
+		t.Errorf("%s: %.200q: %v: %.1000s%s", w.name, what, err, out, &msg)
 	}
-	return string(out)
+	return strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+}
+
+var built struct {
+	sync.Once
+	path string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.path != "" {
+		os.RemoveAll(filepath.Dir(built.path))
+	}
+	os.Exit(code)
+}
+
+// b4d is a b4d of this source.
+func b4d(t *testing.T) string {
+	t.Helper()
+	built.Do(func() {
+		dir, err := os.MkdirTemp("", "b4")
+		if err != nil {
+			built.err = err
+			return
+		}
+		built.path = filepath.Join(dir, "b4d")
+		if out, err := exec.Command("go", "build", "-o", built.path, "../cmd/b4d").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("build b4d: %w: %s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
 }
 
 // serve answers every method with what was asked of it, until the test ends.
@@ -60,7 +120,7 @@ func serve(t *testing.T, set func(*control.Server)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range []string{"status", "counters", "recent", "strategies", "check", "reload", "test_host", "pause", "collect"} {
+	for _, m := range []string{"status", "counters", "recent", "strategies", "check", "reload", "test_host", "preview", "pause", "collect"} {
 		s.Handle(m, func(_ context.Context, p json.RawMessage, _ func(any) error) (any, error) {
 			return map[string]any{"method": m, "params": p}, nil
 		})
@@ -76,45 +136,6 @@ func serve(t *testing.T, set func(*control.Server)) string {
 		}
 	})
 	return path
-}
-
-func TestMethods(t *testing.T) {
-	t.Parallel()
-	path := serve(t, nil)
-	answer := func(method, params string) string {
-		return fmt.Sprintf(`0 {"method":%q,"params":%s}`, method, params)
-	}
-	const refused = "2 null"
-	tests := []struct{ method, args, want string }{
-		{"status", `{}`, answer("status", "null")},
-		{"status", `{"ubus_rpc_session":"00"}`, answer("status", "null")},
-		{"counters", `{}`, answer("counters", "null")},
-		{"recent", `{}`, answer("recent", "null")},
-		{"strategies", `{}`, answer("strategies", "null")},
-		{"check", `{}`, answer("check", "null")},
-		{"reload", `{}`, answer("reload", "null")},
-		{"test_host", `{"host":"a.example","ubus_rpc_session":"00"}`, answer("test_host", `{"host":"a.example"}`)},
-		{"test_host", `{"host":"$(reboot)'\"\n"}`, answer("test_host", `{"host":"$(reboot)'\"\n"}`)}, // b4d's to refuse
-		{"test_host", `{}`, refused},
-		{"test_host", `{"host":""}`, refused},
-		{"test_host", `{"host":"` + strings.Repeat("x", 254) + `"}`, refused},
-		{"test_host", `{"host":7}`, refused},
-		{"test_host", `{"host":"a","more":"b"}`, refused},
-		{"pause", `{"minutes":10}`, answer("pause", `{"minutes":10}`)},
-		{"pause", `{"minutes":0}`, answer("pause", `{"minutes":0}`)},
-		{"pause", `{"minutes":-1}`, refused},
-		{"pause", `{}`, refused},
-		{"trace", `{}`, answer("collect", "null")},
-		{"trace", `{"host":"*","seconds":30}`, answer("collect", `{"host":"*","seconds":30}`)},
-		{"trace", `{"host":"a.example"}`, refused},
-		{"trace", `{"seconds":30}`, refused},
-	}
-	for _, tt := range tests {
-		got := call(t, path, tt.method, tt.args)
-		if !same(got, tt.want) {
-			t.Errorf("%s %s: got %s, want %s", tt.method, tt.args, got, tt.want)
-		}
-	}
 }
 
 // same compares a status and JSON.
@@ -154,23 +175,79 @@ func TestAccidents(t *testing.T) {
 			return map[string]string{"text": long + long}, nil
 		})
 	})
-	for _, tt := range []struct{ method, want string }{
-		{"status", `0 {"error":"pause: want minutes from 0 to 1440","running":true}`},
-		{"counters", `0 {"error":"b4d gives an answer that means nothing","running":true}`},
-		{"recent", `0 {"error":"b4d does not answer","running":true}`},
-		{"check", `0 {"text":"` + long + `"}`},
-		{"reload", `0 {"error":"b4d does not answer","running":true}`},
-	} {
-		began := time.Now()
-		if got := call(t, path, tt.method, `{}`); !same(got, tt.want) {
-			t.Errorf("%s: got %.200s, want %.200s", tt.method, got, tt.want)
+	for _, w := range ways(t) {
+		for _, tt := range []struct{ method, want string }{
+			{"status", `0 {"error":"pause: want minutes from 0 to 1440","running":true}`},
+			{"counters", `0 {"error":"b4d gives an answer that means nothing","running":true}`},
+			{"recent", `0 {"error":"b4d does not answer","running":true}`},
+			{"check", `0 {"text":"` + long + `"}`},
+			{"reload", `0 {"error":"b4d does not answer","running":true}`},
+		} {
+			began := time.Now()
+			if got := w.call(t, path, tt.method, `{}`); !same(got, tt.want) {
+				t.Errorf("%s: %s: got %.200s, want %.200s", w.name, tt.method, got, tt.want)
+			}
+			if d := time.Since(began); d > 5*time.Second {
+				t.Errorf("%s: %s: %v", w.name, tt.method, d)
+			}
 		}
-		if d := time.Since(began); d > 5*time.Second {
-			t.Errorf("%s: %v", tt.method, d)
+		if got := w.call(t, filepath.Join(filepath.Dir(path), "none"), "status", `{}`); !same(got, `0 {"error":"b4d is not running","running":false}`) {
+			t.Errorf("%s: without b4d: %s", w.name, got)
 		}
 	}
-	if got := call(t, filepath.Join(filepath.Dir(path), "none"), "status", `{}`); !same(got, `0 {"error":"b4d is not running","running":false}`) {
-		t.Errorf("without b4d: %s", got)
+}
+
+// Where the router has not what it takes to ask, the plugin says what.
+func TestCannotAsk(t *testing.T) {
+	t.Parallel()
+	all := ways(t)
+	ours := all[0].modules
+	stub := func(name string) string { return filepath.Dir(ours) + "/" + name + "/*.uc:" }
+	plain := stub("plain")
+	for _, tt := range []struct{ name, modules, program, want string }{
+		{"no socket", stub("broken") + ours, "", "socket: Too many open files"},
+		{"no file", plain + stub("broken") + ours, "", "temporary file: No space left on device"},
+		{"no b4d", plain + ours, "/nonexistent", "/usr/sbin/b4d: cannot be executed"},
+		{"an exception", stub("throws") + ours, "", "status: out of memory"},
+	} {
+		want := fmt.Sprintf(`0 {"error":%q,"running":true}`, "cannot ask b4d: "+tt.want)
+		if got := (way{tt.name, tt.modules}).calls(t, "none", tt.program, "status", "{}")[0]; !same(got, want) {
+			t.Errorf("%s: got %s, want %s", tt.name, got, want)
+		}
+	}
+}
+
+// Calls behind one that b4d has left without an answer do not wait for it each: rpcd
+// has others to serve. When b4d answers again, so does the plugin.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	patient(t)
+	for _, w := range ways(t) {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			w.silence(t)
+		})
+	}
+}
+
+func (w way) silence(t *testing.T) {
+	var asked atomic.Int64
+	path := serve(t, func(s *control.Server) {
+		s.Handle("status", func(ctx context.Context, _ json.RawMessage, _ func(any) error) (any, error) {
+			if asked.Add(1) == 1 {
+				<-ctx.Done()
+			}
+			return map[string]any{}, nil
+		})
+	})
+	var what, want []string
+	for range 20 {
+		what, want = append(what, "status", "{}"), append(want, `0 {"error":"b4d does not answer","running":true}`)
+	}
+	what = append(what, "sleep", "6000", "status", "{}", "status", "{}")
+	want = append(want, "0 {}", "0 {}")
+	if got := w.calls(t, path, b4d(t), what...); !slices.EqualFunc(got, want, same) || asked.Load() != 3 {
+		t.Errorf("b4d was asked %d times, got %q", asked.Load(), got)
 	}
 }
 
@@ -188,7 +265,8 @@ func TestStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `0 {"error":"b4d does not answer","running":true}`
-	if got := call(t, path, "status", `{}`); !same(got, want) {
+	itself := ways(t)[0]
+	if got := itself.call(t, path, "status", `{}`); !same(got, want) {
 		t.Errorf("stopped: %s", got)
 	}
 	conn, err := net.Dial("unix", path) // with the one before, all there is room for
@@ -196,7 +274,7 @@ func TestStopped(t *testing.T) {
 		defer conn.Close()
 	}
 	began := time.Now()
-	if got := call(t, path, "status", `{}`); !same(got, want) || time.Since(began) > 2*time.Second {
+	if got := itself.call(t, path, "status", `{}`); !strings.Contains(got, "does not answer") || time.Since(began) > 2*time.Second {
 		t.Errorf("full, after %v: %s", time.Since(began), got)
 	}
 }
@@ -217,8 +295,8 @@ func TestDripping(t *testing.T) {
 			_, err = conn.Write([]byte(" "))
 		}
 	}()
-	began := time.Now()
-	if got := call(t, path, "status", `{}`); !same(got, `0 {"error":"b4d does not answer","running":true}`) || time.Since(began) > 5*time.Second {
+	itself, began := ways(t)[0], time.Now()
+	if got := itself.call(t, path, "status", `{}`); !same(got, `0 {"error":"b4d does not answer","running":true}`) || time.Since(began) > 5*time.Second {
 		t.Errorf("after %v: %s", time.Since(began), got)
 	}
 }
