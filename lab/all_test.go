@@ -16,7 +16,7 @@ func TestAllOfHTTPAndQUIC(t *testing.T) {
 			censors[QUIC] = "gfw-quic"
 		}
 		launchB4D(t, l, text)
-		const size = 4 << 20
+		const size = 1 << 20
 		askers(t, func(t *testing.T, r Request) {
 			for proto, name := range censors {
 				for _, r.Hello = range []Hello{Small, PostQuantum} {

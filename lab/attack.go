@@ -157,15 +157,7 @@ func (h *Host) blackhole(p netip.Prefix) error {
 }
 
 // Peak is the most memory that b4d has taken so far, in KiB.
-func (d *B4D) Peak() (kib int, err error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.PID()))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(b), "VmHWM:")
-	kb, _, _ := strings.Cut(rest, "kB")
-	return strconv.Atoi(strings.TrimSpace(kb))
-}
+func (d *B4D) Peak() (kib int64, err error) { return StatusNumber(d.PID(), "VmHWM") }
 
 // CPU is the time that b4d has computed so far, in the kernel too.
 func (d *B4D) CPU() (all time.Duration, err error) {

@@ -158,7 +158,26 @@ type Status struct {
 		HTTP string `json:"http"`
 		QUIC string `json:"quic"`
 	} `json:"rules"`
-	Health []string `json:"health"` // what is wrong
+	Memory struct {
+		Allocations uint64 `json:"allocations"` // since the start
+		Collections uint32 `json:"collections"` // of garbage
+	} `json:"memory"`
+	Health []Finding `json:"health"`
+}
+
+// A Finding is what b4d says is not as it should be.
+type Finding struct {
+	Code string   `json:"code"`
+	Text string   `json:"text"`
+	Args []string `json:"args"`
+}
+
+// Sentences are the texts of findings.
+func Sentences(list []Finding) (all []string) {
+	for _, f := range list {
+		all = append(all, f.Text)
+	}
+	return all
 }
 
 // Since tells what came after an earlier status: packets to user space, and

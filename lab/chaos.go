@@ -149,8 +149,24 @@ func (l *Lab) reference(c Chaos) (ref reference, err error) {
 	return ref, errors.Join(err, d.Stop())
 }
 
-// Files counts the descriptors of b4d.
+// Files counts the descriptors b4d has at rest: one for a request, or for a look at
+// the devices, is there for a moment.
 func (d *B4D) Files() (int, error) {
+	const looks, every = 20, 5 * time.Millisecond
+	least, err := d.filesNow()
+	for range looks - 1 {
+		if err != nil {
+			break
+		}
+		time.Sleep(every)
+		var n int
+		n, err = d.filesNow()
+		least = min(least, n)
+	}
+	return least, err
+}
+
+func (d *B4D) filesNow() (int, error) {
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
 	return len(list), err
 }
@@ -206,7 +222,7 @@ const calm = 2 * time.Second
 // same looks whether d has what the first b4d had, and the router too.
 func (l *Lab) same(d *B4D, ref reference) error {
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
-		files, err := d.Files()
+		files, err := d.filesNow()
 		if err != nil {
 			return err
 		}

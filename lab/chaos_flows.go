@@ -243,9 +243,12 @@ func (t *stream) lost() int {
 // other end, and costs nobody a timeout.
 const minRTO = 190 * time.Millisecond
 
-// waits lists when something was sent again that had been lost, and waited for.
+// waits lists when something was sent again that had been lost, and waited for. What
+// was lost ahead of a timeout and is sent again behind it comes as the other end
+// answers, however late, or has come as a probe.
 func (t *stream) waits() (ends []time.Time) {
 	var newest uint32
+	var timeout int                 // the last, by its place in t.in
 	depth := make([]int, len(t.in)) // timeouts up to each
 	for i, s := range t.in {
 		if s.from < newest { // sent before, at least in part
@@ -259,7 +262,9 @@ func (t *stream) waits() (ends []time.Time) {
 				lost := max(t.lostAt(max(s.from, o.from)), t.lostAt(min(s.to, o.to)-1))
 				if s.at.Sub(o.at) >= minRTO && depth[j] < lost {
 					depth[i]++
-					ends = append(ends, s.at)
+					if j >= timeout {
+						ends, timeout = append(ends, s.at), i
+					}
 				}
 			}
 		}

@@ -60,7 +60,7 @@ func TestUncounted(t *testing.T) {
 	if l.CheckOpen(profile(t), Request{Host: Blocked}) == nil {
 		t.Error("it is open, though nothing is counted")
 	}
-	if h := strings.Join(mustStatus(t, d).Health, "; "); !strings.Contains(h, "set net.netfilter.nf_conntrack_acct=1 in") {
+	if h := strings.Join(Sentences(mustStatus(t, d).Health), "; "); !strings.Contains(h, "set net.netfilter.nf_conntrack_acct=1 in") {
 		t.Errorf("health: %q", h)
 	}
 	must(t, l.Router.Sysctl("net/netfilter/nf_conntrack_acct", "1"))

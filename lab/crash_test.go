@@ -219,7 +219,8 @@ func TestChainDeletedMeanwhile(t *testing.T) {
 			}
 		}
 		t.Logf("%d of %d connections lost a packet", hit, len(seen.open))
-		if len(seen.open) != connections || hit > connections/100 || waited > 1 {
+		// Of a busy machine now and then another packet waits just then; of halves all would be hit.
+		if len(seen.open) != connections || hit > connections/20 || waited > 1 {
 			t.Errorf("of %d connections %d lost a packet, the worst waited %d times", len(seen.open), hit, waited)
 		}
 		if s := mustStatus(t, d); s.Engine.Counters.Read < 2*connections {

@@ -136,6 +136,9 @@ func TestDevices(t *testing.T) {
 			network = "\tlist interface '" + RouterGuest + "'\n"
 			noQUIC  = "config strategy 'default'\n\toption quic 'split(midsld) disorder'\n"
 		)
+		site := func(s Site) string {
+			return fmt.Sprintf("\tlist prefix '%s'\n\tlist prefix '%s'\n", s.V4, s.V6)
+		}
 		device := "\tlist mac '" + strings.ToUpper(mac.String()) + "'\n"
 		rule := func(name string, options ...string) string {
 			return "config rule '" + name + "'\n" + strings.Join(options, "")
@@ -173,12 +176,22 @@ func TestDevices(t *testing.T) {
 			{"another port", "", rule("x", "\tlist port '8443'\n"), "", Request{}, false},
 			{"a port for a device", "", rule("x", device, "\tlist port '8443'\n") + rest, "cgr", Request{}, false},
 
+			{"servers", "", rule("x", site(Modern)), "cgr", Request{}, false},
+			{"servers, and another's page", "", rule("x", site(Modern)), "", Request{Site: Retry}, false},
+			{"servers and names", "", rule("x", site(Modern), "\tlist domain 'other.example'\n"), "cgr", Request{}, false},
+			{"servers but a name", "", rule("x", site(Modern), "\tlist not '"+Blocked+"'\n"), "", Request{}, false},
+			{"servers for a device", "", rule("x", device, site(Modern)), "c", Request{}, false},
+			{"but servers", "", rule("x", site(Modern), pass) + rest, "", Request{}, false},
+			{"but servers, another", "", rule("x", site(Modern), pass) + rest, "cgr", Request{Site: Retry}, false},
+
 			{"never by name", "option never '" + names + "'", rest, "", Request{}, false},
 			{"never by name, another", "option never '" + names + "'", rest, "cgr", Request{Host: Hard}, false},
 			{"never by address", "option never '" + servers + "'", rest, "", Request{}, false},
 			{"never by address, another", "option never '" + servers + "'", rest, "cgr", Request{Site: Retry}, false},
 
 			{"a MAC, and all is shown", steerAll, rule("x", device), "c", Request{}, false},
+			{"servers, and all is shown", steerAll, rule("x", site(Modern)), "cgr", Request{}, false},
+			{"QUIC of servers", "", rule("x", site(Modern)) + noQUIC, "cgr", Request{Proto: QUIC}, true},
 			{"QUIC of a device", "", rule("x", device) + noQUIC, "c", Request{Proto: QUIC}, true},
 		} {
 			if tt.queue && engine != "nfqueue" {

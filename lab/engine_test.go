@@ -167,7 +167,7 @@ func TestNoInclude(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if health := strings.Join(mustStatus(t, d).Health, " "); strings.Contains(health, "include of b4") != (engine == "tun") {
+		if health := strings.Join(Sentences(mustStatus(t, d).Health), " "); strings.Contains(health, "include of b4") != (engine == "tun") {
 			t.Errorf("status says %q", health)
 		}
 		if err := d.Reload(configure(engine)); err != nil {
@@ -223,7 +223,7 @@ func TestSwitchEngine(t *testing.T) {
 			}
 		}
 		load.allow(int64(i+1) * size / int64(len(wanted)))
-		fds = append(fds, openFiles(t, d.PID()))
+		fds = append(fds, mustFiles(t, d))
 	}
 	if err := load.wait(); err != nil {
 		t.Error(err)
@@ -243,14 +243,13 @@ func stateOf(t *testing.T, l *Lab) []string {
 	return s
 }
 
-// openFiles counts a process's descriptors.
-func openFiles(t *testing.T, pid int) int {
+func mustFiles(t *testing.T, d *B4D) int {
 	t.Helper()
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	n, err := d.Files()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(list)
+	return n
 }
 
 // While b4d pauses nothing is steered; then it goes on.

@@ -116,7 +116,7 @@ func TestQUICScattered(t *testing.T) {
 	if n := s.Engine.Counters.Read; n != 0 {
 		t.Errorf("%d packets came to user space", n)
 	}
-	if health := strings.Join(s.Health, " "); !strings.Contains(health, "at random") {
+	if health := strings.Join(Sentences(s.Health), " "); !strings.Contains(health, "at random") {
 		t.Errorf("status says %q", s.Health)
 	}
 	if err := l.SetFirewall(House); err != nil {

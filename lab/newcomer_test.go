@@ -280,7 +280,7 @@ func (n *newcomer) healthy(but string) {
 		switch {
 		case but == "" && len(s.Health) == 0:
 			return nil
-		case but != "" && len(s.Health) == 1 && strings.Contains(s.Health[0], but):
+		case but != "" && len(s.Health) == 1 && strings.Contains(s.Health[0].Text, but):
 			return nil
 		}
 		return fmt.Errorf("it says %q", s.Health)

@@ -129,22 +129,50 @@ func (h *Host) Tracked() ([]Tracked, error) {
 	var all []Tracked
 	err := h.Do(func() error {
 		const get = 1 // IPCTNL_MSG_CT_GET
-		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|get, unix.NLM_F_DUMP)
-		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: unix.NFNETLINK_V0})
-		msgs, err := req.Execute(unix.NETLINK_NETFILTER, 0)
-		if err != nil {
-			return fmt.Errorf("list the connections of %s (needs nf_conntrack_netlink): %w", h.Name, err)
-		}
-		for _, m := range msgs {
-			t, err := tracked(m[nl.SizeofNfgenmsg:])
-			if err != nil {
-				return err
+		return eachTracked(get, func(attrs []byte) error {
+			t, err := tracked(attrs)
+			if err == nil {
+				all = append(all, t)
 			}
-			all = append(all, t)
-		}
-		return nil
+			return err
+		})
 	})
 	return all, err
+}
+
+// Refused counts the packets that a host's conntrack has dropped since it was made.
+// That is where the machine's nf_conntrack_max is reached: the same connection's
+// packets are then dropped again and again, and those of others are not, as it goes by
+// where in the table one belongs whether an old one can make room (early_drop).
+func (h *Host) Refused() (n uint64, err error) {
+	err = h.Do(func() error {
+		const get, drop = 4, 10 // IPCTNL_MSG_CT_GET_STATS_CPU, CTA_STATS_DROP
+		return eachTracked(get, func(attrs []byte) error {
+			return eachAttr(attrs, func(kind uint16, v []byte) error {
+				if kind == drop {
+					n += uint64(binary.BigEndian.Uint32(v))
+				}
+				return nil
+			})
+		})
+	})
+	return n, err
+}
+
+// eachTracked asks conntrack, and visits the attributes of each answer.
+func eachTracked(get int, visit func(attrs []byte) error) error {
+	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|get, unix.NLM_F_DUMP)
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: unix.NFNETLINK_V0})
+	msgs, err := req.Execute(unix.NETLINK_NETFILTER, 0)
+	if err != nil {
+		return fmt.Errorf("ask conntrack (needs nf_conntrack_netlink): %w", err)
+	}
+	for _, m := range msgs {
+		if err := visit(m[nl.SizeofNfgenmsg:]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Attributes of ctnetlink, from linux/netfilter/nfnetlink_conntrack.h, and the

@@ -79,7 +79,6 @@ func (o *opening) run(t *testing.T, engine string) {
 				if fire.Masq6 && !r.V6 {
 					continue // has been
 				}
-				r.Timeout = verdictLimit
 				for _, r.Host = range []string{Blocked, Allowed} {
 					if err := l.CheckOpen(p, r); err != nil {
 						t.Errorf("%s: %s, v6 %t, %v hello, %+v: %v", s, r.Host, r.V6, r.Hello, fire, err)

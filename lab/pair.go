@@ -73,8 +73,12 @@ func veth(a *Host, aDev string, b *Host, bDev string, offloads bool) error {
 			return err
 		}
 		// The first question for a neighbour is now and then lost; the
-		// next follows after this instead of a second.
-		if err := e.h.Sysctl("net/ipv6/neigh/"+e.dev+"/retrans_time_ms", "20"); err != nil {
+		// next follows after this instead of a second, for three as usual.
+		const every, times = "20", "150"
+		if err := e.h.Sysctl("net/ipv6/neigh/"+e.dev+"/retrans_time_ms", every); err != nil {
+			return err
+		}
+		if err := e.h.Sysctl("net/ipv6/neigh/"+e.dev+"/mcast_solicit", times); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	atOnce = 300 * time.Millisecond // a client is told by then
+	atOnce = 900 * time.Millisecond // a client is told by then: before QUIC asks again (initialPTO)
 	silent = 500 * time.Millisecond // and waits that long if it is not
 )
 
@@ -31,7 +31,9 @@ func (l *Lab) becomes(r Request, want outcome) error {
 	if want == opens {
 		return l.Open(r)
 	}
-	r.Timeout = silent
+	if r.Timeout = silent; want == refused {
+		r.Timeout = 2 * atOnce
+	}
 	res, err := l.Get(r)
 	told := errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET)
 	switch {

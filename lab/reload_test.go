@@ -171,7 +171,7 @@ func TestReloadLosesNothing(t *testing.T) {
 		texts := reloadTexts(engine)
 		d := launchB4D(t, l, texts[0])
 		l.SetCensor(profile(t))
-		files := openFiles(t, d.PID())
+		files := mustFiles(t, d)
 		underLoad(t, l, func() {
 			for i := range reloads {
 				if err := d.ReloadNow(texts[(i+1)%len(texts)]); err != nil {
@@ -180,7 +180,7 @@ func TestReloadLosesNothing(t *testing.T) {
 			}
 		})
 		clean(t, l)
-		if n := openFiles(t, d.PID()); n != files {
+		if n := mustFiles(t, d); n != files {
 			t.Errorf("b4d has %d open files, %d before", n, files)
 		}
 	})

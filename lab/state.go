@@ -13,8 +13,8 @@ import (
 )
 
 // State lists what b4 might leave behind, or change, in a host: nftables tables,
-// devices, routing rules, and byte for byte the routes of all tables but the one
-// that the kernel fills in itself for a host's own addresses, now and then a
+// devices, routing rules, and byte for byte the routes, but for those that the
+// kernel makes itself for a host's own addresses and its links, now and then a
 // moment after them. The lines are sorted and mean the same in two calls.
 func (h *Host) State() ([]string, error) {
 	tables, err := h.Tables()
@@ -71,17 +71,19 @@ func routes(family int) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		table, text := uint32(head.Table), fmt.Sprintf("%x", m[:head.Len()])
+		table, text, own := uint32(head.Table), fmt.Sprintf("%x", m[:head.Len()]), head.Table == unix.RT_TABLE_LOCAL
 		for _, a := range attrs {
 			switch a.Attr.Type {
 			case unix.RTA_CACHEINFO: // when it was last used
 				continue
 			case unix.RTA_TABLE:
 				table = nl.NativeEndian().Uint32(a.Value)
+			case unix.RTA_DST:
+				own = own || head.Protocol == unix.RTPROT_KERNEL && family == unix.AF_INET6 && a.Value[0] == 0xfe
 			}
 			text += fmt.Sprintf(" %d:%x", a.Attr.Type, a.Value)
 		}
-		if table == unix.RT_TABLE_LOCAL {
+		if own {
 			continue
 		}
 		state = append(state, fmt.Sprintf("route family %d table %d: %s", family, table, text))

@@ -52,6 +52,9 @@ func numbered(t *testing.T, l *Lab, get int) (list []string) {
 		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|get, unix.NLM_F_DUMP)
 		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_INET})
 		msgs, err := req.Execute(unix.NETLINK_NETFILTER, 0)
+		for errors.Is(err, nl.ErrDumpInterrupted) { // by a transaction, as b4d's answer is
+			msgs, err = req.Execute(unix.NETLINK_NETFILTER, 0)
+		}
 		for _, m := range msgs {
 			attrs, err := nl.ParseRouteAttr(m[nl.SizeofNfgenmsg:])
 			if err != nil {

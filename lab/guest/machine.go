@@ -39,7 +39,8 @@ func findMachine(arch string) (*machine, error) {
 
 // flags are QEMU's for a guest with so much memory, in MiB, and so many cores.
 func (m *machine) flags(memory, cores int, kernel, image string, verbose bool) []string {
-	line := "console=" + m.console + " panic=1" // with -no-reboot a panic ends QEMU at once
+	// With -no-reboot a panic ends QEMU at once. A tmpfs would hold half of the memory.
+	line := "console=" + m.console + " panic=1 rootfstype=ramfs"
 	if !verbose {
 		line += " quiet"
 	}

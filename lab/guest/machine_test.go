@@ -8,8 +8,8 @@ import (
 
 func TestMachine(t *testing.T) {
 	for arch, want := range map[string]string{
-		"mipsel": "-M malta -cpu 24Kf -m 64 -smp 1 -vga none -nic none -nographic -no-reboot -kernel k -initrd i -append console=ttyS0 panic=1 quiet",
-		"arm64":  "-M virt -cpu cortex-a53 -m 64 -smp 1 -vga none -nic none -nographic -no-reboot -kernel k -initrd i -append console=ttyAMA0 panic=1 quiet",
+		"mipsel": "-M malta -cpu 24Kf -m 64 -smp 1 -vga none -nic none -nographic -no-reboot -kernel k -initrd i -append console=ttyS0 panic=1 rootfstype=ramfs quiet",
+		"arm64":  "-M virt -cpu cortex-a53 -m 64 -smp 1 -vga none -nic none -nographic -no-reboot -kernel k -initrd i -append console=ttyAMA0 panic=1 rootfstype=ramfs quiet",
 	} {
 		m, err := findMachine(arch)
 		if err != nil {

@@ -75,7 +75,7 @@ func run() error {
 type outcome struct {
 	sent   int
 	rate   float64 // packets a second
-	peak   int     // KiB
+	peak   int64   // KiB
 	cpu    time.Duration
 	took   []time.Duration // of the connections beside it
 	failed int

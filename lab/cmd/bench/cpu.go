@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -27,13 +28,8 @@ type accounts struct {
 	apart    bool
 }
 
-func (a accounts) String() string {
-	s := "CPU is the time of client, server, b4d and ksoftirqd"
-	if a.apart {
-		s += ", and the machine's in soft interrupts"
-	}
-	return s
-}
+// accountsMean is what the whole path's CPU time is.
+const accountsMean = "The CPU time of the whole path is that of client, server, daemon and ksoftirqd, and where the kernel counts that apart, the machine's in soft interrupts."
 
 func newAccounts() (a accounts, err error) {
 	names, err := filepath.Glob("/proc/[0-9]*/comm")
@@ -97,16 +93,6 @@ func processCPU(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// userCPU is the part of it outside the kernel, to a tick.
-func userCPU(pid int) (time.Duration, error) {
-	f, err := fields(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseInt(f[13], 10, 64) // b4d's name has no blank
-	return time.Duration(n) * tick, err
-}
-
 // fields splits the first line of a file of /proc's.
 func fields(path string) ([]string, error) {
 	b, err := os.ReadFile(path)
@@ -119,34 +105,6 @@ func fields(path string) ([]string, error) {
 		return nil, fmt.Errorf("read %s: %d fields", path, len(f))
 	}
 	return f, nil
-}
-
-// number finds "name: number" in a file of /proc's.
-func number(path, name string) (int64, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	for _, line := range strings.Split(string(b), "\n") {
-		if rest, ok := strings.CutPrefix(line, name+":"); ok {
-			return strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-		}
-	}
-	return 0, fmt.Errorf("read %s: no %s", path, name)
-}
-
-// switches is how often the threads of a process went to sleep, each of which a
-// wake-up follows.
-func switches(pid int) (n int64, err error) {
-	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
-	for _, name := range names {
-		m, err := number(name, "voluntary_ctxt_switches")
-		if err != nil {
-			return 0, err
-		}
-		n += m
-	}
-	return n, err
 }
 
 // release is the running kernel's, and processor the CPU's name.
@@ -164,4 +122,45 @@ func processor() string {
 		}
 	}
 	return "unknown"
+}
+
+// A disturbance measures what other programs do.
+type disturbance struct {
+	pids  []int
+	start time.Time
+	busy  time.Duration // of the machine, as its ticks have it
+	ours  time.Duration
+}
+
+func newDisturbance(pids []int) (d *disturbance, err error) {
+	d = &disturbance{pids: pids, start: time.Now()}
+	d.busy, d.ours, err = d.now()
+	return d, err
+}
+
+// share is how much of the machine's time they have taken since.
+func (d *disturbance) share() (float64, error) {
+	busy, ours, err := d.now()
+	all := time.Since(d.start) * time.Duration(runtime.NumCPU())
+	return max(0, float64(busy-d.busy-(ours-d.ours))/float64(all)), err
+}
+
+func (d *disturbance) now() (busy, ours time.Duration, err error) {
+	f, err := fields("/proc/stat") // cpu user nice system idle iowait irq softirq steal
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, i := range []int{1, 2, 3, 6, 7, 8} {
+		n, err := strconv.ParseInt(f[i], 10, 64)
+		if err != nil {
+			return 0, 0, err
+		}
+		busy += time.Duration(n) * tick
+	}
+	a, err := newAccounts()
+	if err != nil {
+		return 0, 0, err
+	}
+	ours, err = a.used(d.pids...)
+	return busy, ours, err
 }

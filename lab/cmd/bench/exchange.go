@@ -16,15 +16,16 @@ import (
 
 // An exchange has the shape of TLS 1.3 without its arithmetic, which would hide
 // what forwarding costs: a real ClientHello, a flight that answers it, the
-// client's request, and as many bytes as that asks for. Then the server closes.
+// client's request with as many bytes behind it as it says, and as many back as it
+// asks for. Then the server closes.
 const (
 	flightSize  = 1200 // with a small certificate; begins with a checksum of the hello
-	requestSize = 140  // Finished and a short request; begins with the number of bytes wanted
+	requestSize = 140  // Finished and a short request; begins with the numbers of bytes wanted and brought
 	answerSize  = 500
 )
 
 // patience bounds a whole exchange; what takes longer has failed.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // hello returns the ClientHello that crypto/tls writes, in its record.
 func hello() ([]byte, error) {
@@ -74,12 +75,16 @@ func answer(conn net.Conn) error {
 	if _, err := io.ReadFull(conn, request); err != nil {
 		return err
 	}
+	if err := readBlocks(conn, int64(binary.BigEndian.Uint64(request[8:]))); err != nil {
+		return err // the client misses the answer
+	}
 	return writeBody(conn, int64(binary.BigEndian.Uint64(request)))
 }
 
-// ask is the client's side. It returns how long connecting, the hello and the
-// answer to it took, and fails unless every byte is right on both sides.
-func ask(server string, hello []byte, n int64) (time.Duration, error) {
+// ask is the client's side, which brings up bytes and wants down. It returns how long
+// connecting, the hello and the answer to it took, and fails unless every byte is
+// right on both sides.
+func ask(server string, hello []byte, down, up int64) (time.Duration, error) {
 	start := time.Now()
 	conn, err := net.DialTimeout("tcp", server, patience)
 	if err != nil {
@@ -99,11 +104,17 @@ func ask(server string, hello []byte, n int64) (time.Duration, error) {
 		return 0, errors.New("the server got another hello")
 	}
 	var request [requestSize]byte
-	binary.BigEndian.PutUint64(request[:], uint64(n))
+	binary.BigEndian.PutUint64(request[:], uint64(down))
+	binary.BigEndian.PutUint64(request[8:], uint64(up))
 	if _, err := conn.Write(request[:]); err != nil {
 		return 0, err
 	}
-	return took, readBody(conn, n)
+	if up > 0 {
+		if err := writeBody(conn, up); err != nil {
+			return 0, err
+		}
+	}
+	return took, readBody(conn, down)
 }
 
 // A body is made of blocks that begin with their number, so that it can be
@@ -140,31 +151,40 @@ func writeBody(w io.Writer, n int64) error {
 	return nil
 }
 
-// readBody reads to the end of the connection.
+// readBody reads a body and the connection's end behind it.
 func readBody(r io.Reader, n int64) error {
-	size := min(n, blockSize) + 1 // one byte more than may come
-	got, want := make([]byte, size), first
+	if err := readBlocks(r, n); err != nil {
+		return err
+	}
+	var more [1]byte
+	switch _, err := io.ReadFull(r, more[:]); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return fmt.Errorf("there is more than a body of %d bytes", n)
+	default:
+		return fmt.Errorf("read the end behind the body: %w", err)
+	}
+}
+
+// readBlocks reads a body of n bytes.
+func readBlocks(r io.Reader, n int64) error {
+	got, want := make([]byte, min(n, blockSize)), first
 	if n > blockSize {
 		want = block()
 	}
-	for number, left := uint64(0), n; ; number++ {
-		part := min(left, blockSize)
-		if part == 0 {
-			part = 1 // there must be no more
-		}
-		m, err := io.ReadFull(r, got[:part])
-		if left == 0 && err == io.EOF {
-			return nil
-		}
+	for number, left := uint64(0), n; left > 0; number++ {
+		m, err := io.ReadFull(r, got[:min(left, blockSize)])
 		if err != nil {
 			return fmt.Errorf("read the body, %d bytes before its end: %w", left-int64(m), err)
 		}
 		if n > blockSize {
 			binary.BigEndian.PutUint64(want, number)
 		}
-		if left == 0 || !bytes.Equal(got[:m], want[:m]) {
+		if !bytes.Equal(got[:m], want[:m]) {
 			return fmt.Errorf("the body is wrong %d bytes before its end", left)
 		}
 		left -= int64(m)
 	}
+	return nil
 }

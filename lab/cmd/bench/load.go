@@ -3,83 +3,91 @@ package main
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// loadVerb makes the program the client: it does one load and prints the
-// result as JSON.
+// loadVerb makes the program the client: it says a line, and then takes loads from
+// its standard input and says the result of each, in JSON.
 const loadVerb = "load"
 
-// A load is count exchanges by so many clients at a time.
+// A load is something that the client is to do.
 type load struct {
-	name           string
-	count, clients int
+	Kind    string // one of the constants below
+	Count   int    // of connections, or datagrams
+	Clients int    // at a time
+	Down    int64  // bytes of each exchange's answer
+	Up      int64  // bytes behind each exchange's request
 }
 
-// The loads of a round. All are bounded by count; together they take some three
-// seconds.
-var (
-	warming  = load{"bare", 200, 4}
-	bulk     = load{"bulk", 1, 1}
-	parallel = load{"bare", 8000, 16}
-	inTLS    = load{"tls", 2000, 16}
-	sequence = load{"bare", 2000, 1}
+// The kinds of load.
+const (
+	bare      = "exchanges"      // without cryptography
+	inTLS     = "TLS"            // exchanges in TLS 1.3
+	quicShort = "short headers"  // datagrams of one flow, behind its Initial
+	quicLong  = "long headers"   // datagrams of many flows' handshakes
+	bulkKind  = "bulk exchanges" // bare, at an address of their own
 )
 
-// bulkSize is the length of the bulk download, in bytes.
-const bulkSize = 2 << 30
+func (l load) String() string {
+	return fmt.Sprintf("%d %s, %d at a time, %d bytes down and %d up", l.Count, l.Kind, l.Clients, l.Down, l.Up)
+}
 
 // A result is what a load took.
 type result struct {
 	Took     time.Duration // for all of it
-	CPU      time.Duration // of the client's process meanwhile
 	P50, P99 time.Duration // of connecting, hello and answer
+	Error    string        // why it failed
 }
 
-func doLoad(args []string) error {
-	if len(args) != 3 {
-		return fmt.Errorf("load: %d arguments", len(args))
-	}
-	count, err1 := strconv.Atoi(args[1])
-	clients, err2 := strconv.Atoi(args[2])
-	if err1 != nil || err2 != nil || count < 1 {
-		return fmt.Errorf("load: not numbers: %q", args)
-	}
-	once, err := exchanger(args[0])
-	if err != nil {
-		return err
-	}
-	r, err := repeat(once, count, clients)
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(r)
-}
-
-// exchanger returns what does one exchange of the named load.
-func exchanger(name string) (func() (time.Duration, error), error) {
+// serveLoads is the client.
+func serveLoads() error {
 	h, err := hello()
 	if err != nil {
-		return nil, fmt.Errorf("make a hello: %w", err)
+		return fmt.Errorf("make a hello: %w", err)
 	}
-	switch name {
-	case "bare":
-		return func() (time.Duration, error) { return ask(bareAddr, h, answerSize) }, nil
-	case "bulk":
-		return func() (time.Duration, error) { return ask(bareAddr, h, bulkSize) }, nil
-	case "tls":
-		return askTLS, nil
+	fmt.Println("ready")
+	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
+	for {
+		var l load
+		if err := in.Decode(&l); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		r, err := l.do(h)
+		if err != nil {
+			r.Error = err.Error()
+		}
+		if err := out.Encode(r); err != nil {
+			return err
+		}
 	}
-	return nil, fmt.Errorf("load: there is no %q", name)
+}
+
+// do does the load; h is a hello.
+func (l load) do(h []byte) (result, error) {
+	switch l.Kind {
+	case bare:
+		return repeat(func() (time.Duration, error) { return ask(bareAddr, h, l.Down, l.Up) }, l.Count, l.Clients)
+	case bulkKind:
+		return repeat(func() (time.Duration, error) { return ask(bulkAddr, h, l.Down, l.Up) }, l.Count, l.Clients)
+	case inTLS:
+		return repeat(askTLS, l.Count, l.Clients)
+	case quicShort:
+		return talkShort(l.Count)
+	case quicLong:
+		return talkLong(l.Count)
+	}
+	return result{}, fmt.Errorf("there is no load %q", l.Kind)
 }
 
 // askTLS is an exchange with the handshake of TLS 1.3.
@@ -107,7 +115,7 @@ func repeat(once func() (time.Duration, error), count, clients int) (result, err
 		live   sync.WaitGroup
 		times  = make([]time.Duration, count)
 	)
-	start, used := time.Now(), ownCPU()
+	start := time.Now()
 	for range clients {
 		live.Add(1)
 		go func() {
@@ -131,15 +139,8 @@ func repeat(once func() (time.Duration, error), count, clients int) (result, err
 	if err := failed.Load(); err != nil {
 		return result{}, *err
 	}
-	r := result{Took: time.Since(start), CPU: ownCPU() - used}
+	r := result{Took: time.Since(start)}
 	slices.Sort(times)
 	r.P50, r.P99 = times[count/2], times[count*99/100]
 	return r, nil
-}
-
-// ownCPU is the time this process has used.
-func ownCPU() time.Duration {
-	var t unix.Timespec
-	unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t) // cannot fail
-	return time.Duration(t.Nano())
 }

@@ -1,9 +1,9 @@
-// Command bench measures what b4d costs. In network namespaces it joins a
-// client, a router and a server, and compares the router with b4d to the same
-// router without, in rounds that take turns, so that what disturbs the machine
-// disturbs both. It prints ratios and, beside them, what b4 aims at; it fails
-// only where the measurement does: a connection that breaks, bytes that are
-// wrong.
+// Command bench measures what b4d costs. In network namespaces it joins clients,
+// routers and servers, a set for each way that packets may take through a router, and
+// has them do the same in rounds that take turns, so that what disturbs the machine
+// disturbs all. It prints ratios and, beside them, what b4 aims at; it fails only
+// where the measurement does: a connection that breaks, bytes that are wrong, packets
+// that are lost.
 package main
 
 import (
@@ -23,70 +23,45 @@ func main() {
 	}
 }
 
+// verbs are the bench's own processes in the namespaces.
+var verbs = map[string]func() error{
+	serveVerb: serve, loadVerb: serveLoads,
+	"rules": yardstick("rules"), "floor": yardstick("floor"), "naive": yardstick("naive"),
+}
+
 func run() error {
 	if err := lab.Enter(); err != nil {
 		return err
 	}
 	if len(os.Args) > 1 {
-		switch os.Args[1] { // the bench's own processes in the namespaces
-		case serveVerb:
-			return serve()
-		case loadVerb:
-			return doLoad(os.Args[2:])
+		if f := verbs[os.Args[1]]; f != nil {
+			return f()
 		}
 	}
+	var o order
 	path := flag.String("b4d", "b4d", "the b4d `program` to measure")
-	engine := flag.String("engine", "nfqueue", "the `engine` of b4d: nfqueue or tun")
-	rounds := flag.Int("rounds", 3, "how many `rounds`, each without b4d and with it")
-	out := flag.String("o", "", "write the results to this `file` too, as Markdown")
+	flag.StringVar(&o.only, "only", "", "measure no other `rows` than these, by their names, with commas")
+	flag.StringVar(&o.variants, "variants", "", "measure no other `variants` than these and plain, with commas; again is plain forwarding once more")
+	flag.IntVar(&o.rounds, "rounds", 0, "how many `rounds`; 0 is what the plan has")
+	flag.BoolVar(&o.quick, "quick", false, "measure less, in less than 100 s, and no scales")
+	flag.BoolVar(&o.small, "small", false, "measure a little, for a slow machine with little memory")
+	flag.StringVar(&o.out, "o", "", "write the results to this `file` too, as Markdown")
 	flag.Parse()
-	if *rounds < 1 || flag.NArg() > 0 {
+	if flag.NArg() > 0 || o.rounds < 0 {
 		flag.Usage()
-		return errors.New("want at least one round, and no arguments")
+		return errors.New("there are no arguments")
 	}
-	program, err := filepath.Abs(*path)
-	if err != nil {
+	var err error
+	if o.program, err = filepath.Abs(*path); err != nil {
 		return err
 	}
-	r, err := measure(program, *engine, *rounds)
+	r, err := measure(o)
 	if err != nil {
 		return err
 	}
 	fmt.Print(r.text())
-	if *out == "" {
+	if o.out == "" {
 		return nil
 	}
-	return os.WriteFile(*out, []byte(r.markdown()), 0o644)
-}
-
-// measure builds the lab and does the rounds.
-func measure(program, engine string, rounds int) (_ *report, err error) {
-	l, err := lab.New(lab.Options{Direct: true})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	// Every connection of the run gets a port of its own.
-	if err := l.Client.Sysctl("net/ipv4/ip_local_port_range", "1024 65535"); err != nil {
-		return nil, err
-	}
-	b := &bench{lab: l, program: program, config: fmt.Sprintf(config, engine)}
-	if err := b.start(); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, b.stop()) }()
-	r := &report{engine: engine, accounts: b.accounts.String()}
-	for i := range rounds {
-		// Who begins takes turns too.
-		for _, with := range []bool{i%2 == 1, i%2 == 0} {
-			s, err := b.round(with)
-			if err != nil {
-				return nil, fmt.Errorf("round %d, with b4d %t: %w", i+1, with, err)
-			}
-			r.add(s, with)
-		}
-		fmt.Fprintf(os.Stderr, "bench: round %d of %d\n", i+1, rounds)
-	}
-	r.idle, err = b.idle()
-	return r, err
+	return os.WriteFile(o.out, []byte(r.markdown()), 0o644)
 }

@@ -2,148 +2,211 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
 )
 
-// report collects the samples and shows them.
+// report shows figures.
 type report struct {
-	engine      string
-	accounts    string
-	plain, with []sample
-	idle        float64 // context switches per second
+	variants []variant
+	figures  figures
+	plan     plan
+	others   []float64 // see bench
+	notes    []string
+	ratios   bool        // only what is compared is of any worth
+	scales   [][7]string // how costs grow
 }
 
-func (r *report) add(s sample, with bool) {
-	if with {
-		r.with = append(r.with, s)
-	} else {
-		r.plain = append(r.plain, s)
-	}
+// A table has a head, and lines of as many cells.
+type table struct {
+	title, means string
+	head         []string
+	lines        [][]string
 }
 
-// How plain forwarding and b4 are compared.
-type comparison int
+// columns are those of a metric's table.
+var columns = []string{"", "value", "to plain", "19 of 20", "target", ""}
 
-const (
-	ratio comparison = iota
-	difference
-	alone // plain forwarding has no such thing
-)
-
-// A metric is one row of the table.
-type metric struct {
-	what, unit string
-	scale      float64 // from the sample's unit to that one
-	of         func(*sample) float64
-	how        comparison
-	target     string
-}
-
-var metrics = []metric{
-	{"bulk download, one connection", "Gbit/s", 8e-9, func(s *sample) float64 { return s.bulk }, ratio, "≥ 0.98"},
-	{"CPU of a bulk download", "s/GB", 1, func(s *sample) float64 { return s.bulkCPU }, ratio, "≤ 1.02"},
-	{"connections, 16 clients, no cryptography", "1/s", 1, func(s *sample) float64 { return s.rate }, ratio, "≥ 0.75"},
-	{"CPU of such a connection", "µs", 1e6, func(s *sample) float64 { return s.connCPU }, difference, "≤ +35"},
-	{"of which in b4d's process", "µs", 1e6, func(s *sample) float64 { return s.ownConn }, alone, "≤ 30"},
-	{"TLS 1.3 connections, 16 clients", "1/s", 1, func(s *sample) float64 { return s.tls }, ratio, "≥ 0.75"},
-	{"packets of such a connection in b4d", "", 1, func(s *sample) float64 { return s.steered }, alone, "≤ 4"},
-	{"connect, hello, answer: p50", "µs", 1e6, func(s *sample) float64 { return s.p50 }, difference, "≤ +40"},
-	{"connect, hello, answer: p99", "µs", 1e6, func(s *sample) float64 { return s.p99 }, difference, "≤ +500"},
-	{"b4d's CPU per packet it sees", "µs", 1e6, func(s *sample) float64 { return s.ownPacket }, alone, ""},
-	{"b4d's peak memory (RSS)", "MB", 1e-6, func(s *sample) float64 { return s.peakMemory }, alone, "≤ 10"},
-}
-
-// rows are the table: what, plain, b4, compared, target.
-func (r *report) rows() [][5]string {
-	var rows [][5]string
-	for _, m := range metrics {
-		what := m.what
+// tables are a summary, and one for each metric that was measured.
+func (r *report) tables() (all []table) {
+	for i := range metrics {
+		m := &metrics[i]
+		t := table{title: m.what, means: m.means, head: slices.Clone(columns)}
 		if m.unit != "" {
-			what += ", " + m.unit
+			t.head[1] = m.unit
 		}
-		plain, with, compared := r.compare(m)
-		row := [5]string{what, "", short(with), "", m.target}
-		switch m.how {
-		case ratio:
-			row[1], row[3] = short(plain), fmt.Sprintf("%.3f", compared)
-		case difference:
-			row[1], row[3] = short(plain), fmt.Sprintf("%+.1f", compared)
+		for _, v := range r.variants {
+			if line := r.line(m, v.name); line != nil {
+				t.lines = append(t.lines, line)
+			}
 		}
-		rows = append(rows, row)
+		if len(t.lines) > 0 {
+			all = append(all, t)
+		}
 	}
-	var user, packets float64
-	for _, s := range r.with { // a round has too few clock ticks for a median
-		user, packets = user+s.user, packets+s.packets
+	if len(r.scales) > 0 {
+		t := table{title: "Scales", means: scaleMeans, head: scaleColumns[:]}
+		for _, row := range r.scales {
+			t.lines = append(t.lines, row[:])
+		}
+		all = append(all, t)
 	}
-	return append(rows,
-		[5]string{"b4d's user time per packet, mean, µs", "", short(user / packets * 1e6), "", "≤ 1.0"},
-		// Two ticks a second, and three switches for each: see package wait.
-		[5]string{"context switches of an idle b4d, 1/s", "", short(r.idle), "", "≤ 6"})
+	if s := r.summary(); len(s.lines) > 0 && !r.ratios {
+		all = append([]table{s}, all...)
+	}
+	return all
 }
 
-// compare takes the medians. Ratios and differences are those within a round.
-func (r *report) compare(m metric) (plain, with, compared float64) {
-	var ps, ws, cs []float64
-	for i := range r.with {
-		p, w := m.of(&r.plain[i])*m.scale, m.of(&r.with[i])*m.scale
-		c := w - p
-		if m.how == ratio {
-			c = w / p
+const scaleMeans = "What a connection costs beside so many others that have said their hello, and with a list of so many names."
+
+// summary is all that has a target.
+func (r *report) summary() table {
+	t := table{title: "Targets", head: []string{"", "variant", "measured", "19 of 20", "target", ""}}
+	for i := range metrics {
+		m := &metrics[i]
+		for _, v := range r.variants {
+			line := r.line(m, v.name)
+			if line == nil || m.targets[v.name] == nil {
+				continue
+			}
+			measured := line[2]
+			if m.how == alone {
+				measured = line[1]
+			}
+			what := m.what
+			if m.how == difference {
+				what += ", added"
+			}
+			if m.how == ratio {
+				what += ", of plain forwarding's"
+			} else if m.unit != "" {
+				what += ", " + m.unit
+			}
+			t.lines = append(t.lines, []string{what, v.name, measured, line[3], line[4], line[5]})
 		}
-		ps, ws, cs = append(ps, p), append(ws, w), append(cs, c)
 	}
-	return median(ps), median(ws), median(cs)
+	return t
 }
 
-func median(v []float64) float64 {
-	slices.Sort(v)
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+// line is what a variant gave for a metric; nil if it was not measured.
+func (r *report) line(m *metric, name string) []string {
+	scaled := func(name string) []float64 {
+		v := slices.Clone(r.figures[m.row][name])
+		for i := range v {
+			v[i] *= m.scale
+		}
+		return v
+	}
+	values := scaled(name)
+	if len(values) == 0 || r.ratios && m.how != alone && name == plainName {
+		return nil
+	}
+	line := []string{name, short(median(values)), "", "", "", ""}
+	judged := spreadOf(values)
+	if m.sum {
+		total := 0.0
+		for _, v := range values {
+			total += v
+		}
+		judged = spread{total, total, total}
+		line[1] = short(total)
+	}
+	if m.how != alone {
+		if name == plainName {
+			return line
+		}
+		judged = compare(m.how, scaled(plainName), values)
+		line[2] = m.how.write(judged.mid)
+	}
+	if len(values) > 1 && !m.sum {
+		line[3] = m.how.write(judged.low) + " to " + m.how.write(judged.high)
+	}
+	if r.ratios && m.how != alone {
+		line[1] = ""
+	}
+	// Times are those of a router's processor, not of an emulated one.
+	if t := m.targets[name]; t != nil && !(r.ratios && m.how != ratio && m.unit != "") {
+		line[4], line[5] = t.text(m.how), t.verdict(judged)
+	}
+	return line
 }
 
-// short writes three digits, or all there are before the point.
-func short(v float64) string {
+func (t *target) text(how comparison) string {
+	sign, plus := "≥", ""
+	if t.most {
+		sign = "≤"
+	}
+	if how == difference {
+		plus = "+"
+	}
+	return fmt.Sprintf("%s %s%v", sign, plus, t.value)
+}
+
+// verdict judges three digits behind the point, which are what is shown.
+func (t *target) verdict(s spread) string {
+	met := func(v float64) bool { return t.met(math.Round(v*1000) / 1000) }
 	switch {
-	case v >= 100:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 10:
-		return fmt.Sprintf("%.1f", v)
+	case met(s.mid):
+		return "met"
+	case met(s.low) || met(s.high):
+		return "cannot be told"
 	}
-	return fmt.Sprintf("%.2f", v)
+	return missed
 }
+
+// missed is the verdict that is to be seen.
+const missed = "missed"
 
 // head says where and how it was measured.
 func (r *report) head() []string {
-	return []string{
-		fmt.Sprintf("Engine %s; Linux %s, %s, %d CPUs, IPv4 behind masquerading; medians of %d rounds.",
-			r.engine, release(), processor(), runtime.NumCPU(), len(r.with)),
-		r.accounts + ".",
+	head := []string{
+		fmt.Sprintf("Linux %s, %s, %d processors; IPv4 behind masquerading.", release(), processor(), runtime.NumCPU()),
+		fmt.Sprintf("%d rounds of up to %d turns with each load (%d of bulk exchanges), which every variant has one after the other: a value is the median of a variant's turns.",
+			r.plan.rounds, r.plan.slices, r.plan.bulks),
+		"What is compared is a turn with plain forwarding's of the same time: the median of that, and between what it would lie in 19 of 20 such runs. A target that it misses by less cannot be told from met.",
+		accountsMean,
 	}
+	if len(r.others) > 0 {
+		head = append(head, fmt.Sprintf("Other programs took %.0f %% of the machine's time in the median round, and %.0f %% in the worst.",
+			100*median(r.others), 100*slices.Max(r.others)))
+	}
+	return append(head, r.notes...)
 }
-
-var columns = [5]string{"what", "plain", "b4", "ratio or +", "target"}
 
 func (r *report) text() string {
 	var b strings.Builder
 	for _, line := range r.head() {
 		fmt.Fprintln(&b, line)
 	}
-	fmt.Fprintln(&b)
-	for _, row := range append([][5]string{columns}, r.rows()...) {
-		fmt.Fprintf(&b, "%-50s %10s %10s %12s  %s\n", row[0], row[1], row[2], row[3], row[4])
+	for _, t := range r.tables() {
+		fmt.Fprintf(&b, "\n%s\n", t.title)
+		t.text(&b)
 	}
 	return b.String()
 }
 
-func (r *report) markdown() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", strings.Join(r.head(), " "))
-	for i, row := range append([][5]string{columns}, r.rows()...) {
-		fmt.Fprintf(&b, "| %s |\n", strings.Join(row[:], " | "))
-		if i == 0 {
-			fmt.Fprintln(&b, "| --- | ---: | ---: | ---: | --- |")
+// text pads the cells of a table.
+func (t *table) text(b *strings.Builder) {
+	widths := make([]int, len(t.head))
+	lines := append([][]string{t.head}, t.lines...)
+	for _, line := range lines {
+		for i, cell := range line {
+			widths[i] = max(widths[i], len([]rune(cell)))
 		}
 	}
-	return b.String()
+	for _, line := range lines {
+		var row strings.Builder
+		for i, cell := range line {
+			pad := strings.Repeat(" ", widths[i]-len([]rune(cell)))
+			if i == 0 {
+				cell += pad
+			} else {
+				cell = pad + cell
+			}
+			row.WriteString("  " + cell)
+		}
+		fmt.Fprintln(b, strings.TrimRight(row.String(), " "))
+	}
 }

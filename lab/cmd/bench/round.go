@@ -1,224 +1,307 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"os"
-	"os/exec"
-	"strconv"
 	"time"
-
-	"b4/lab"
 )
 
-// config is b4d's: as it ships, but on.
-const config = `
-config b4 'main'
-	option enabled '1'
-	option engine '%s'
-`
+// A plan says how much is measured.
+type plan struct {
+	rounds  int
+	slices  int // turns that each kind of load has in a round
+	bulks   int // the same of bulk exchanges: many and short ones, as each is off by a sixth
+	conns   int // of a turn: exchanges by all clients
+	tls     int // the same in TLS
+	singles int // exchanges one by one
+	packets int // datagrams
 
-// bench is the lab with its server, and where time is counted.
+	bulk, long time.Duration // how long a turn's bulk exchange and a round's long load are to last
+	idle       time.Duration // how long the idle daemons are watched
+	scale      bool          // see scaling
+}
+
+var (
+	fullPlan = plan{
+		rounds: 5, slices: 4, bulks: 16, conns: 1200, tls: 300, singles: 400, packets: 12000,
+		bulk: 100 * time.Millisecond, long: 2 * time.Second, idle: 10 * time.Second, scale: true,
+	}
+	quickPlan = plan{
+		rounds: 3, slices: 2, bulks: 4, conns: 600, tls: 150, singles: 200, packets: 4000,
+		bulk: 100 * time.Millisecond, long: 500 * time.Millisecond, idle: 3 * time.Second,
+	}
+	// For an emulated machine, which is a hundred times slower.
+	smallPlan = plan{
+		rounds: 3, slices: 1, bulks: 1, conns: 80, tls: 4, singles: 40, packets: 300,
+		bulk: time.Second, long: 2 * time.Second, idle: 5 * time.Second,
+	}
+)
+
+// clients are at work at a time, where several are.
+const clients = 16
+
+// bulkSizes are how many bytes a site carries in a slice's time, each way.
+type bulkSizes struct{ down, up int64 }
+
+// A stage is one kind of load.
+type stage struct {
+	name string
+	rows []string // that it gives
+	bulk bool     // it has the plan's turns of bulk exchanges in a round
+	once bool     // it has one turn
+	by   func(s *site) bool
+	do   func(b *bench, s *site) error
+}
+
+// turns is how many it has in a round.
+func (st *stage) turns(p *plan) int {
+	switch {
+	case st.once:
+		return 1
+	case st.bulk:
+		return p.bulks
+	}
+	return p.slices
+}
+
+// bench is the sites, and what they gave.
 type bench struct {
-	lab      *lab.Lab
-	program  string
-	config   string // of b4d
-	accounts accounts
-	server   *exec.Cmd
-	stdin    io.Closer // its end is the server's
+	plan    plan
+	sites   []*site
+	figures figures
+	others  []float64 // share of the machine's time that others took, by rounds
+	suffix  string    // of rows, while packets are as long as the wire's
 }
 
-// start starts the server and waits until it listens.
-func (b *bench) start() (err error) {
-	if b.accounts, err = newAccounts(); err != nil {
-		return err
-	}
-	b.server = exec.Command("/proc/self/exe", serveVerb)
-	b.server.Stderr = os.Stderr
-	if b.stdin, err = b.server.StdinPipe(); err != nil {
-		return err
-	}
-	out, err := b.server.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := b.lab.Server.Start(b.server); err != nil {
-		return err
-	}
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		return errors.Join(fmt.Errorf("start the server: %w", err), b.stop())
+// rounds does some stages so many times.
+func (b *bench) rounds(what string, stages []stage) error {
+	order := rand.New(rand.NewPCG(1, 2)) // the same in each run
+	for round := range b.plan.rounds {
+		d, err := newDisturbance(b.pids())
+		if err != nil {
+			return err
+		}
+		for _, st := range stages {
+			for range st.turns(&b.plan) {
+				if err := b.turns(st, order); err != nil {
+					return fmt.Errorf("round %d, %s: %w", round+1, st.name, err)
+				}
+			}
+		}
+		share, err := d.share()
+		if err != nil {
+			return err
+		}
+		b.others = append(b.others, share)
+		fmt.Fprintf(os.Stderr, "bench: %s, round %d of %d; other programs took %.0f %% of the machine's time\n",
+			what, round+1, b.plan.rounds, 100*share)
 	}
 	return nil
 }
 
-func (b *bench) stop() error { return errors.Join(b.stdin.Close(), b.server.Wait()) }
-
-// A sample is what one round gave. The second half is of b4d's own.
-type sample struct {
-	bulk      float64 // bytes per second
-	bulkCPU   float64 // seconds per 10⁹ bytes
-	rate, tls float64 // connections per second
-	connCPU   float64 // seconds per connection
-	p50, p99  float64 // seconds
-
-	steered    float64 // packets per TLS connection
-	ownConn    float64 // seconds per connection
-	ownPacket  float64 // seconds per steered packet
-	packets    float64 // steered, in the whole round
-	user       float64 // seconds outside the kernel for them
-	peakMemory float64 // bytes
-}
-
-// round does all loads once.
-func (b *bench) round(with bool) (s sample, err error) {
-	if !with {
-		return s, b.loads(&s, nil)
+// turns gives each site a turn, in an order of its own: neither who begins nor who
+// comes after whom is always the same.
+func (b *bench) turns(st stage, order *rand.Rand) error {
+	for _, i := range order.Perm(len(b.sites)) {
+		s := b.sites[i]
+		if st.by != nil && !st.by(s) {
+			continue
+		}
+		if err := st.do(b, s); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
 	}
-	d, err := b.lab.StartB4D(b.program, b.config)
-	if err != nil {
-		return s, err
-	}
-	idle, err := userCPU(d.PID())
-	if err == nil {
-		err = b.loads(&s, d)
-	}
-	if err == nil {
-		err = s.finish(d, idle)
-	}
-	return s, errors.Join(err, d.Stop())
-}
-
-// loads does the loads of a round, with b4d if there is one.
-func (b *bench) loads(s *sample, d *lab.B4D) error {
-	if _, err := b.load(warming, d); err != nil {
-		return err
-	}
-	down, err := b.load(bulk, d)
-	if err != nil {
-		return fmt.Errorf("download: %w", err)
-	}
-	s.bulk = bulkSize / down.Took.Seconds()
-	s.bulkCPU = down.all.Seconds() / (bulkSize / 1e9)
-
-	bare, err := b.load(parallel, d)
-	if err != nil {
-		return fmt.Errorf("connections: %w", err)
-	}
-	n := float64(parallel.count)
-	s.rate, s.connCPU = n/bare.Took.Seconds(), bare.all.Seconds()/n
-	s.ownConn, s.ownPacket = bare.own.Seconds()/n, bare.own.Seconds()/float64(max(bare.packets, 1))
-
-	secure, err := b.load(inTLS, d)
-	if err != nil {
-		return fmt.Errorf("TLS connections: %w", err)
-	}
-	s.tls = float64(inTLS.count) / secure.Took.Seconds()
-	s.steered = float64(secure.packets) / float64(inTLS.count)
-
-	single, err := b.load(sequence, d)
-	if err != nil {
-		return fmt.Errorf("connections one by one: %w", err)
-	}
-	s.p50, s.p99 = single.P50.Seconds(), single.P99.Seconds()
 	return nil
 }
 
-// finish takes the accounts of all loads together; started is the user time that
-// b4d's start took.
-func (s *sample) finish(d *lab.B4D, started time.Duration) error {
-	st, err := d.Status()
+func (b *bench) add(row string, s *site, v float64) { b.figures.add(row+b.suffix, s.name, v) }
+
+// pids are all processes that take part.
+func (b *bench) pids() []int {
+	pids := []int{os.Getpid()}
+	for _, s := range b.sites {
+		pids = append(pids, s.server.PID(), s.client.PID())
+		if s.daemon != nil {
+			pids = append(pids, s.daemon.PID())
+		}
+	}
+	return pids
+}
+
+// stages are those that give any of the wanted rows.
+func stages(all []stage, wanted func(row string) bool) (some []stage) {
+	for _, st := range all {
+		for _, row := range st.rows {
+			if wanted(row) {
+				some = append(some, st)
+				break
+			}
+		}
+	}
+	return some
+}
+
+var bulkStages = []stage{
+	{name: "download", rows: []string{rowDown, rowDownCPU}, bulk: true, do: (*bench).download},
+	{name: "upload", rows: []string{rowUp, rowUpCPU}, bulk: true, do: (*bench).upload},
+}
+
+var smallStages = []stage{
+	{name: "connections", rows: []string{rowRate, rowConn, rowConnOwn, rowOfTheirs}, do: (*bench).connections},
+	{name: "TLS connections", rows: []string{rowTLS, rowSteered}, do: (*bench).secure},
+	{name: "connections one by one", rows: []string{rowP50, rowP99}, do: (*bench).oneByOne},
+	{name: "QUIC", rows: []string{rowShort, rowShortCPU}, by: (*site).carriesQUIC, do: func(b *bench, s *site) error {
+		return b.talk(s, quicShort, rowShort, rowShortCPU)
+	}},
+	{name: "QUIC handshakes", rows: []string{rowLong, rowLongCPU}, by: (*site).carriesQUIC, do: func(b *bench, s *site) error {
+		return b.talk(s, quicLong, rowLong, rowLongCPU)
+	}},
+	{name: "a long load", rows: []string{rowUser, rowAllocs, rowGCs}, once: true, by: (*site).counts, do: (*bench).long},
+}
+
+// carriesQUIC tells whether a site's variant is of interest to QUIC: b4, and plain
+// forwarding.
+func (s *site) carriesQUIC() bool { return s.daemon == nil || s.b4d() != nil }
+
+// counts tells whether it is known how many packets user space has seen.
+func (s *site) counts() bool { return s.b4d() != nil || s.queue != 0 }
+
+func (b *bench) download(s *site) error {
+	return b.bulk(s, load{Kind: bulkKind, Count: 1, Clients: 1, Down: s.bulk.down}, rowDown, rowDownCPU)
+}
+
+func (b *bench) upload(s *site) error {
+	return b.bulk(s, load{Kind: bulkKind, Count: 1, Clients: 1, Up: s.bulk.up}, rowUp, rowUpCPU)
+}
+
+func (b *bench) bulk(s *site, l load, speed, cpu string) error {
+	c, err := s.load(l)
 	if err != nil {
 		return err
 	}
-	if st.Engine.Counters.Lost != 0 {
-		return fmt.Errorf("b4d lost %d packets", st.Engine.Counters.Lost)
+	bytes := float64(l.Down + l.Up)
+	b.add(speed, s, bytes/c.Took.Seconds())
+	b.add(cpu, s, c.all.Seconds()/(bytes/1e9))
+	return nil
+}
+
+// Sizes of the bulk exchanges: a first one tells how long a slice's are to be.
+const (
+	leastBulk = 1 << 20
+	mostBulk  = 4 << 30
+)
+
+// size finds out what a site carries in a slice's time. The loads warm up too.
+func (b *bench) size(s *site) error {
+	grow := func(n *int64) error {
+		for *n = leastBulk; ; {
+			l := load{Kind: bulkKind, Count: 1, Clients: 1, Down: s.bulk.down, Up: s.bulk.up}
+			c, err := s.load(l)
+			if err != nil {
+				return err
+			}
+			fits := int64(float64(*n) * b.plan.bulk.Seconds() / c.Took.Seconds())
+			if c.Took > b.plan.bulk/4 || fits < 2**n {
+				*n = max(leastBulk, min(fits, mostBulk))
+				return nil
+			}
+			*n = min(8**n, mostBulk)
+		}
 	}
-	s.packets = float64(st.Engine.Counters.Read)
-	user, err := userCPU(d.PID())
-	if err != nil {
+	s.bulk = bulkSizes{}
+	if err := grow(&s.bulk.down); err != nil {
 		return err
 	}
-	s.user = (user - started).Seconds()
-	peak, err := number(fmt.Sprintf("/proc/%d/status", d.PID()), "VmHWM")
-	s.peakMemory = float64(peak << 10)
+	down := s.bulk.down
+	s.bulk.down = 0
+	err := grow(&s.bulk.up)
+	s.bulk.down = down
 	return err
 }
 
-// cost is a load's result with what the others did meanwhile.
-type cost struct {
-	result
-	all     time.Duration // CPU of the client, the server, the kernel and b4d
-	own     time.Duration // CPU of b4d
-	packets uint64        // steered
+func (b *bench) connections(s *site) error {
+	c, err := s.load(connections(b.plan.conns))
+	if err != nil {
+		return err
+	}
+	n := float64(b.plan.conns)
+	b.add(rowRate, s, n/c.Took.Seconds())
+	b.add(rowConn, s, c.all.Seconds()/n)
+	if s.daemon != nil {
+		b.add(rowConnOwn, s, c.own.Seconds()/n)
+	}
+	return nil
 }
 
-// load runs the client.
-func (b *bench) load(l load, d *lab.B4D) (cost, error) {
-	before, err := b.now(d)
+func (b *bench) secure(s *site) error {
+	before, counted, err := s.packets()
 	if err != nil {
-		return cost{}, err
+		return err
 	}
-	cmd := exec.Command("/proc/self/exe", loadVerb, l.name, strconv.Itoa(l.count), strconv.Itoa(l.clients))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
+	c, err := s.load(load{Kind: inTLS, Count: b.plan.tls, Clients: clients})
 	if err != nil {
-		return cost{}, err
+		return err
 	}
-	if err := b.lab.Client.Start(cmd); err != nil {
-		return cost{}, err
+	n := float64(b.plan.tls)
+	b.add(rowTLS, s, n/c.Took.Seconds())
+	if !counted {
+		return nil
 	}
-	var c cost
-	err = json.NewDecoder(out).Decode(&c.result)
-	if err := errors.Join(cmd.Wait(), err); err != nil {
-		return cost{}, err
-	}
-	after, err := b.now(d)
-	if err != nil {
-		return cost{}, err
-	}
-	c.own, c.packets = after.own-before.own, after.packets-before.packets
-	c.all = after.others - before.others + c.own + c.CPU
-	return c, nil
+	after, _, err := s.packets()
+	b.add(rowSteered, s, float64(after-before)/n)
+	return err
 }
 
-// A moment is how far the counters have come.
-type moment struct {
-	others, own time.Duration
-	packets     uint64
+func (b *bench) oneByOne(s *site) error {
+	c, err := s.load(load{Kind: bare, Count: b.plan.singles, Clients: 1, Down: answerSize})
+	if err != nil {
+		return err
+	}
+	b.add(rowP50, s, c.P50.Seconds())
+	b.add(rowP99, s, c.P99.Seconds())
+	return nil
 }
 
-func (b *bench) now(d *lab.B4D) (m moment, err error) {
-	if m.others, err = b.accounts.used(b.server.Process.Pid); err != nil || d == nil {
-		return m, err
+// talk has the client send datagrams of QUIC, which b4 is to treat if it can.
+func (b *bench) talk(s *site, kind, rate, cpu string) error {
+	d := s.b4d()
+	if s.quic != nil {
+		if err := s.quic(d, true); err != nil {
+			return err
+		}
 	}
-	st, err := d.Status()
+	before, _, err := s.packets()
 	if err != nil {
-		return m, err
+		return err
 	}
-	m.packets = st.Engine.Counters.Read
-	m.own, err = processCPU(d.PID())
-	return m, err
+	c, err := s.load(load{Kind: kind, Count: b.plan.packets, Clients: 1})
+	if err != nil {
+		return err
+	}
+	n := float64(b.plan.packets)
+	b.add(rate, s, n/c.Took.Seconds())
+	b.add(cpu, s, c.all.Seconds()/n)
+	if s.quic == nil {
+		return nil
+	}
+	after, _, err := s.packets()
+	if err == nil && kind == quicLong && after-before < uint64(b.plan.packets) {
+		err = fmt.Errorf("b4d has seen %d of %d datagrams", after-before, b.plan.packets)
+	}
+	return errors.Join(err, s.quic(d, false))
 }
 
-// idleTime is how long b4d is watched doing nothing, after it has calmed down.
-const (
-	calmTime = time.Second
-	idleTime = 5 * time.Second
-)
-
-// idle returns how often a second the threads of a b4d without traffic go to
-// sleep.
-func (b *bench) idle() (float64, error) {
-	d, err := b.lab.StartB4D(b.program, b.config)
-	if err != nil {
-		return 0, err
+// packets is how many user space has seen in a site, if it can be told.
+func (s *site) packets() (n uint64, ok bool, err error) {
+	switch d := s.b4d(); {
+	case d != nil:
+		n, err = seen(d)
+		return n, true, err
+	case s.queue != 0:
+		n, _, err = s.lab.Router.Queue(s.queue)
+		return n, true, err
 	}
-	time.Sleep(calmTime)
-	before, err1 := switches(d.PID())
-	time.Sleep(idleTime)
-	after, err2 := switches(d.PID())
-	return float64(after-before) / idleTime.Seconds(), errors.Join(err1, err2, d.Stop())
+	return 0, false, nil
 }

@@ -13,35 +13,52 @@ import (
 	"net"
 	"os"
 	"time"
-
-	"b4/lab"
 )
 
 // serveVerb makes the program the server. It says a line when it listens, and
 // ends with its standard input.
 const serveVerb = "serve"
 
-// Where it serves what.
-var (
-	bareAddr = lab.Modern.Addr(false).String() // exchanges
-	tlsAddr  = lab.Old.Addr(false).String()    // exchanges within real TLS
+// Where it serves what. Each kind of load has an address, so that no connection
+// comes from where one has been of late.
+const (
+	bareAddr = "203.0.113.21:443" // exchanges
+	tlsAddr  = "203.0.113.22:443" // exchanges within real TLS
+	bulkAddr = "203.0.113.23:443" // long exchanges
+	quicAddr = "203.0.113.24:443" // UDP, sent back as it came
 )
+
+// addresses are the server's, as its device gets them.
+func addresses() (prefixes []string) {
+	for _, a := range []string{bareAddr, tlsAddr, bulkAddr, quicAddr} {
+		host, _, _ := net.SplitHostPort(a)
+		prefixes = append(prefixes, host+"/24")
+	}
+	return prefixes
+}
 
 func serve() error {
 	cert, err := certificate()
 	if err != nil {
 		return err
 	}
-	bare, err := net.Listen("tcp", bareAddr)
+	for _, addr := range []string{bareAddr, bulkAddr} {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			return err
+		}
+		go accept(ln, answer)
+	}
+	ln, err := tls.Listen("tcp", tlsAddr, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13})
 	if err != nil {
 		return err
 	}
-	inTLS, err := tls.Listen("tcp", tlsAddr, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13})
+	go accept(ln, func(c net.Conn) error { return writeBody(c, answerSize) })
+	datagrams, err := net.ListenPacket("udp", quicAddr)
 	if err != nil {
 		return err
 	}
-	go accept(bare, answer)
-	go accept(inTLS, func(c net.Conn) error { return writeBody(c, answerSize) })
+	go echo(datagrams.(*net.UDPConn))
 	fmt.Println("ready")
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err

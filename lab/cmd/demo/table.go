@@ -230,7 +230,7 @@ func (d *demo) with(b *lab.B4D, r *row) {
 		r.tooMany = fmt.Errorf("%d packets of %d connections came to user space, want 1 to %d of each", r.packets, r.connections, most)
 	}
 	if len(second.Health) > 0 {
-		r.tooMany = errors.Join(r.tooMany, errors.New("status says: "+strings.Join(second.Health, " ")))
+		r.tooMany = errors.Join(r.tooMany, errors.New("status says: "+strings.Join(lab.Sentences(second.Health), " ")))
 	}
 }
 

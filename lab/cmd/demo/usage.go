@@ -25,11 +25,7 @@ const tick = time.Second / 100
 // ended nobody can tell its peak, as its parent's counts as its own until exec.
 func (d *demo) account(engine string, b *lab.B4D) error {
 	u := d.used[engine]
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.PID()))
-	if err != nil {
-		return err
-	}
-	peak, err := peakRSS(string(status))
+	peak, err := b.Peak()
 	if err != nil {
 		return fmt.Errorf("read b4d's peak of memory: %w", err)
 	}
@@ -41,19 +37,8 @@ func (d *demo) account(engine string, b *lab.B4D) error {
 	if err != nil {
 		return fmt.Errorf("read b4d's processor time: %w", err)
 	}
-	d.used[engine] = usage{max(u.peak, peak), u.cpu + cpu}
+	d.used[engine] = usage{max(u.peak, peak<<10), u.cpu + cpu}
 	return nil
-}
-
-// peakRSS finds the peak of resident memory, in bytes, in /proc/PID/status.
-func peakRSS(status string) (int64, error) {
-	_, after, ok := strings.Cut(status, "\nVmHWM:")
-	if !ok {
-		return 0, fmt.Errorf("no VmHWM in %q", status)
-	}
-	line, _, _ := strings.Cut(after, "\n")
-	n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(line), " kB"), 10, 64)
-	return n << 10, err
 }
 
 // cpuTime is the sum of user and system time in /proc/PID/stat (fields 14 and

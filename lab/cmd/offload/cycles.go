@@ -74,11 +74,16 @@ func (s *show) cycle(l *lab.Lab, engine string) error {
 		return err
 	}
 	first, err := l.Passed()
+	room, roomErr := l.Router.Refused()
+	err = errors.Join(err, roomErr)
 	start := time.Now()
 	var t traffic
 	t.start(l)
 	n, cycleErr := s.repeat(l, engine)
 	lost := t.end()
+	if lost != nil {
+		lost = errors.Join(lost, refused(l, room))
+	}
 	took := time.Since(start)
 	last, lastErr := l.Passed()
 	hidden := last.Since(first)
@@ -98,6 +103,16 @@ func (s *show) cycle(l *lab.Lab, engine string) error {
 	s.check(fmt.Sprintf("%-7s %d packets of TCP hidden by a FIN, and %d of UDP; %d were so at any device",
 		engine, hidden.FIN, hidden.UDP, count), err)
 	return nil
+}
+
+// refused is an error if the router's conntrack has dropped more than so many packets,
+// which explains what is lost without b4's doing.
+func refused(l *lab.Lab, before uint64) error {
+	n, err := l.Router.Refused()
+	if err == nil && n > before {
+		err = fmt.Errorf("conntrack has dropped %d packets for want of room: see nf_conntrack_max", n-before)
+	}
+	return err
 }
 
 // ends counts how b4d ended.

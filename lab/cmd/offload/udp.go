@@ -117,7 +117,8 @@ func scatter(l *lab.Lab, v6 bool) error {
 // greetPort is one that b4 does not watch.
 const greetPort = "8080"
 
-// greet opens a connection to the server that both ends close.
+// greet opens a connection to the server that both ends close. When it returns each
+// has had the other's FIN, so that none is sent again later.
 func greet(l *lab.Lab, v6 bool) error {
 	at := net.JoinHostPort(lab.Modern.Addr(v6).Addr().String(), greetPort)
 	var ln net.Listener
@@ -141,7 +142,10 @@ func greet(l *lab.Lab, v6 bool) error {
 	if err != nil {
 		return errors.Join(err, c.Close())
 	}
-	return errors.Join(c.Close(), other.Close())
+	for _, end := range []net.Conn{c, other} {
+		err = errors.Join(err, end.(*net.TCPConn).SetLinger(int(patience.Seconds())))
+	}
+	return errors.Join(err, c.Close(), other.Close())
 }
 
 // experiment sends the server a packet with the number that hides UDP.

@@ -172,17 +172,17 @@ func (h *house) countFiles() error {
 	engine := engineOf(h.turn)
 	was, known := h.counts[engine]
 	for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		x, err := h.look()
+		n, err := h.b4d.Files()
 		switch {
 		case err != nil:
 			return err
 		case !known && time.Since(start) > limit/3:
-			h.counts[engine] = x.files
+			h.counts[engine] = n
 			return nil
-		case known && x.files == was:
+		case known && n == was:
 			return nil
 		case known && time.Since(start) > limit:
-			return fmt.Errorf("%d open files with engine %s, there were %d", x.files, engine, was)
+			return fmt.Errorf("%d open files with engine %s, there were %d", n, engine, was)
 		}
 	}
 }

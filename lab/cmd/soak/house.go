@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"time"
 
 	"b4/censor"
@@ -201,10 +200,11 @@ func (h *house) look() (x sample, err error) {
 		return x, err
 	}
 	pid := h.b4d.PID()
-	status, err1 := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	files, err2 := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	x.rss, x.threads, x.files = number(status, "VmRSS")<<10, number(status, "Threads"), len(files)
-	return x, errors.Join(err1, err2)
+	kib, err1 := lab.StatusNumber(pid, "VmRSS")
+	threads, err2 := lab.StatusNumber(pid, "Threads")
+	files, err3 := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	x.rss, x.threads, x.files = kib<<10, threads, len(files)
+	return x, errors.Join(err1, err2, err3)
 }
 
 // sample keeps what it looks like.
@@ -213,15 +213,4 @@ func (h *house) sample(at time.Duration) error {
 	x.at = at
 	h.samples = append(h.samples, x)
 	return err
-}
-
-// number finds "name: number" in a file of /proc's.
-func number(text []byte, name string) int64 {
-	for _, l := range strings.Split(string(text), "\n") {
-		if rest, ok := strings.CutPrefix(l, name+":"); ok {
-			n, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			return n
-		}
-	}
-	return 0
 }
