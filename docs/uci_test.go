@@ -48,11 +48,19 @@ var sections = []struct{ typ, name, about string }{
 	{"tun", "tun", "There is one. It is named tun. Only engine tun reads it: it routes the packets\n" +
 		"that b4 is to see into a device of b4's own."},
 	{"rule", "video", "Any number, with any names or none. The first rule in the file that matches a\n" +
-		"name decides what is done about it. Without any there is one that treats all\n" +
-		"names by the strategy default. What a rule says about devices, ports and names must all be\n" +
-		"so; of the entries of one list any one will do. Four groups of devices can be told\n" +
+		"connection decides what is done about it. Without any there is one that treats all\n" +
+		"names by the strategy default. What a rule says about devices, ports and sites must all be\n" +
+		"so; of the entries of one list any one will do, and a site is one of its names or in one of\n" +
+		"its networks (prefix). Four groups of devices can be told\n" +
 		"apart; rules that name the same devices share one, and first rules that let all of\n" +
-		"some devices pass need none. Files of names belong in /etc/b4, which a sysupgrade\n" +
+		"some devices pass need none.\n\n" +
+		"What comes before a name is known (steps for the handshake, QUIC whose name is not\n" +
+		"there yet) follows the first rule that every name would get: the server's address, the\n" +
+		"port and the device are known by then. So rules for networks may stand ahead of it, but\n" +
+		"none that asks for a name. A server's answer does not say for which device it is:\n" +
+		"a step that changes it (wsize) wants a rule for all, and none for some devices ahead.\n\n" +
+		"A list of names and networks in a file (domain_file) may be long: 10 000 networks of IPv4\n" +
+		"take 80 KB, of IPv6 320. `#` begins a comment. Lists belong in /etc/b4, which a sysupgrade\n" +
 		"keeps; for one in another directory b4 has to be restarted, not just reloaded,\n" +
 		"where procd's jail (package procd-ujail) shows b4 its own directories only."},
 	{"strategy", "default", "Any number; rules call them by their names. The strategy default is there\n" +
@@ -86,7 +94,7 @@ var examples = map[string]string{
 	"b4.enabled": "1", "b4.wan": "wan", "b4.memory_limit": "24",
 	"tun.out": "wan", "tun.gateway": "192.0.2.1", "tun.ip6gw": "fe80::1", "tun.mtu": "1492",
 	"rule.domain": "example.org", "rule.not": "www.example.org", "rule.domain_file": "/etc/b4/names.txt",
-	"rule.mac": "00:11:22:aa:bb:cc", "rule.source": "192.168.1.20", "rule.interface": "guest", "rule.port": "8443",
+	"rule.mac": "00:11:22:aa:bb:cc", "rule.source": "192.168.1.20", "rule.prefix": "203.0.113.0/24", "rule.interface": "guest", "rule.port": "8443",
 	"rule.quic":    "reject",
 	"strategy.tls": "fake(ttl=4) split(midsld) disorder", "strategy.quic": "fake(repeat=6)", "strategy.http": "split(method+2)",
 }
