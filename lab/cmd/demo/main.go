@@ -59,8 +59,11 @@ func main() {
 		d.check("take the lab apart", err)
 	}
 	d.tell()
-	fmt.Printf("demo: %d of %d passed\n", d.passed, d.checks)
-	if d.passed != d.checks {
+	for _, f := range d.failed {
+		fmt.Println("failed:", f)
+	}
+	fmt.Printf("demo: %d of %d passed\n", d.checks-len(d.failed), d.checks)
+	if len(d.failed) > 0 {
 		os.Exit(1)
 	}
 }
@@ -79,18 +82,20 @@ type demo struct {
 	used           map[string]usage // by engine
 	size           int64            // bytes of each download
 	small, verbose bool
-	checks, passed int
+	checks         int
+	failed         []string // what was wrong with the others
 }
 
 // check counts one check and prints it.
 func (d *demo) check(what string, err error) {
 	d.checks++
 	if err == nil {
-		d.passed++
 		fmt.Printf("  ok    %s\n", what)
 		return
 	}
-	fmt.Printf("  FAIL  %s: %v\n", what, err)
+	fail := fmt.Sprintf("%s: %v", what, err)
+	d.failed = append(d.failed, fail)
+	fmt.Printf("  FAIL  %s\n", fail)
 }
 
 // start starts b4d in the router.

@@ -255,10 +255,11 @@ func (d *demo) print(r *row) {
 	intact := word(r.intact, "intact", "BROKEN")
 	word(r.tooMany, "", "")
 	d.checks++
-	verdict := "FAIL"
-	if len(wrong) == 0 {
-		d.passed++
-		verdict = "ok"
+	verdict := "ok"
+	if len(wrong) > 0 {
+		verdict = "FAIL"
+		d.failed = append(d.failed, fmt.Sprintf("%s %s %v %v %s %s: %s",
+			family, r.path, r.request.Proto, r.request.Hello, r.profile.Name, r.engine, strings.Join(wrong, "; ")))
 	}
 	packets := fmt.Sprint(r.packets)
 	if r.connections > 1 { // a browser
