@@ -274,11 +274,14 @@ func (d *B4D) Kill() error {
 	return errors.Join(d.runs, d.gone(true), os.RemoveAll(d.dir))
 }
 
+// goneLimit is how long the kernel may take to free what a process owned.
+const goneLimit = 3 * time.Second
+
 // gone waits until the router is as it was before b4d: the kernel frees what a
 // dead process owned a moment after its end. A killed one may leave an inert
 // rule; what an earlier one left need not be there any more.
 func (d *B4D) gone(killed bool) error {
-	deadline := time.Now().Add(d.lab.patience(time.Second))
+	deadline := time.Now().Add(d.lab.patience(goneLimit))
 	for {
 		now, err := d.lab.Router.State()
 		if err != nil {

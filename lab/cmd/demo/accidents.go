@@ -67,7 +67,7 @@ func (d *demo) stopped(b *lab.B4D) error {
 		return d.lab.Open(lab.Request{Host: lab.Allowed, Timeout: timeout})
 	})
 	for i := 0; i < 10 && err == nil; i++ { // and now without any delay
-		err = d.lab.Open(lab.Request{Host: lab.Allowed, V6: i%2 == 1, Timeout: time.Second})
+		err = d.lab.Open(lab.Request{Host: lab.Allowed, V6: i%2 == 1, Timeout: d.stretch(time.Second)})
 	}
 	err = errors.Join(err, b.Signal(syscall.SIGCONT))
 	if err == nil {
@@ -76,15 +76,21 @@ func (d *demo) stopped(b *lab.B4D) error {
 	return errors.Join(err, b.Stop())
 }
 
+// stretch is a time that something may take, on this machine. A handshake alone
+// takes seconds on an emulated one that shares its processor with others.
+func (d *demo) stretch(t time.Duration) time.Duration {
+	if d.small {
+		return 8 * t
+	}
+	return t
+}
+
 // within tries again and again until it works, for at most wedgeLimit.
 func (d *demo) within(when string, try func(timeout time.Duration) error) error {
-	limit := wedgeLimit
-	if d.small {
-		limit *= 4
-	}
+	limit := d.stretch(wedgeLimit)
 	start := time.Now()
 	for {
-		err := try(wedgeLimit / 8)
+		err := try(d.stretch(wedgeLimit / 8))
 		took := time.Since(start)
 		switch {
 		case took > limit:

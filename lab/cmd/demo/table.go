@@ -60,10 +60,10 @@ type row struct {
 // segments or datagrams of a hello, and then one or two that show that it is
 // over. On an emulated machine a sender's timers are shorter than the way to b4d
 // and back: it sends again, and its request is on the way before the first
-// verdict.
+// verdict. There it may be as many as b4's rules ever let see.
 const (
 	maxPackets     = 4
-	maxPacketsSlow = 8
+	maxPacketsSlow = 12
 )
 
 // rows lists the rows of one censor in a scene, without their engine.
