@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"b4/censor"
+	"b4/fw"
 	"b4/lab"
 )
 
@@ -63,7 +64,7 @@ type row struct {
 // verdict. There it may be as many as b4's rules ever let see.
 const (
 	maxPackets     = 4
-	maxPacketsSlow = 12
+	maxPacketsSlow = fw.DefaultBound
 )
 
 // rows lists the rows of one censor in a scene, without their engine.
@@ -203,7 +204,7 @@ func (d *demo) with(b *lab.B4D, r *row) {
 	other := r.request
 	other.Host = lab.Allowed
 	r.allowed = d.lab.CheckOpen(r.profile, other)
-	first, err := atRest(b)
+	first, err := b.Status()
 	if err == nil && first.Engine.Name != r.engine {
 		err = fmt.Errorf("b4d has engine %s (%s)", first.Engine.Name, first.Engine.Why)
 	}
@@ -212,10 +213,22 @@ func (d *demo) with(b *lab.B4D, r *row) {
 		return
 	}
 	r.strategy = first.Strategy(r.rule, r.request.Proto)
-	r.intact = d.lab.Download(r.request, d.size)
-	second, err := b.Status()
-	if err != nil {
-		r.tooMany = err
+	for range 3 { // a machine at its limit sends some packets twice
+		d.count(b, r)
+		if r.intact != nil || r.tooMany == nil {
+			break
+		}
+	}
+}
+
+// count downloads, and counts the packets that visit user space for it.
+func (d *demo) count(b *lab.B4D, r *row) {
+	first, err := atRest(b)
+	if err == nil {
+		r.intact = d.lab.Download(r.request, d.size)
+	}
+	second, ask := b.Status()
+	if r.tooMany = errors.Join(err, ask); r.tooMany != nil {
 		return
 	}
 	r.packets, r.connections = second.Since(first)
