@@ -75,7 +75,7 @@ test-root:
 ALONE := ^(TestCounts|TestCountsBesideOthers|TestIdle|TestListMemory|TestQueueFull)$$
 
 test-lab:
-	$(GO) -C lab test -skip '$(ALONE)' ./...
+	$(GO) -C lab test -timeout 30m -skip '$(ALONE)' ./...
 
 test-alone:
 	$(GO) -C lab test -run '$(ALONE)' .
@@ -147,14 +147,14 @@ offload-arm64  := -parts cycles -cycles 50
 
 guest-offload-%: packed-%
 	$(env-$*) $(GO) -C lab build -trimpath -ldflags '-s -w' -o $(BUILD)/$*/offload ./cmd/offload
-	$(GUEST) $(guest-$*) -m 256 $(smp-$*) -timeout 8m -add $(BUILD)/packed/$*/b4d:/b4d -add $(CURDIR)/procd/b4.config:/b4.config \
+	$(GUEST) $(guest-$*) -m 256 $(smp-$*) -add $(BUILD)/packed/$*/b4d:/b4d -add $(CURDIR)/procd/b4.config:/b4.config \
 		-add $(BUILD)/$*/offload:/offload -run '/offload -small -b4d /b4d -config /b4.config $(offload-$*)'
 
 # The bench in little. Emulation tells how figures compare with one another, not how
 # fast a router is.
 guest-bench-%: packed-%
 	$(env-$*) $(GO) -C lab build -trimpath -ldflags '-s -w' -o $(BUILD)/$*/bench ./cmd/bench
-	$(GUEST) $(guest-$*) -m 256 $(smp-$*) -timeout 15m -add $(BUILD)/packed/$*/b4d:/b4d -add $(BUILD)/$*/bench:/bench -run '/bench -small -b4d /b4d $(BENCHFLAGS)'
+	$(GUEST) $(guest-$*) -m 256 $(smp-$*) -add $(BUILD)/packed/$*/b4d:/b4d -add $(BUILD)/$*/bench:/bench -run '/bench -small -b4d /b4d $(BENCHFLAGS)'
 
 # At the end it is measured what b4d does with a packet, compiled as in packages and
 # without the kernel's part. Emulation tells how figures compare with one another,
@@ -164,9 +164,9 @@ guest-tests: go
 	$(env-mipsle) $(GO) test -c -ldflags '-s -w' -o $(BUILD)/mipsle/tests/ $(KERNEL:%=./%)
 	GOTOOLCHAIN=$(PACKGO) $(env-mipsle) $(GO) test -c $(SMALL) -ldflags '-s -w' -o $(BUILD)/mipsle/tests/ ./pipeline
 	@echo "== the kernel's tests, on emulated MIPS"
-	$(GUEST) -m 256 -timeout 15m -add $(BUILD)/mipsle/tests:/tests \
+	$(GUEST) -m 256 -add $(BUILD)/mipsle/tests:/tests \
 		$(foreach d,$(wildcard $(KERNEL:%=%/testdata)),-add $(CURDIR)/$(d):/src/$(d)) \
-		-run 'set -e; export B4_SLOW=1; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test; done; echo "== on emulated MIPS:"; cd /; \
+		-run 'set -e; export B4_SLOW=1; for p in $(KERNEL); do echo "== $$p"; mkdir -p /src/$$p; cd /src/$$p; /tests/$$p.test -test.timeout 20m; done; echo "== on emulated MIPS:"; cd /; \
 			/tests/pipeline.test -test.run ^$$ -test.bench "Hello|Steered|NoInterest|QUIC" -test.benchtime 2000x -test.benchmem'
 
 matrix: go ## docs/MATRIX.md anew: every strategy against every model censor, in memory

@@ -64,7 +64,7 @@ func run() (code int, err error) {
 	mirror := flag.String("mirror", "http://deb.debian.org/debian", "Debian mirror that carries the machine's packages")
 	memory := flag.Int("m", 128, "the guest's memory in MiB")
 	cores := flag.Int("smp", 1, "how many cores the guest has; mipsel has one")
-	limit := flag.Duration("timeout", 10*time.Minute, "end the guest after this long")
+	limit := flag.Duration("timeout", 40*time.Minute, "end the guest after this long")
 	verbose := flag.Bool("v", false, "make the kernel talk, and show it")
 	flag.Parse()
 	if *command == "" || flag.NArg() > 0 {
