@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// limit bounds one question. The kernel answers at once, within the write
-	// itself; the limit is for the day it does not.
+	// limit bounds the wait for an answer. The kernel answers at once, within the
+	// write itself; the limit is for the day it does not.
 	limit = 2 * time.Second
 	// dumpTries bounds the dumps thrown away because something changed
 	// meanwhile (NLM_F_DUMP_INTR).
@@ -140,7 +140,7 @@ func (c *Conn) Do(typ, flags uint16, body []byte) error {
 // ask sends one request and hands over the answers that carry its number; what
 // an interrupted request still brings carries another.
 func (c *Conn) ask(typ, flags uint16, body []byte, each func(Message)) error {
-	if err := c.f.SetDeadline(time.Now().Add(limit)); err != nil {
+	if err := c.f.SetWriteDeadline(time.Now().Add(limit)); err != nil {
 		return fmt.Errorf("set rtnetlink deadline: %w", err)
 	}
 	c.seq++
@@ -149,11 +149,11 @@ func (c *Conn) ask(typ, flags uint16, body []byte, each func(Message)) error {
 	}
 	interrupted := false
 	for {
-		n, err := c.f.Read(c.buf)
+		rest, err := c.read()
 		if err != nil {
 			return fmt.Errorf("read the kernel's answer: %w", err)
 		}
-		for rest := c.buf[:n]; len(rest) > 0; {
+		for len(rest) > 0 {
 			var m Message
 			var ok bool
 			if m, rest, ok = CutMessage(rest); !ok {
@@ -173,6 +173,21 @@ func (c *Conn) ask(typ, flags uint16, body []byte, each func(Message)) error {
 			return errInterrupted
 		}
 	}
+}
+
+// read reads what the kernel has said; it is valid until the next. The limit begins
+// only here: the kernel may have worked for longer than that within the write, or of a
+// dump within the read before, where others held its lock. What it has answered then
+// is not to be missed, for what succeeded would be taken for failed.
+func (c *Conn) read() ([]byte, error) {
+	if err := c.f.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		return nil, err
+	}
+	n, err := c.f.Read(c.buf)
+	if err != nil {
+		return nil, err
+	}
+	return c.buf[:n], nil
 }
 
 // A Message is one netlink message. Body borrows from what it was cut off.

@@ -88,6 +88,22 @@ func TestDump(t *testing.T) {
 	}
 }
 
+// An answer that is there is read, however long what was before it took.
+func TestSlowDump(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes two seconds, the limit")
+	}
+	t.Parallel()
+	c := fakeKernel(t, [][]byte{datagram(unix.RTM_NEWLINK, 0, 0, u32(1)), datagram(unix.NLMSG_DONE, 0, 0, u32(0))})
+	got, err := Dump(c, unix.RTM_GETLINK, unix.AF_UNSPEC, func(all []uint32, m Message) []uint32 {
+		time.Sleep(limit + limit/10)
+		return parseNumber(all, m)
+	})
+	if err != nil || !slices.Equal(got, []uint32{1}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 // An error carries the kernel's number and, where it is well formed, its words.
 func TestDo(t *testing.T) {
 	head := make([]byte, unix.SizeofNlMsghdr)
