@@ -147,6 +147,7 @@ func TestKernelSuperpackets(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			a, b := nstest.NewSpace(t), nstest.NewSpace(t)
+			bigSegments(t, a, b)
 			da := openIn(t, a, DeviceConfig{Name: "a", Queue: 5000, Addrs: []netip.Prefix{near}})
 			db := openIn(t, b, DeviceConfig{Name: "b", Queue: 5000, Addrs: []netip.Prefix{far}})
 			var cut, whole, longest atomic.Int64
@@ -173,6 +174,14 @@ func TestKernelSuperpackets(t *testing.T) {
 				t.Error("no superpackets")
 			}
 		})
+	}
+}
+
+// bigSegments has TCP make superpackets in the namespaces, however slow the machine.
+func bigSegments(t *testing.T, in ...*nstest.Space) {
+	t.Helper()
+	for _, s := range in {
+		s.Do(func() { nstest.Sysctl(t, "net.ipv4.tcp_min_tso_segs=40") })
 	}
 }
 
@@ -230,7 +239,7 @@ func connect(t testing.TB, from, to *nstest.Space, addr netip.AddrPort) (client,
 		t.Fatal(err)
 	}
 	for _, c := range []net.Conn{client, server} {
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(2 * time.Minute))
 		t.Cleanup(func() { c.Close() })
 	}
 	return client, server

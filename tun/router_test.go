@@ -140,9 +140,7 @@ func newAllRouter(t *testing.T, h engine.Handler, c Config, send func(far *Devic
 	})
 	byDefault(t, r.client, near)
 	byDefault(t, r.server, far)
-	for _, host := range []*nstest.Space{r.client, r.server} { // superpackets, however slow the machine
-		host.Do(func() { nstest.Sysctl(t, "net.ipv4.tcp_min_tso_segs=40") })
-	}
+	bigSegments(t, r.client, r.server)
 	end := make(chan error, 1)
 	go func() { end <- r.Run(h) }()
 	return r, func() {

@@ -105,6 +105,16 @@ func (r *record) got() []string {
 	return slices.Clone(r.seen)
 }
 
+// count is how many came with a payload; a SYN has none.
+func (r *record) count(payload string) (n int) {
+	for _, s := range r.got() {
+		if s == payload {
+			n++
+		}
+	}
+	return n
+}
+
 // serve runs an engine in a namespace until the test ends.
 func serve(t *testing.T, s *nstest.Space, c Config, h engine.Handler) *Engine {
 	t.Helper()
@@ -183,6 +193,12 @@ func TestKernelSignalTCP(t *testing.T) {
 		var r record
 		serve(t, s, Config{Signal: true, Send: sender(func(engine.Out) error { return nil })}, judge(r.judge))
 		s.Do(func() { rules(t, signals) })
+		syns, behind := func() int { return r.count("") }, udpTo(t, s, far4, 443)
+		pass := func() { // a packet, behind what was sent so far
+			before := r.count("go on")
+			behind.Write([]byte("go on"))
+			eventually(t, "a packet comes behind", func() bool { return r.count("go on") > before })
+		}
 		var fds []int
 		for _, far := range []netip.Addr{far4, far6} {
 			s.Do(func() {
@@ -193,11 +209,21 @@ func TestKernelSignalTCP(t *testing.T) {
 				fds = append(fds, fd)
 			})
 		}
-		eventually(t, "both SYNs come", func() bool { return len(r.got()) >= 2 })
+		eventually(t, "both SYNs come", func() bool { return syns() >= 2 })
 		if signals {
-			time.Sleep(1500 * time.Millisecond) // a SYN is sent again after a second
+			pass()
+			pass() // in another burst than the first, and so than the SYNs: they are signalled
+			seen, before := syns(), resent(t, fds)
+			eventually(t, "both are sent again", func() bool {
+				now := resent(t, fds)
+				return now[0] > before[0] && now[1] > before[1]
+			})
+			pass()
+			if n := syns(); n != seen {
+				t.Errorf("%d SYNs, %d of them after the signals", n, n-seen)
+			}
 		} else {
-			eventually(t, "both come again", func() bool { return len(r.got()) >= 4 })
+			eventually(t, "both come again", func() bool { return syns() >= 4 })
 		}
 		for _, fd := range fds {
 			soerr, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
@@ -208,10 +234,20 @@ func TestKernelSignalTCP(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if got := r.got(); signals && len(got) != 2 {
-			t.Errorf("%d SYNs, want 2", len(got))
-		}
 	}
+}
+
+// resent is how often each connection's SYN was sent again.
+func resent(t *testing.T, fds []int) (times []uint8) {
+	t.Helper()
+	for _, fd := range fds {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.SOL_TCP, unix.TCP_INFO)
+		if err != nil {
+			t.Fatal(err)
+		}
+		times = append(times, info.Retransmits)
+	}
+	return times
 }
 
 // dialTCP begins to connect.
