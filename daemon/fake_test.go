@@ -40,6 +40,7 @@ type fake struct {
 	live map[string]int // what is open, by step
 	wan  netif.WAN
 	werr error
+	look func()             // with each look at wan; nil is nothing
 	outs map[string]*lookup // what other names stand for; all else is wan
 
 	applied  string
@@ -200,7 +201,12 @@ func (k *fake) resolve(names []string) (netif.WAN, error) {
 			return out.wan, out.err
 		}
 	}
-	return get(k, func() netif.WAN { return k.wan }), get(k, func() error { return k.werr })
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.look != nil {
+		k.look()
+	}
+	return k.wan, k.werr
 }
 
 func (k *fake) watch() (watcher, error) {

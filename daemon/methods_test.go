@@ -214,8 +214,14 @@ func TestCollectEnds(t *testing.T) {
 	t.Parallel()
 	r := start(t, newFake(t), enabled)
 	var got Collected
-	r.get("collect", `{"host":"*","seconds":1}`, &got)
-	push(r, "a.example", 1)
+	port := uint16(0)
+	r.eventually("a packet comes while it runs", func() bool {
+		port++
+		r.get("collect", `{"host":"*","seconds":1}`, &got)
+		push(r, "a.example", port)
+		r.get("collect", "{}", &got)
+		return got.Running
+	})
 	r.eventually("the time is over", func() bool {
 		r.get("collect", "{}", &got)
 		return !got.Running

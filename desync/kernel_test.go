@@ -214,10 +214,10 @@ func TestKernelClientSendsSmallSegments(t *testing.T) {
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: [4]byte{192, 0, 2, 9}, Port: 443}); err != unix.EINPROGRESS {
 		t.Fatal(err)
 	}
-	w.SetReadDeadline(time.Now().Add(3 * time.Second))
 	const size, seq = 40, 5000
 	got, b := []byte{}, make([]byte, 2048)
 	for base := uint32(0); len(got) < len(msg); {
+		w.SetReadDeadline(time.Now().Add(3 * time.Second))
 		n, err := w.Read(b)
 		if err != nil {
 			t.Fatalf("after %d bytes: %v", len(got), err)

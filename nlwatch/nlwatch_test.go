@@ -3,6 +3,7 @@ package nlwatch
 import (
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,23 +60,28 @@ func TestBurst(t *testing.T) {
 }
 
 // News without end is told more and more seldom, but each
-// within a second, and its last is told.
+// within a second, and its last is told. Whoever makes it may be held up meanwhile,
+// as by what else holds the kernel's lock.
 func TestStorm(t *testing.T) {
 	w := watchAddrs(t)
 	const lasts = 20 * settle
 	type outcome struct {
 		events int
 		widest time.Duration // between two of them
+		last   time.Time     // when Wait returned with it
 		err    error
 	}
+	var done atomic.Bool
 	ended := make(chan outcome, 1)
 	go func() {
 		var o outcome
-		for o.err == nil {
-			before := w.told
+		for over := false; o.err == nil && !over; {
+			before, all := w.told, done.Load()
 			if o.err = w.Wait(2 * settle); w.told.Equal(before) {
-				break
+				over = all
+				continue
 			}
+			o.last = time.Now()
 			if o.events++; o.events > 1 {
 				o.widest = max(o.widest, w.told.Sub(before))
 			}
@@ -83,20 +89,24 @@ func TestStorm(t *testing.T) {
 		ended <- o
 	}()
 	start := time.Now()
+	last, gap := start, time.Duration(0) // the last change's beginning, and the longest way from one to the next
 	for i := 0; time.Since(start) < lasts; i++ {
+		before := last
+		last = time.Now()
 		readdress(t, i)
+		gap = max(gap, time.Since(before))
 		time.Sleep(time.Millisecond)
 	}
-	last := time.Now()
+	done.Store(true)
 	o := <-ended
 	if o.err != nil {
 		t.Fatal(o.err)
 	}
-	if w.told.Before(last) {
-		t.Errorf("the last change is told %v early", last.Sub(w.told))
+	if o.last.Before(last) {
+		t.Errorf("the last change is told %v early", last.Sub(o.last))
 	}
-	if o.widest > time.Second {
-		t.Errorf("a change is told as late as after %v", o.widest)
+	if o.widest > time.Second+gap {
+		t.Errorf("a change is told as late as after %v, with changes %v apart", o.widest, gap)
 	}
 	// 1 and 2 times settle, then longest, and what comes after the last.
 	if most := 4 + int(lasts/longest); o.events > most {
@@ -121,7 +131,11 @@ func TestProgram(t *testing.T) {
 			t.Fatal(err)
 		}
 		readdress(t, i)
-		if got := wait(t, w, 3*settle); got != tt.want {
+		limit := 3 * settle
+		if tt.want {
+			limit = patience
+		}
+		if got := wait(t, w, limit); got != tt.want {
 			t.Errorf("%s: told %v", tt.what, got)
 		}
 		w.Close()
@@ -154,16 +168,16 @@ func TestClose(t *testing.T) {
 // Close does not wait for the end of what is gathered.
 func TestCloseGathering(t *testing.T) {
 	w := watchAddrs(t)
-	w.gather, w.told = longest, time.Now()
+	before := time.Now()
+	w.gather, w.told = longest, before
 	readdress(t, 1)
 	done := make(chan error, 1)
 	go func() { done <- w.Wait(0) }()
 	time.Sleep(20 * time.Millisecond)
-	start := time.Now()
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := <-done; err != os.ErrClosed || time.Since(start) > longest/2 {
-		t.Errorf("Wait returned %v after %v", err, time.Since(start))
+	if err := <-done; err != os.ErrClosed || !w.told.Equal(before) {
+		t.Errorf("Wait returned %v, at the end of what it gathered: %t", err, !w.told.Equal(before))
 	}
 }

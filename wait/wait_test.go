@@ -3,6 +3,7 @@ package wait
 import (
 	"errors"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,9 +84,15 @@ func TestLinger(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations a wait", n)
 	}
-	// Nothing comes: it falls asleep, and what comes much later wakes it.
-	time.AfterFunc(4*linger, func() { unix.Write(in, b[:]) })
-	if err := w.Wait(time.Minute, attempt); err != nil || !w.watched || !w.busy {
+	// Nothing comes: it falls asleep, and what comes only then wakes it.
+	var once sync.Once
+	if err := w.Wait(time.Minute, func(fd uintptr) bool {
+		found := attempt(fd)
+		if !found && w.watched {
+			once.Do(func() { time.AfterFunc(linger, func() { unix.Write(in, []byte{0}) }) })
+		}
+		return found
+	}); err != nil || !w.watched || !w.busy {
 		t.Errorf("%v, watched %t, busy %t", err, w.watched, w.busy)
 	}
 	// Neither is a lingering wait deaf to Wake, nor one that always finds something.
