@@ -29,6 +29,7 @@ type B4D struct {
 	before []string      // the router's state without it
 	moved  bool          // the uplink has changed since, and with it the usual routes
 	ended  chan struct{} // closed when the process has ended
+	died   time.Time     // when that was
 	runs   error         // of Executed, when it had ended
 }
 
@@ -112,6 +113,7 @@ func (d *B4D) Reload(config string) error {
 func (d *B4D) reap() {
 	for unix.Waitid(unix.P_PID, d.cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
+	d.died = time.Now() // what follows takes a while on a busy machine
 	d.runs = Executed(d.cmd.Process.Pid)
 	d.cmd.Wait() // how it ended is in ProcessState
 	close(d.ended)

@@ -105,12 +105,23 @@ func untar(b []byte, f func(*tar.Header, io.Reader) error) error {
 }
 
 func writeNew(name string, from io.Reader) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, from)
-	return errors.Join(err, f.Close())
+	return unforked(func() error {
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, from)
+		return errors.Join(err, f.Close())
+	})
+}
+
+// unforked writes a file that is to be executed. No other test forks meanwhile: until
+// its child executes something, that would hold the file open for writing, and what is
+// held so cannot be run (ETXTBSY).
+func unforked(write func() error) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return write()
 }
 
 // asShipped compares the unpacked files with what a router should get: all of

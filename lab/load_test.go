@@ -49,9 +49,13 @@ func openSession(t *testing.T, l *Lab, r Request) *session {
 // page fetches one more page.
 func (s *session) page() error { return s.fetch("/", pageSize) }
 
+// fetchLimit is how long a page may take, the first with the handshake. It is for
+// what hangs: b4d may be kept from answering meanwhile, and the machine be busy.
+const fetchLimit = 20 * time.Second
+
 // fetch fetches what has size bytes.
 func (s *session) fetch(path string, size int64) error {
-	if err := s.conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := s.conn.SetDeadline(time.Now().Add(fetchLimit)); err != nil {
 		return err
 	}
 	s.r.Path = path

@@ -96,7 +96,7 @@ func (n *newcomer) furnish() {
 		b, err := os.ReadFile(from)
 		must(n.t, err)
 		must(n.t, os.MkdirAll(filepath.Dir(n.path(to)), 0o755))
-		must(n.t, os.WriteFile(n.path(to), b, 0o755))
+		must(n.t, unforked(func() error { return os.WriteFile(n.path(to), b, 0o755) }))
 	}
 	must(n.t, os.Symlink("busybox", n.path("/bin/sh")))
 	must(n.t, os.MkdirAll(n.path("/tmp/run"), 0o755))

@@ -165,8 +165,9 @@ func (s *soak) reload() {
 	s.note(s.kept, "count files", s.kept.countFiles())
 }
 
-// countFiles holds b4d to having as many files open as it always had with its
-// engine, once it has hung up on who asked it to reload.
+// countFiles holds b4d to having no more files open than the fewest it had with its
+// engine, once it has hung up on who asked it to reload. It had one more for a while
+// where that took long.
 func (h *house) countFiles() error {
 	const limit = 3 * time.Second
 	engine := engineOf(h.turn)
@@ -179,7 +180,8 @@ func (h *house) countFiles() error {
 		case !known && time.Since(start) > limit/3:
 			h.counts[engine] = n
 			return nil
-		case known && n == was:
+		case known && n <= was:
+			h.counts[engine] = n
 			return nil
 		case known && time.Since(start) > limit:
 			return fmt.Errorf("%d open files with engine %s, there were %d", n, engine, was)
