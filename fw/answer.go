@@ -49,11 +49,20 @@ const (
 // them every Patience, and a bucket of the kernel's holds 16 (RHT_ELASTICITY).
 const gcEvery = 10 * time.Second
 
+// limits are for how long the rules rely on b4d.
+type limits struct {
+	lease    time.Duration // without an answer, asked or not
+	patience time.Duration // once they have asked
+}
+
+// usual are the limits of all but tests.
+var usual = limits{Lease, Patience}
+
 // addWatchdog adds the sets that tell whether b4d is alive.
-func (b *batch) addWatchdog(lease time.Duration) {
-	b.addSet(wanSet, 1, ifname, unix.IFNAMSIZ, 0, lease)
+func (b *batch) addWatchdog(l limits) {
+	b.addSet(wanSet, 1, ifname, unix.IFNAMSIZ, 0, l.lease)
 	b.addSet(askedSet, 2, ifname, unix.IFNAMSIZ, unix.NFT_SET_EVAL, 0)
-	b.addSet(freshSet, 3, ifname, unix.IFNAMSIZ, unix.NFT_SET_EVAL, Patience)
+	b.addSet(freshSet, 3, ifname, unix.IFNAMSIZ, unix.NFT_SET_EVAL, l.patience)
 }
 
 // answer says that b4d is alive, and renews the watched devices.

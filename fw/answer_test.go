@@ -26,7 +26,7 @@ func TestLease(t *testing.T) {
 	t.Parallel()
 	nstest.Enter(t)
 	const lease = 500 * time.Millisecond
-	c, err := open(tableOwner, lease)
+	c, err := open(tableOwner, limits{lease, Patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,21 +105,25 @@ func TestWedged(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			nstest.Enter(t)
-			r, c := newRouter(t), mustOpen(t)
+			r, c := newRouter(t), impatient(t)
 			mustApply(t, c, mustPlan(t, tt.edit), "wan0")
 			defer listen(t).close()
 			sport := uint16(45000)
-			step := func(want bool, when string) {
+			send := func(waits bool) bool {
 				t.Helper()
 				sport++
-				if got := tt.send(r, sport, want); got != want {
+				return tt.send(r, sport, waits)
+			}
+			step := func(want bool, when string) {
+				t.Helper()
+				if got := send(want); got != want {
 					t.Errorf("%s: a packet waits: %v", when, got)
 				}
 			}
 			asked := time.Now()
 			step(true, "at first")
-			if time.Since(asked) < Patience/2 { // and else it may be over before the next
-				step(true, "soon after")
+			if waits := send(true); !waits && time.Since(asked) < Patience { // which else was over before
+				t.Error("soon after: no packet waits")
 			}
 			time.Sleep(Patience + 100*time.Millisecond)
 			step(false, "wedged")

@@ -8,7 +8,6 @@ import (
 	"sort"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,25 +20,25 @@ const tableOwner = 2
 
 // A Conn holds table inet b4. Its methods may be called from any goroutine.
 type Conn struct {
-	mu    sync.Mutex
-	s     *socket // nil once closed
-	flags uint32  // of the table
-	lease time.Duration
-	rules *Ruleset // in force since the last Apply, empty at first
-	alive []byte   // what Answer sends; nil while nothing is watched
+	mu     sync.Mutex
+	s      *socket // nil once closed
+	flags  uint32  // of the table
+	limits limits
+	rules  *Ruleset // in force since the last Apply, empty at first
+	alive  []byte   // what Answer sends; nil while nothing is watched
 }
 
 // Open takes table inet b4 for this process and empties it: whatever an earlier
 // b4d left is removed. The error wraps [ErrOwned] if that b4d still runs, and
 // unix.EPERM without CAP_NET_ADMIN.
-func Open() (*Conn, error) { return open(tableOwner, Lease) }
+func Open() (*Conn, error) { return open(tableOwner, usual) }
 
-func open(flags uint32, lease time.Duration) (*Conn, error) {
+func open(flags uint32, l limits) (*Conn, error) {
 	s, err := dial()
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{s: s, flags: flags, lease: lease, rules: &Ruleset{}}
+	c := &Conn{s: s, flags: flags, limits: l, rules: &Ruleset{}}
 	err = c.claim()
 	if c.flags != 0 && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)) {
 		c.flags = 0 // Linux 5.11 and older: a plain table, which Close removes
@@ -56,19 +55,19 @@ func (c *Conn) claim() error {
 	b := newBatch(tableName)
 	b.addTable(0)
 	b.delTable()
-	b.addBase(c.flags, c.lease)
+	b.addBase(c.flags, c.limits)
 	return c.s.run(b)
 }
 
 // addBase adds the table and what in it outlives a reload. A counter is added
 // only once: until 5.17, adding one that is there leaked its memory (Linux
 // commit dad3bdeef45f).
-func (b *batch) addBase(flags uint32, lease time.Duration) {
+func (b *batch) addBase(flags uint32, l limits) {
 	b.addTable(flags)
 	for _, name := range counterNames {
 		b.addCounter(name)
 	}
-	b.addWatchdog(lease)
+	b.addWatchdog(l)
 }
 
 // run commits b and says which part of it the kernel refused, and why.

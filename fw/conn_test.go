@@ -7,15 +7,31 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"b4/nstest"
 
 	"golang.org/x/sys/unix"
 )
 
+// mustOpen is Open for tests that answer late, or never: on a slow machine more than
+// Patience passes between a packet that asks and the next.
 func mustOpen(t testing.TB) *Conn {
 	t.Helper()
+	c, err := open(tableOwner, limits{Lease, time.Minute})
+	return opened(t, c, err)
+}
+
+// impatient is Open as b4d calls it.
+func impatient(t testing.TB) *Conn {
+	t.Helper()
 	c, err := Open()
+	return opened(t, c, err)
+}
+
+// opened closes c when the test ends.
+func opened(t testing.TB, c *Conn, err error) *Conn {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +172,7 @@ func TestTableGoesWithItsSocket(t *testing.T) {
 func TestStaleTable(t *testing.T) {
 	nstest.Enter(t)
 	leave := func() {
-		c, err := open(0, Lease)
+		c, err := open(0, usual)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +206,7 @@ func TestStaleTable(t *testing.T) {
 // 0x80 is a flag that no kernel knows, as the owner flag is to Linux 5.11.
 func TestKernelWithoutOwners(t *testing.T) {
 	nstest.Enter(t)
-	c, err := open(0x80, Lease)
+	c, err := open(0x80, usual)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +225,7 @@ func TestKernelWithoutOwners(t *testing.T) {
 
 func TestPlainTableLost(t *testing.T) {
 	nstest.Enter(t)
-	c, err := open(0, Lease)
+	c, err := open(0, usual)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,7 @@ func TestHideUnderLoad(t *testing.T) {
 				}
 			}
 			var err error
-			if *c, err = open(0, Lease); err != nil {
+			if *c, err = open(0, usual); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -159,7 +159,7 @@ func TestHideUnderLoad(t *testing.T) {
 			nstest.Enter(t)
 			r := newRouter(t)
 			slowly(t)
-			c, err := open(tt.flags, Lease)
+			c, err := open(tt.flags, usual)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,7 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
+	"time"
 
 	"b4/nstest"
 
@@ -122,6 +124,18 @@ func (h *home) leaves() []byte {
 	return p
 }
 
+// leavesWith is the next that does with these flags, of TCP: the router's own are sent
+// again if what ends that is late.
+func (h *home) leavesWith(flags uint8) []byte {
+	h.t.Helper()
+	const all = fin | syn | rst | psh | ack
+	for {
+		if p := h.leaves(); p[ipLen(p)+flagsAt]&all == flags {
+			return p
+		}
+	}
+}
+
 // server is where newFlow connects to.
 func server(v6 bool) netip.AddrPort { return newFlow(v6, 0, 443).dst }
 
@@ -160,20 +174,33 @@ func (h *home) open(g *guest, to netip.AddrPort) *flow {
 // what that was.
 func (h *home) shown(more uint32) (mark uint32) {
 	h.t.Helper()
+	marks := h.accept(soon, more)
+	if len(marks) != 1 {
+		h.t.Fatalf("%d packets came to the queue, want one", len(marks))
+	}
+	return marks[0]
+}
+
+// accept lets all packets pass that wait in the queue, with more in their marks, and
+// returns what those were. For the first it waits.
+func (h *home) accept(wait time.Duration, more uint32) (marks []uint32) {
+	h.t.Helper()
 	fds := []unix.PollFd{{Fd: int32(h.queue.fd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds, 1000); err != nil || n == 0 {
-		h.t.Fatalf("no packet came to the queue: %v", err)
+	if _, err := unix.Poll(fds, int(wait.Milliseconds())); err != nil {
+		h.t.Fatal(err)
 	}
-	verdict := []byte{0, 0, 0, 1} // NF_ACCEPT
+	var verdicts [][]byte
 	err := h.queue.answers(func(m message) {
-		verdict = append(verdict, m.data[8:12]...)
-		mark = attrs(m.data[4:]).num(nfqaMark)
+		verdicts = append(verdicts, append([]byte{0, 0, 0, 1}, m.data[8:12]...)) // NF_ACCEPT
+		marks = append(marks, attrs(m.data[4:]).num(nfqaMark))
 	})
-	if err != nil || len(verdict) != 8 {
-		h.t.Fatalf("want one packet: %x, %v", verdict, err)
+	if err != nil {
+		h.t.Fatal(err)
 	}
-	tell(h.t, h.queue, nfqnlMsgVerdict, nfqaVerdictHdr, verdict, nfqaMark, binary.BigEndian.AppendUint32(nil, mark|more))
-	return mark
+	for i, v := range verdicts {
+		tell(h.t, h.queue, nfqnlMsgVerdict, nfqaVerdictHdr, v, nfqaMark, binary.BigEndian.AppendUint32(nil, marks[i]|more))
+	}
+	return marks
 }
 
 // hello has g send one in f, and returns the mark that b4d is shown.
@@ -206,7 +233,7 @@ func (h *home) own(v6 bool) uint32 {
 	if err := unix.Connect(fd, to); err != unix.EINPROGRESS {
 		h.t.Fatal(err)
 	}
-	p := h.leaves()
+	p := h.leavesWith(syn)
 	f, tcp := newFlow(v6, 0, 443), p[20:]
 	local := wanAddr4
 	if v6 {
@@ -216,17 +243,26 @@ func (h *home) own(v6 bool) uint32 {
 	if _, err := h.wan.Write(f.back(syn|ack, 0)); err != nil {
 		h.t.Fatal(err)
 	}
-	h.leaves()
+	h.leavesWith(ack)
 	h.alive()
 	if _, err := unix.Write(fd, make([]byte, 300)); err != nil {
 		h.t.Fatal(err)
 	}
-	mark := h.shown(0)
-	h.leaves()
+	marks := h.accept(soon, 0)
+	for range marks {
+		h.leavesWith(psh | ack)
+	}
 	err = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		h.t.Fatal(err)
 	}
-	h.leaves() // its RST
-	return mark
+	h.leavesWith(rst | ack)
+	late := h.accept(0, 0)
+	for range late {
+		h.leavesWith(psh | ack)
+	}
+	if marks = slices.Compact(append(marks, late...)); len(marks) != 1 {
+		h.t.Fatalf("marks %#x, want one", marks)
+	}
+	return marks[0]
 }

@@ -233,6 +233,7 @@ func (j *judge) take() (counts []int) {
 // A capture counts what leaves by WAN.
 type capture struct {
 	lan4, lan6 atomic.Uint64 // packets with a source of the LAN
+	syns       atomic.Uint64 // those that open a connection
 
 	mu   sync.Mutex
 	keep func(p []byte) bool // nil is none
@@ -258,6 +259,9 @@ func (c *capture) see(p []byte) {
 		c.kept = append(c.kept, bytes.Clone(p))
 	}
 	c.mu.Unlock()
+	if protocol(p) == unix.IPPROTO_TCP && !isFragment(p) && p[ipLen(p)+flagsAt]&(syn|ack) == syn {
+		c.syns.Add(1)
+	}
 	switch {
 	case p[0]>>4 == 4 && bytes.Equal(p[12:15], lanAddr4.AsSlice()[:3]):
 		c.lan4.Add(1)

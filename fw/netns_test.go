@@ -130,6 +130,16 @@ func (r *router) forward(from, to *os.File, p []byte, wait time.Duration) bool {
 // soon is when what is to come has come, on a machine that stalls too.
 const soon = 10 * time.Second
 
+// await waits until ok, for as long as what is to come may take, and reports which.
+func await(ok func() bool) bool {
+	for end := time.Now().Add(soon); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
 // receive returns the next TCP or UDP packet that leaves by a device: the router
 // also sends router solicitations and the like.
 func (r *router) receive(f *os.File, wait time.Duration) ([]byte, bool) {

@@ -76,7 +76,7 @@ func probeConfig() (Config, error) {
 // no hooks: to take back the trial of a hook drops what waits in queues.
 func (s *socket) accepts(flags uint32, chains ...chain) error {
 	b := newBatch(tableName + "-probe")
-	b.addBase(flags, Lease)
+	b.addBase(flags, usual)
 	for i := range chains {
 		chains[i].hook = nil
 	}

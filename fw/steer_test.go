@@ -302,7 +302,7 @@ func tell(t testing.TB, s *socket, typ uint16, pairs ...any) {
 func settle(t testing.TB, s *socket, mark uint32) {
 	t.Helper()
 	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds, 1000); err != nil || n == 0 {
+	if n, err := unix.Poll(fds, int(soon.Milliseconds())); err != nil || n == 0 {
 		t.Fatalf("no packet came to the queue: %v", err)
 	}
 	verdict := []byte{0, 0, 0, 1} // NF_ACCEPT

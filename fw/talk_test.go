@@ -3,6 +3,7 @@ package fw
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -117,6 +118,13 @@ func exchange(c net.Conn, n int) error {
 		return fmt.Errorf("%d bytes came back changed", n)
 	}
 	return nil
+}
+
+// end closes c and waits until the server has closed it, too.
+func end(c net.Conn) error {
+	err := c.(*net.TCPConn).CloseWrite()
+	_, until := io.Copy(io.Discard, c)
+	return errors.Join(err, until, c.Close())
 }
 
 func here(f func()) { f() }

@@ -37,7 +37,7 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	conn := &nftables.Conn{}
+	conn := newStranger(t)
 	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "fw4"}
 	set := &nftables.Set{Table: table, Name: "hosts", KeyType: nftables.TypeIPAddr}
 	c, err := Open()
