@@ -188,6 +188,24 @@ func (s *Status) Since(earlier Status) (packets, connections uint64) {
 	return s.Engine.Counters.Read - earlier.Engine.Counters.Read, s.Kernel.Opened - earlier.Kernel.Opened
 }
 
+// AtRest is the status once b4d has read what there was of earlier connections,
+// which may have been sent again and again while it was slow.
+func (d *B4D) AtRest() (Status, error) {
+	last, err := d.Status()
+	for range 20 {
+		if err != nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+		before := last
+		last, err = d.Status()
+		if packets, _ := last.Since(before); packets == 0 {
+			break
+		}
+	}
+	return last, err
+}
+
 // Strategy is the text of what a rule does to a protocol; empty if there is no
 // such rule.
 func (s *Status) Strategy(rule string, p Proto) string {

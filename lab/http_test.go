@@ -68,16 +68,7 @@ func TestHTTPInKernel(t *testing.T) {
 				{"download", 10, func() error { return l.Download(r, size) }},
 				{"upload", 250, func() error { return send(l, r, size) }},
 			} {
-				before := mustStatus(t, d)
-				if err := tt.carry(); err != nil {
-					t.Error(err)
-				}
-				s := mustStatus(t, d)
-				n, connections := s.Since(before)
-				t.Logf("%s: %d packets of %d connections came to user space", tt.name, n, connections)
-				if n == 0 || n > tt.most || connections != 1 {
-					t.Errorf("%s: want 1 to %d packets of one", tt.name, tt.most)
-				}
+				few(t, d, tt.name, tt.most, 1, tt.carry)
 			}
 		})
 	})

@@ -223,7 +223,7 @@ func (d *demo) with(b *lab.B4D, r *row) {
 
 // count downloads, and counts the packets that visit user space for it.
 func (d *demo) count(b *lab.B4D, r *row) {
-	first, err := atRest(b)
+	first, err := b.AtRest()
 	if err == nil {
 		r.intact = d.lab.Download(r.request, d.size)
 	}
@@ -245,24 +245,6 @@ func (d *demo) count(b *lab.B4D, r *row) {
 	if len(second.Health) > 0 {
 		r.tooMany = errors.Join(r.tooMany, errors.New("status says: "+strings.Join(lab.Sentences(second.Health), " ")))
 	}
-}
-
-// atRest is b4d's status once it has read all packets of earlier connections, which
-// may have been sent again and again while it was slow.
-func atRest(b *lab.B4D) (lab.Status, error) {
-	last, err := b.Status()
-	for range 20 {
-		if err != nil {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-		before := last
-		last, err = b.Status()
-		if packets, _ := last.Since(before); packets == 0 {
-			break
-		}
-	}
-	return last, err
 }
 
 // print prints one row, and below it what was wrong.
