@@ -54,7 +54,8 @@ type row struct {
 	strategy                             string // as b4d tells it
 	before, open, after, allowed, intact error
 	packets, connections                 uint64 // that visited user space with the download
-	tooMany                              error
+	tooMany                              error  // of these packets
+	unwell                               error  // what b4d's status finds amiss
 }
 
 // maxPackets is how many packets of a connection may visit user space: two
@@ -215,7 +216,7 @@ func (d *demo) with(b *lab.B4D, r *row) {
 	r.strategy = first.Strategy(r.rule, r.request.Proto)
 	for range 3 { // a machine at its limit sends some packets twice
 		d.count(b, r)
-		if r.intact != nil || r.tooMany == nil {
+		if r.tooMany == nil || r.intact != nil || r.unwell != nil {
 			break
 		}
 	}
@@ -243,7 +244,7 @@ func (d *demo) count(b *lab.B4D, r *row) {
 		r.tooMany = fmt.Errorf("%d packets of %d connections came to user space, want 1 to %d of each", r.packets, r.connections, most)
 	}
 	if len(second.Health) > 0 {
-		r.tooMany = errors.Join(r.tooMany, errors.New("status says: "+strings.Join(lab.Sentences(second.Health), " ")))
+		r.unwell = errors.New("status says: " + strings.Join(lab.Sentences(second.Health), " "))
 	}
 }
 
@@ -267,6 +268,7 @@ func (d *demo) print(r *row) {
 	allowed := word(r.allowed, "fine", "BROKEN")
 	intact := word(r.intact, "intact", "BROKEN")
 	word(r.tooMany, "", "")
+	word(r.unwell, "", "")
 	d.checks++
 	verdict := "ok"
 	if len(wrong) > 0 {
